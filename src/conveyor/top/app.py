@@ -12,6 +12,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.css.query import NoMatches
 
+from conveyor.errors import ConveyorError
 from conveyor.monitor.actions import Actions
 from conveyor.monitor.follow import ACKNOWLEDGED, DONE, NO_REPLY
 from conveyor.monitor.format import rate, safe
@@ -112,9 +113,11 @@ class Top(App[None]):
     def _draw(self, screen: Main | Details) -> None:
         screen.query_one("#head", Line).show(self.head())
         screen.query_one("#action", Line).show(self.action_line)
-        error = screen.query_one("#error", Line)
-        error.display = bool(self.result.error)
-        error.show(Text(f"{safe(self.result.error)}\n{safe(self.result.hint)}".strip(), "red"))
+        line, error = screen.query_one("#error", Line), self.result.error
+        line.display = error is not None
+        if error is not None:
+            text = str(error) if isinstance(error, ConveyorError) else f"{type(error).__name__}: {error}"
+            line.show(Text(f"{safe(text)}\n{safe(getattr(error, 'hint', ''))}".strip(), "red"))
         screen.show(self.result, read_only=self.read_only)
 
     def update_view(self) -> None:

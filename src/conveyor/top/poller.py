@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
-from conveyor.errors import ConveyorError
 from conveyor.monitor import failures, history, job_list, job_record, workers
 from conveyor.monitor.poller import STEPS, Poller, PollInterval, asker
 from conveyor.monitor.snapshot import NOTHING, Snapshot
@@ -59,16 +58,15 @@ class PollResult:
     polled_at: float = 0.0
     """Time of the poll, on `clock.monotonic`."""
     interval: float = STEPS[0]
-    error: str = ""
+    error: Exception | None = None
     """Why the poll, or a query of it, failed."""
-    hint: str = ""
     unavailable: bool = False
     """True if the whole poll failed, so that all else is from the one before."""
 
     @property
     def is_partial(self) -> bool:
         """True if the server refused a query, so what it asked for is missing."""
-        return bool(self.error) and not self.unavailable
+        return self.error is not None and not self.unavailable
 
     def now(self) -> float:
         """Return the estimated time of the server."""
@@ -113,10 +111,7 @@ class ViewPoller:
             self._result = self._ask(view)
         except Exception as error:  # noqa: BLE001 - a log line would be lost behind the screen
             interval = self._poller.interval.seconds
-            message, hint = _description(error)
-            self._result = replace(
-                self._result, interval=interval, error=message, hint=hint, unavailable=True
-            )
+            self._result = replace(self._result, interval=interval, error=error, unavailable=True)
         if not self._stopped:
             self._notify(self._result)
 
@@ -128,8 +123,6 @@ class ViewPoller:
             return list(asked.values())
 
         values = dict(zip(asked, self._poller.poll(queries), strict=True))
-        errors = [value for value in values.values() if isinstance(value, Exception)]
-        message, hint = _description(errors[0]) if errors else ("", "")
         snapshot = self._poller.snapshot
         return PollResult(
             snapshot,
@@ -137,8 +130,7 @@ class ViewPoller:
             started=self._start_times(snapshot),
             polled_at=clock.monotonic(),
             interval=self._poller.interval.seconds,
-            error=message,
-            hint=hint,
+            error=next((value for value in values.values() if isinstance(value, Exception)), None),
             **{name: value for name, value in values.items() if not isinstance(value, Exception)},
         )
 
@@ -153,13 +145,6 @@ class ViewPoller:
                     found[worker.name] = (worker.job, min(at, start) if job == worker.job else start)
         self._started = found
         return {name: at for name, (_, at) in found.items()}
-
-
-def _description(error: Exception) -> tuple[str, str]:
-    """Return message and hint of an error."""
-    if isinstance(error, ConveyorError):
-        return str(error), error.hint
-    return f"{type(error).__name__}: {error}", ""
 
 
 def _queries(view: View, before: Snapshot) -> dict[str, Query[Any]]:
