@@ -100,7 +100,7 @@ class Page:
     key: str = ""
     """The letter that goes there, after a g."""
     section: str = ""
-    """The menu entry that is marked on the page."""
+    """The menu entry that is marked on a page without an entry of its own."""
 
     def request(self, path: str, parts: Mapping[str, str], filters: Mapping[str, str]) -> PageRequest | None:
         """Return what a path that matches the page's own asks for, or None if it has an invalid queue name."""

@@ -108,14 +108,4 @@ def _view(request: PageRequest, _: Snapshot, records: list[AuditRecord]) -> Audi
     )
 
 
-AUDIT = Page(
-    "audit",
-    "/audit",
-    "Audit trail",
-    _view,
-    _question,
-    right="inspect",
-    menu="Audit",
-    key="a",
-    section="Audit",
-)
+AUDIT = Page("audit", "/audit", "Audit trail", _view, _question, right="inspect", menu="Audit", key="a")

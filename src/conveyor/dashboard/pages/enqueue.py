@@ -258,14 +258,4 @@ def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tup
     return typed, left_out
 
 
-ENQUEUE = Page(
-    "enqueue",
-    "/enqueue",
-    "Enqueue",
-    _view,
-    _question,
-    right="act",
-    menu="Enqueue",
-    key="e",
-    section="Enqueue",
-)
+ENQUEUE = Page("enqueue", "/enqueue", "Enqueue", _view, _question, right="act", menu="Enqueue", key="e")

@@ -99,6 +99,4 @@ def _group(one: GroupSample) -> Group:
     )
 
 
-FAILURES = Page(
-    "failures", "/failures", "Failures", _view, _question, menu="Failures", key="f", section="Failures"
-)
+FAILURES = Page("failures", "/failures", "Failures", _view, _question, menu="Failures", key="f")

@@ -273,5 +273,4 @@ JOBS = Page(
     inspects=lambda request: bool(request.filters.get("text", "").strip()),
     menu="Jobs",
     key="j",
-    section="Jobs",
 )

@@ -65,13 +65,4 @@ def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> O
     )
 
 
-OPERATIONS = Page(
-    "operations",
-    "/operations",
-    "Operations",
-    _view,
-    _question,
-    menu="Operations",
-    key="b",
-    section="Operations",
-)
+OPERATIONS = Page("operations", "/operations", "Operations", _view, _question, menu="Operations", key="b")

@@ -77,6 +77,4 @@ def _view(_: PageRequest, snapshot: Snapshot, replies: Any) -> OverviewView:
     )
 
 
-OVERVIEW = Page(
-    "overview", "/", "Overview", _view, _question, _slow, menu="Overview", key="o", section="Overview"
-)
+OVERVIEW = Page("overview", "/", "Overview", _view, _question, _slow, menu="Overview", key="o")

@@ -111,4 +111,4 @@ def _view(
     )
 
 
-QUEUES = Page("queues", "/queues", "Queues", _view, slow=_slow, menu="Queues", key="q", section="Queues")
+QUEUES = Page("queues", "/queues", "Queues", _view, slow=_slow, menu="Queues", key="q")

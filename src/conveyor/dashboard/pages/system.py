@@ -142,4 +142,4 @@ def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemVi
     )
 
 
-SYSTEM_PAGE = Page("system", "/system", "System", _view, _question, menu="System", key="s", section="System")
+SYSTEM_PAGE = Page("system", "/system", "System", _view, _question, menu="System", key="s")

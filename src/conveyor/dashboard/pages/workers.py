@@ -214,4 +214,4 @@ def _view(request: PageRequest, snapshot: Snapshot, _: object) -> WorkersView:
     )
 
 
-WORKERS = Page("workers", "/workers", "Workers", _view, menu="Workers", key="w", section="Workers")
+WORKERS = Page("workers", "/workers", "Workers", _view, menu="Workers", key="w")
