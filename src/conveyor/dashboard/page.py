@@ -36,6 +36,18 @@ class NoSuchThing(ConveyorError):
         """What may begin to exist, "queue" or "worker", so that the error page polls again; or ""."""
 
 
+def with_queue(snapshot: Snapshot, queue: str) -> Snapshot:
+    """Return the snapshot with a queue on which no job was put yet, but workers take from it.
+
+    A snapshot that has it is returned as it is. Raises NoSuchThing for an unknown queue, but not for "".
+    """
+    snapshot = snapshot.with_queue(queue)
+    if queue and queue not in snapshot.queues:
+        hint = "A queue begins when a job is put on it; names are exact."
+        raise NoSuchThing(f"no queue is called {queue:.120}", hint=hint, may_come="queue")
+    return snapshot
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """What a visitor asks for: the parts of the path, and the filters in the query string."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.chart_data import ChartData, chart_data, span_named
 from conveyor.dashboard.live_stats import MAX_QUEUES, QueueStats, queue_stats
-from conveyor.dashboard.page import NoSuchThing, Page
+from conveyor.dashboard.page import Page, with_queue
 from conveyor.dashboard.pages.queues import QueueRow, row_of
 from conveyor.dashboard.pages.workers import row_of as worker_row
 from conveyor.monitor import charts, job_list
@@ -79,10 +79,7 @@ def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobR
     waiting, (history, tasks) = replies
     consumers = [one for one in snapshot.consumers if name in one.queues]
     begun = name in snapshot.queues
-    snapshot = snapshot.with_queue(name)
-    if name not in snapshot.queues:
-        hint = "A queue begins when a job is put on it; names are exact."
-        raise NoSuchThing(f"no queue is called {name:.120}", hint=hint, may_come="queue")
+    snapshot = with_queue(snapshot, name)
     rows = [worker_row(worker, one, snapshot.at) for one in consumers for worker in one.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return QueueView(
