@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor.dashboard import known_tasks
+from conveyor.dashboard.api.models import progress_of
 from conveyor.dashboard.page import NoSuchThing, Page, job_path
-from conveyor.dashboard.pages.job_rows import redacted_progress
 from conveyor.dashboard.rendering import Bar, pretty
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor import job_record, workers
@@ -21,6 +21,7 @@ from conveyor.wire.redaction import redacted, redacted_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from conveyor.dashboard.api.models import Progress
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.job_record import JobRecord, LogLine
     from conveyor.monitor.snapshot import Snapshot
@@ -100,7 +101,7 @@ class JobView(NamedTuple):
 
     job: JobRecord
     runner: Runner
-    progress: control_messages.Progress | None
+    progress: Progress | None
     arguments: list[tuple[str, str]]
     result: Result | None
     failure: FailureView | None
@@ -212,7 +213,7 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorErr
     return JobView(
         job=job,
         runner=runner,
-        progress=redacted_progress(job.progress),
+        progress=progress_of(job.progress),
         arguments=[(name, pretty(value, VALUE_ROOM)) for name, value in job.arguments],
         result=_result(job.settled),
         failure=_failure(job.settled),

@@ -8,13 +8,12 @@ from msgspec.structs import replace
 
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.jobs import LIVE, OUTCOMES
-from conveyor.dashboard.page import NoSuchThing, Page, href
+from conveyor.dashboard.page import Page, href, with_queue
 from conveyor.dashboard.pages import job_rows
 from conveyor.dashboard.pages.job import find_job, query_or_error
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor import history, job_list, job_record, merged_list
 from conveyor.monitor.snapshot import fullest, in_state
-from conveyor.store.query import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +53,10 @@ class Filters(NamedTuple):
         """Return the address of the first page of the same list with some filters changed."""
         return href("/jobs", **{**self._asdict(), "cursor": "", **changes})
 
+    def page(self, cursor: str) -> str:
+        """Return the address of the page of the same list at a cursor, or "" without one."""
+        return self.at(cursor=cursor) if cursor else ""
+
     def names(self, snapshot: Snapshot) -> list[str]:
         """Return the queues whose jobs are listed."""
         if self.queue:
@@ -77,31 +80,27 @@ class Listed(NamedTuple):
     filters: Filters
     rows: list[JobRowView]
     next: str = ""
+    """Addresses of the pages after and before; "" without one."""
     previous: str = ""
     first: int = 0
+    """Position of the first row, from 1; 0 if unknown."""
     total: int = 0
+    """Jobs of the list; 0 if they were not counted."""
     searched: int = 0
+    """Number of jobs that were searched."""
     asked: int = 1
+    """Queues whose jobs were queried."""
 
 
 class JobsView(NamedTuple):
     """What the page shows."""
 
-    filters: Filters
+    listed: Listed
     queues: list[str]
     tabs: list[StateTab]
-    rows: list[JobRowView]
-    next: str
-    """Addresses of the pages after and before, and of the first; "" without one."""
-    previous: str
     front: str
-    first: int
-    """Position of the first row, from 1; 0 if unknown."""
+    """Address of the first page; "" on it."""
     total: int
-    searched: int
-    """Number of jobs that were searched."""
-    asked: int
-    """Queues whose jobs were queried."""
     holding: int
     """Queues that have jobs in this state."""
     all_matching: bool
@@ -141,102 +140,63 @@ def _query(filters: Filters, snapshot: Snapshot) -> Query[Listed]:
             lambda record: Listed(filters, [job_rows.of_record(record)] if record is not None else [])
         )
     names = filters.names(snapshot)
-    if not filters.queue and len(names) != 1:
-        return _merged(filters, fullest(snapshot.queues, names, filters.state))
-    if not names:
-        return known(Listed(filters, []))
-    query = _ended if filters.state == "ended" else _searched if filters.narrowed else _paged
-    return query(filters._replace(queue=names[0]))
+    if len(names) == 1:
+        filters = filters._replace(queue=names[0])
+        if filters.state != "ended" and not filters.narrowed:
+            return _paged(filters)
+    return _merged(filters, fullest(snapshot.queues, names, filters.state))
 
 
 def _paged(filters: Filters) -> Query[Listed]:
-    def listed(page: Any) -> Listed:
+    """Query the jobs of one queue, of which every page knows its position."""
+
+    def listed(page: job_list.JobPage) -> Listed:
         rows = [job_rows.of_live(one) for one in page.rows]
-        return Listed(filters, rows, page.next, page.previous, page.first + 1, page.total)
+        following, previous = filters.page(page.next), filters.page(page.previous)
+        return Listed(filters, rows, following, previous, page.first + 1, page.total)
 
     labels = known_tasks.labels
     return job_list.page(filters.queue, filters.state, filters.cursor, ROWS, labels_of=labels).map(listed)
 
 
-def _searched(filters: Filters) -> Query[Listed]:
-    def listed(found: Any) -> Listed:
-        rows = [job_rows.of_live(one) for one in found.rows]
-        return Listed(filters, rows, found.next, total=found.total, searched=found.searched)
-
-    place, limits = (filters.queue, filters.state), job_list.SearchLimits(BUDGET, ROWS)
-    return job_list.search(*place, _wanted(filters), filters.cursor, limits, known_tasks.labels).map(listed)
-
-
-def _ended(filters: Filters) -> Query[Listed]:
-    def listed(page: Any) -> Listed:
-        rows = [job_rows.of_finish(filters.queue, one) for one in page.finishes]
-        return Listed(filters, rows, page.next, searched=page.searched if filters.narrowed else 0)
-
-    return history.finishes(filters.queue, filters.cursor, ROWS, _matching(filters)).map(listed)
-
-
 def _merged(filters: Filters, names: Sequence[str]) -> Query[Listed]:
-    """Query the jobs of several queues."""
+    """Query the matching jobs of some queues as one list."""
     query: Query[merged_list.MergedPage[Any]]
     row: Callable[[Any], JobRowView]
     if filters.state == "ended":
-        query = merged_list.finishes(
-            names, filters.cursor, _matching(filters), merged_list.MergeLimits(ROWS, RUNS)
-        )
-        row = _of_ended
+        matching = history.HistoryFilter(filters.task, filters.outcome, filters.worker, text=filters.text)
+        limits, row = merged_list.MergeLimits(ROWS, RUNS), job_rows.of_finish
+        query = merged_list.finishes(names, filters.cursor, matching, limits)
     else:
-        limits, labels = merged_list.MergeLimits(ROWS, BUDGET), known_tasks.labels
-        query = merged_list.jobs(names, filters.state, filters.cursor, _wanted(filters), limits, labels)
-        row = job_rows.of_live
+        wanted = job_list.JobFilter(filters.task, filters.worker, filters.text)
+        limits, row = merged_list.MergeLimits(ROWS, BUDGET), job_rows.of_live
+        query = merged_list.jobs(names, filters.state, filters.cursor, wanted, limits, known_tasks.labels)
 
     def listed(page: merged_list.MergedPage[Any]) -> Listed:
         searched = page.searched if filters.narrowed else 0
         asked = min(len(names), merged_list.MAX_QUEUES)
-        return Listed(filters, [row(one) for one in page.rows], page.next, searched=searched, asked=asked)
+        rows = [row(one) for one in page.rows]
+        return Listed(filters, rows, filters.page(page.next), searched=searched, asked=asked)
 
     return query.map(listed)
-
-
-def _of_ended(one: merged_list.QueueFinish) -> JobRowView:
-    return job_rows.of_finish(one.queue, one.finish)
-
-
-def _wanted(filters: Filters) -> job_list.JobFilter:
-    return job_list.JobFilter(filters.task, filters.worker, filters.text)
-
-
-def _matching(filters: Filters) -> history.HistoryFilter:
-    return history.HistoryFilter(filters.task, filters.outcome, filters.worker, "", filters.text)
 
 
 def _view(_: PageRequest, snapshot: Snapshot, listed: Listed | ConveyorError) -> JobsView:
     if isinstance(listed, ConveyorError):
         raise listed
     filters = listed.filters
-    snapshot = snapshot.with_queue(filters.queue)
-    if filters.queue and filters.queue not in snapshot.queues:
-        raise NoSuchThing(
-            f"Unknown queue {filters.queue!r:.110}",
-            hint="A queue begins when a job is put on it.",
-            may_come="queue",
-        )
+    snapshot = with_queue(snapshot, filters.queue)
     names = filters.names(snapshot)
     counts = [snapshot.queues[name] for name in names]
-    in_this_state = [0 if filters.state == "ended" else in_state(count, filters.state) for count in counts]
+    in_this_state = [in_state(count, filters.state) for count in counts]
     consumers = [one for one in snapshot.consumers if not set(names).isdisjoint(one.queues)]
     return JobsView(
-        filters=filters,
+        listed=listed._replace(rows=[_with_silence(row, snapshot) for row in listed.rows]),
         queues=sorted(snapshot.queues),
         tabs=[_tab(filters, names, snapshot, state) for state in STATES],
-        rows=[_with_silence(row, snapshot) for row in listed.rows],
-        next=filters.at(cursor=listed.next) if listed.next else "",
-        previous=filters.at(cursor=listed.previous) if listed.previous else "",
         front=filters.at() if filters.cursor else "",
-        first=listed.first,
-        total=listed.total or sum(in_this_state),
-        searched=listed.searched,
-        asked=listed.asked,
-        holding=sum(in_state(count, filters.state) > 0 for count in counts),
+        total=listed.total or (0 if filters.state == "ended" else sum(in_this_state)),
+        holding=sum(number > 0 for number in in_this_state),
         all_matching=not (filters.worker or filters.text or filters.outcome)
         and all(row.task == filters.task for row in listed.rows if filters.task),
         workers=sum(len(one.workers) for one in consumers),
