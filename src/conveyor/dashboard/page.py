@@ -65,12 +65,6 @@ class PageRequest:
         )  # otherwise a part with a question mark in it would read as filters
         return href(path, **self.filters)
 
-    def number(self, name: str, default: int, least: int, most: int) -> int:
-        """Return a filter as a number, the nearest allowed one if it is invalid or out of bounds."""
-        text = self.filters.get(name, "")
-        value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default  # noqa: PLR2004
-        return min(max(value, least), most)
-
 
 def href(path: str, /, **filters: str | int) -> str:
     """Return an address below the root; empty filters are left out, the others sorted."""

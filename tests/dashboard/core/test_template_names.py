@@ -126,7 +126,7 @@ def known() -> dict[str, set[str]]:
     for page in pages.ALL:
         view = eval(page.view.__annotations__["return"], namespace(inspect.getmodule(page.view)))
         for template in templates_of(f"{page.name}.html"):
-            found[template] |= attributes_of(view)
+            found[template] |= set().union(*map(attributes_of, types_in(view)))
     return found
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from conveyor.dashboard.page import Page, href
+from conveyor.dashboard.page import Page, Slice, href
 from conveyor.monitor import bulk
+from conveyor.wire.statistics import read_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
 #: Operations of one page.
 ON_PAGE = 25
 _SHORT = 80
-
-
-class OperationsView(NamedTuple):
-    """What the page shows."""
-
-    rows: Sequence[tuple[Operation, str]]
-    """Operations, each with the jobs that it is about, in words."""
-    first: int
-    total: int
-    previous: str
-    next: str
 
 
 def in_words(matching: Matching) -> str:
@@ -46,7 +34,7 @@ def in_words(matching: Matching) -> str:
 
 def _first(request: PageRequest, snapshot: Snapshot) -> int:
     last = max(0, len(snapshot.operations) - 1)
-    return request.number("first", 0, 0, last) // ON_PAGE * ON_PAGE
+    return min(read_figure(request.filters.get("first", "")) or 0, last) // ON_PAGE * ON_PAGE
 
 
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
@@ -54,10 +42,11 @@ def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     return bulk.operations(snapshot.operations[first : first + ON_PAGE])
 
 
-def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> OperationsView:
+def _view(request: PageRequest, snapshot: Snapshot, found: list[Operation]) -> Slice[tuple[Operation, str]]:
+    """Return the operations of a page, each with the jobs that it is about, in words."""
     first, total = _first(request, snapshot), len(snapshot.operations)
-    return OperationsView(
-        rows=[(one, in_words(one.matching)) for one in found],
+    return Slice(
+        items=[(one, in_words(one.matching)) for one in found],
         first=first,
         total=total,
         previous=href(request.path, first=first - ON_PAGE) if first else "",

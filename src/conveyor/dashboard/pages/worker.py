@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.workers import ConsumerView, WorkerRow, consumer_of, row_of
 from conveyor.monitor import history
+from conveyor.monitor.merged_list import QueueFinish
 from conveyor.monitor.workers import find
 from conveyor.store.query import Query, together
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.history import Finish, HistoryPage
+    from conveyor.monitor.history import HistoryPage
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import NamedWorker
 
@@ -24,19 +25,12 @@ MAX_RUNS = 10
 MAX_HISTORIES = 3
 
 
-class RunView(NamedTuple):
-    """A run that this worker ended."""
-
-    queue: str
-    finish: Finish
-
-
 class WorkerView(NamedTuple):
     """What the page shows."""
 
     consumer: ConsumerView
     row: WorkerRow
-    runs: Sequence[RunView]
+    runs: Sequence[QueueFinish]
     searched: int
     """Ended runs that were searched."""
     queues: Sequence[str]
@@ -70,7 +64,7 @@ def _view(
     if found is None or found.worker is None:
         hint = "It has left, or missed its heartbeats for 20 seconds; its jobs are under Jobs."
         raise NoSuchThing(f"no worker is called {name:.120}", hint=hint, may_come="worker")
-    runs = [RunView(queue, finish) for queue, page in pages.items() for finish in page.finishes]
+    runs = [QueueFinish(queue, finish) for queue, page in pages.items() for finish in page.finishes]
     return WorkerView(
         consumer=consumer_of(found.consumer, ()),
         row=row_of(found.worker, found.consumer, snapshot.at),
