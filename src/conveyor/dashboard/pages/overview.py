@@ -8,7 +8,7 @@ from conveyor.dashboard.chart_data import SPANS, ChartData, chart_data_of_all, s
 from conveyor.dashboard.issues import Issue, IssueInputs, issues
 from conveyor.dashboard.live_stats import LiveStats, live_stats
 from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.queues import row_of
+from conveyor.dashboard.pages.queues import QueueRow
 from conveyor.monitor import charts, workers
 from conveyor.store import fitness
 from conveyor.store.query import Query, together
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.dashboard.pages.queues import QueueRow
     from conveyor.monitor.snapshot import Snapshot
 
 
@@ -68,7 +67,7 @@ def _view(_: PageRequest, snapshot: Snapshot, replies: Any) -> OverviewView:
     return OverviewView(
         stats=stats,
         belts=snapshot.busiest.few,
-        rows=[row_of(snapshot, name)._replace(ended=sparks.get(name, ())) for name in snapshot.busiest.many],
+        rows=[QueueRow(name, stats.queues[name], sparks.get(name, ())) for name in snapshot.busiest.many],
         more=len(snapshot.queues) - len(snapshot.busiest.many),
         issues=issues(snapshot, IssueInputs(memory, heard, hour.points)),
         charts=history,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.chart_data import ChartData, chart_data, span_named
-from conveyor.dashboard.live_stats import MAX_QUEUES, QueueStats, queue_stats
+from conveyor.dashboard.live_stats import MAX_QUEUES, queue_stats
 from conveyor.dashboard.page import Page, with_queue
-from conveyor.dashboard.pages.queues import QueueRow, row_of
-from conveyor.dashboard.pages.workers import row_of as worker_row
+from conveyor.dashboard.pages.queues import QueueRow
+from conveyor.dashboard.pages.workers import row_of
 from conveyor.monitor import charts, job_list
 from conveyor.store.query import Query, known, together
 from conveyor.wire.statistics import bucket
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.charts import TaskFigures
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.snapshot import Snapshot
+    from conveyor.store.commands import Count
 
 #: Workers that are listed, those working on this queue first; the workers page has all.
 MAX_WORKERS = 12
@@ -35,7 +36,7 @@ class QueueView(NamedTuple):
     """What the page shows."""
 
     row: QueueRow
-    stats: QueueStats
+    jobs: Count
     workers: Sequence[WorkerRow]
     shared: int
     """Workers that take from other queues, too."""
@@ -52,7 +53,7 @@ class QueueView(NamedTuple):
         """Return what the live numbers do not keep current."""
         if not self.live:
             return tuple(self)
-        jobs = self.row.jobs
+        jobs = self.jobs
         ledger = jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
         return self.row.lasting(), ledger, jobs.imbalance, self[2:]
 
@@ -80,11 +81,11 @@ def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobR
     consumers = [one for one in snapshot.consumers if name in one.queues]
     begun = name in snapshot.queues
     snapshot = with_queue(snapshot, name)
-    rows = [worker_row(worker, one, snapshot.at) for one in consumers for worker in one.workers]
+    rows = [row_of(worker, one, snapshot.at) for one in consumers for worker in one.workers]
     rows.sort(key=lambda row: (row.queue != name, not row.job, row.name))
     return QueueView(
-        row=row_of(snapshot, name),
-        stats=queue_stats(snapshot, name),
+        row=QueueRow(name, queue_stats(snapshot, name)),
+        jobs=snapshot.queues[name],
         workers=rows[:MAX_WORKERS],
         shared=sum(len(one.workers) for one in consumers if len(one.queues) > 1),
         charts=history,

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.dashboard.issues import KINDS, kinds_of
-from conveyor.dashboard.live_stats import MAX_QUEUES
+from conveyor.dashboard.live_stats import MAX_QUEUES, QueueStats, queue_stats
 from conveyor.dashboard.page import Page, Slice, slice_of
 from conveyor.monitor import charts
-from conveyor.monitor.snapshot import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import Count
     from conveyor.store.query import Query
 
 #: Queues of one page: more would make it larger than 60 KB.
@@ -28,19 +26,15 @@ class QueueRow(NamedTuple):
     """One queue's line."""
 
     name: str
-    jobs: Count
-    rate: Rate
-    workers: int
-    busy: int
-    state: str
-    """As of `Count.state`."""
+    stats: QueueStats
     ended: Sequence[int] = ()
     """Jobs that finished in each of the last 30 minutes, the running one last."""
 
     def lasting(self) -> tuple[object, ...]:
         """Return what the live numbers do not keep current."""
-        state = "open" if self.state == "full" else self.state
-        return self.name, state, self.jobs.maxsize, self.workers > 0, tuple(self.ended)
+        stats = self.stats
+        state = "open" if stats.state == "full" else stats.state
+        return self.name, state, stats.maxsize, stats.workers > 0, tuple(self.ended)
 
 
 class QueuesView(NamedTuple):
@@ -62,14 +56,6 @@ class QueuesView(NamedTuple):
         if not self.live:
             return tuple(self)
         return self.rows._replace(items=[]), [row.lasting() for row in self.rows.items], self[1:-1]
-
-
-def row_of(snapshot: Snapshot, name: str) -> QueueRow:
-    """Return the line of a queue that the snapshot has."""
-    count = snapshot.queues[name]
-    workers = snapshot.workers_of(name)
-    busy = sum(worker.is_busy_on(name) for worker in workers)
-    return QueueRow(name, count, snapshot.rates.get(name, Rate()), len(workers), busy, count.state)
 
 
 def _text(request: PageRequest) -> str:
@@ -100,7 +86,7 @@ def _view(
     request: PageRequest, snapshot: Snapshot, replies: tuple[None, Mapping[str, Sequence[int]]]
 ) -> QueuesView:
     found, needs = _names(request, snapshot), _needs(request)
-    rows = [row_of(snapshot, name)._replace(ended=replies[1].get(name, ())) for name in found.items]
+    rows = [QueueRow(name, queue_stats(snapshot, name), replies[1].get(name, ())) for name in found.items]
     return QueuesView(
         rows=Slice(rows, *found[1:]),
         all=len(snapshot.queues),

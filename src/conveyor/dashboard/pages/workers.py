@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import Struct
-
 from conveyor.dashboard.api.models import struct_from
 from conveyor.dashboard.page import Page, slice_of
 from conveyor.monitor import workers
-from conveyor.wire.control_messages import SILENT
+from conveyor.wire.control_messages import SILENT, ConsumerReport, WorkerReport
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from conveyor.dashboard.page import PageRequest, Slice
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import WorkerPosition
-    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Lines of one page: workers, and the heads of their consumers and hosts.
 ROOM = 46
@@ -31,50 +28,20 @@ MAX_FILTER = 255
 _ABSURD = 1e300
 
 
-class WorkerRow(Struct, frozen=True):
-    """One worker's line."""
+class WorkerRow(WorkerReport, frozen=True, kw_only=True):
+    """One worker's line: its report, with moments in place of running times."""
 
-    name: str
-    number: str
-    pid: int
-    state: str
-    busy: bool
-    """True if it runs a job, in any state but silent."""
-    paused: bool
-    jobs_done: int
-    job: str
-    task: str
-    queue: str
     since: float
     """When the current job began, seconds since 1970; 0 without one."""
-    attempt: int
-    done: float
-    fraction: float | None
-    """How far the job is, 0 to 1, or None if unknown."""
-    message: str
-    cpu: float
-    memory: int
-    cancelling: bool
-    """True if the cancellation of its job was requested."""
     kill_at: float
     """When it is killed if the job has not ended by then; 0 without a cancellation."""
     heard: float
     """When its silent consumer last reported; 0 if it is not silent."""
 
 
-class ConsumerView(Struct, frozen=True):
+class ConsumerView(ConsumerReport, frozen=True, kw_only=True):
     """One consumer, and those of its workers that are shown."""
 
-    name: str
-    host: str
-    pid: int
-    queues: Sequence[str]
-    started: float
-    heard: float
-    """When it last reported, by its machine's clock; 0 if unknown."""
-    version: str
-    python: str
-    cores: int
     rows: Sequence[WorkerRow]
     all: int
     """Number of its workers."""
@@ -127,8 +94,9 @@ def row_of(worker: WorkerReport, report: ConsumerReport, at: float) -> WorkerRow
     return struct_from(
         WorkerRow,
         worker,
-        number=worker.name.rpartition("/")[2],
         busy=worker.is_busy,
+        busy_for=0.0,
+        kill_in=0.0,
         since=round(reported - worker.busy_for, 1) if worker.job else 0.0,
         done=_finite(worker.done),
         message=redacted_text(worker.message),
@@ -143,8 +111,7 @@ def consumer_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> ConsumerVi
     return struct_from(
         ConsumerView,
         report,
-        queues=tuple(report.queues),
-        heard=report.at,
+        workers=[],
         rows=rows,
         all=len(report.workers),
         busy=sum(worker.is_busy for worker in report.workers),
