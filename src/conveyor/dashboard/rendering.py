@@ -89,10 +89,9 @@ def moment(at: float | None, kind: str = "ago") -> Markup:
     if not at or not 0 < at < _LATEST:
         return Markup("–")
     time = date_time(at)
-    stamp = utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     title = Markup("") if kind == "clock" else Markup(' title="{}"').format(time)
     text = time if kind == "clock" else _relative(at, kind)
-    return Markup('<time datetime="{}" data-time="{}"{}>{}</time>').format(stamp, kind, title, text)
+    return Markup('<time datetime="{}" data-time="{}"{}>{}</time>').format(stamp(at), kind, title, text)
 
 
 def _relative(at: float, kind: str) -> str:
@@ -104,19 +103,19 @@ def _relative(at: float, kind: str) -> str:
     return "just now" if now - at < _JUST else f"{elapsed(now - at)} ago"
 
 
+def stamp(at: float) -> str:
+    """Return a moment as HTML has it, in UTC."""
+    return utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def compact(value: float) -> str:
     """Return a number for a script, in few characters."""
     return f"{value:.4g}" if value < 9_999.5 else f"{value:.0f}"  # noqa: PLR2004 - where %g turns to exponents
 
 
-def minute(at: float) -> str:
-    """Return the time of day, UTC."""
-    return f"{utc(at):%H:%M}"
-
-
-def day(at: float) -> str:
-    """Return the day of a moment, UTC."""
-    return f"{utc(at):%Y-%m-%d}"
+def utc_text(at: float, form: str) -> str:
+    """Return a moment in UTC, in a form as of `strftime`."""
+    return f"{utc(at):{form}}"
 
 
 def path_part(text: str) -> str:
@@ -224,8 +223,8 @@ def environment() -> jinja2.Environment:
         "duration": duration,
         "size": size,
         "moment": moment,
-        "minute": minute,
-        "day": day,
+        "stamp": stamp,
+        "utc": utc_text,
         "compact": compact,
         "part": path_part,
         "prose": prose,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -87,15 +87,6 @@ class FailureView(NamedTuple):
         return any(one.of == "own" for one in self.pieces)
 
 
-class LogLineView(NamedTuple):
-    """A log line; its moment in the form of HTML, and as a clock shows it in UTC."""
-
-    id: str
-    moment: str
-    clock: str
-    text: str
-
-
 class JobView(NamedTuple):
     """What the page shows."""
 
@@ -105,7 +96,7 @@ class JobView(NamedTuple):
     arguments: list[tuple[str, str]]
     result: Result | None
     failure: FailureView | None
-    lines: list[LogLineView]
+    lines: list[LogLine]
     cut: bool
     """True if the job logged more than is shown."""
     bars: list[Bar]
@@ -130,32 +121,18 @@ class JobView(NamedTuple):
 
     def version_key(self) -> object:
         """Return what makes a new version: not what follows from the current time."""
-        job = self.job
-        return (
-            job.state,
-            job.queue,
-            job.task,
-            job.dead,
-            job.place,
-            job.worker,
-            job.since,
-            job.put_at,
-            job.retries,
-            job.crashes,
-            job.progress,
-            job.undecodable,
-            job.size,
-            job.run,
-            self.result,
-            len(job.attempts),
-            self.lines[-1:],
-            bool(self.workers),
-            self.paused,
-            job.cancelling,
-            job.cancelled_by,
-            job.cancel_reason,
-            self.runner.version_key(),
+        job = replace(self.job, call=None, arguments=[], settled=None, attempts=[], lines=[], due_in=None)
+        lasting = self._replace(
+            job=job,
+            runner=Runner(),
+            lines=self.lines[-1:],
+            bars=[],
+            end=0.0,
+            eta=None,
+            due_at=None,
+            workers=0,
         )
+        return lasting, self.runner.version_key(), len(self.job.attempts), bool(self.workers)
 
 
 def query_or_error(make: Callable[[], Query[Any]]) -> Query[Any]:
@@ -194,9 +171,9 @@ def _queue(request: PageRequest) -> str:
 
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     job_id, queue = request.parts["id"], _queue(request)
-    if queue:
-        return query_or_error(lambda: job_query(queue, job_id))
-    return query_or_error(lambda: find_job(job_id, list(snapshot.queues)))
+    return query_or_error(
+        lambda: job_query(queue, job_id) if queue else find_job(job_id, list(snapshot.queues))
+    )
 
 
 def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorError | None) -> JobView:
@@ -249,9 +226,9 @@ def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
     return Runner(kill_at=kill_at, usage=usage)
 
 
-def _log(lines: Sequence[LogLine]) -> tuple[list[LogLineView], bool]:
+def _log(lines: Sequence[LogLine]) -> tuple[list[LogLine], bool]:
     """Return the last lines for which there is room, and True if there are more or longer ones."""
-    shown: list[LogLineView] = []
+    shown: list[LogLine] = []
     room, cut = LOG_ROOM, len(lines) > LINES
     for line in reversed(lines[-LINES:]):
         text = redacted_text(line.text)[:LINE_ROOM]
@@ -259,10 +236,7 @@ def _log(lines: Sequence[LogLine]) -> tuple[list[LogLineView], bool]:
         room -= len(text)
         if room < 0:
             return shown[::-1], True
-        when = dt.datetime.fromtimestamp(line.at, dt.UTC)
-        shown.append(
-            LogLineView(line.id, f"{when:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z", f"{when:%H:%M:%S}", text)
-        )
+        shown.append(line._replace(text=text))
     return shown[::-1], cut
 
 
