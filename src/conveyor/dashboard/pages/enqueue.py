@@ -13,23 +13,24 @@ import msgspec
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
+from conveyor.dashboard.pages.job import find_job, job_query
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.monitor.job_data import read_call
 from conveyor.monitor.typed_input import as_words, item_of, parameters_of
-from conveyor.store import commands
-from conveyor.store.query import Query, known
+from conveyor.store.query import known
 from conveyor.wire import ids
 from conveyor.wire.redaction import MASK, redacted_arguments
 from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from conveyor.dashboard.api.tasks import TaskLine
     from conveyor.dashboard.page import PageRequest
+    from conveyor.monitor.job_record import JobRecord
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.typed_input import Parameter
+    from conveyor.store.query import Query
     from conveyor.tasks import Task
     from conveyor.wire.call import Call
 
@@ -165,40 +166,25 @@ class EnqueueView(NamedTuple):
     queues: list[str]
     model: str
     """The job that the values are taken from, or ""."""
-    model_queue: str
     queue: str
     """The queue to put on, unless it is the task's own."""
     trouble: str
 
 
-class _Model(NamedTuple):
-    queue: str
-    call: Call
-
-
-def _question(request: PageRequest, snapshot: Snapshot) -> Query[_Model | None]:
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[JobRecord | None]:
     """Query the job that is the model."""
+    job, queue = request.filters.get("from", ""), request.filters.get("queue", "")
     try:
-        job = ids.checked_id(request.filters.get("from", ""))
-        named = request.filters.get("queue", "")
-        queues = [ids.checked_queue(named)] if named else sorted(snapshot.queues)[:MAX_OFFERED]
+        return job_query(queue, job) if queue else find_job(job, sorted(snapshot.queues)[:MAX_OFFERED])
     except BadCall:
         return known(None)
 
-    def read(replies: Sequence[Any]) -> _Model | None:
-        for queue, state in zip(queues, replies, strict=True):
-            call = read_call(state.data)
-            if call is not None and call.task:
-                return _Model(queue, call)
-        return None
 
-    return Query(tuple(commands.state(queue, job) for queue in queues), read)
-
-
-def _view(request: PageRequest, snapshot: Snapshot, model: _Model | None) -> EnqueueView:
+def _view(request: PageRequest, snapshot: Snapshot, found: JobRecord | None) -> EnqueueView:
     tasks: list[str] = []
     form, trouble = None, ""
-    wanted = request.filters.get("task", "") or (model.call.task if model else "")
+    model = found.call if found is not None and found.task else None
+    wanted = request.filters.get("task", "") or (model.task if model else "")
     if request.filters.get("from") and model is None:
         trouble = "The arguments of that job are not known any more."
     try:
@@ -207,14 +193,12 @@ def _view(request: PageRequest, snapshot: Snapshot, model: _Model | None) -> Enq
             form = _form(wanted, model, split=request.filters.get("split", "") != "0" and model is None)
     except ConveyorError as error:
         trouble = sentences(str(error), error.hint)
-    if model is not None and (form is None or form.task.name != model.call.task):
-        model = None
+    fits = model is not None and form is not None and form.task.name == model.task
     return EnqueueView(
         tasks=tasks,
         form=form,
         queues=sorted(snapshot.queues)[:MAX_OFFERED],
-        model=request.filters.get("from", "") if model else "",
-        model_queue=model.queue if model else "",
+        model=request.filters.get("from", "") if fits else "",
         queue=_queue(request, form),
         trouble=trouble,
     )
@@ -226,15 +210,15 @@ def _queue(request: PageRequest, form: Form | None) -> str:
     return queue if ids.is_queue_name(queue) and not (form is not None and queue == form.task.queue) else ""
 
 
-def _form(name: str, model: _Model | None, *, split: bool) -> Form:
+def _form(name: str, model: Call | None, *, split: bool) -> Form:
     own = known_tasks.task_named(name)
     split = split and own.split is not None
     task = own if split else known_tasks.one_job_of(own)
     parameters = parameters_of(task)
     typed: Mapping[str, str] = {}
     left_out: list[str] = []
-    if model is not None and model.call.task == name:
-        typed, left_out = _typed(task, model.call, parameters)
+    if model is not None and model.task == name:
+        typed, left_out = _typed(task, model, parameters)
     return Form(line_of(name), split, [field_of(one, typed) for one in parameters], left_out)
 
 
