@@ -22,7 +22,7 @@ from conveyor.errors import StoreError, StoreRefused
 from conveyor.monitor import audit, charts
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.charts import Totals
-from conveyor.monitor.snapshot import NOTHING
+from conveyor.monitor.poller import ask_isolated
 from conveyor.store import records
 from conveyor.store.query import together
 from conveyor.wire.statistics import BOUNDS, OTHER, Figures, subtract_figures, sum_figures, sum_histograms
@@ -232,13 +232,13 @@ MAX_MEASURED = 20
 
 
 class Gathered(NamedTuple):
-    """Replies of the server; empty if it is unavailable or refused the query."""
+    """Replies of the server."""
 
-    snapshot: Snapshot = NOTHING
-    groups: Groups = {}  # noqa: RUF012 - never changed
-    heads: Mapping[str, float | None] = {}
-    more: Mapping[str, Any] = {}
-    """What the server may refuse: memory, acts, backend."""
+    snapshot: Snapshot
+    groups: Groups
+    heads: Mapping[str, float | None]
+    more: Mapping[str, Any]
+    """What it did not refuse: memory, acts, backend."""
 
 
 class Gatherer:
@@ -257,9 +257,16 @@ class Gatherer:
         every = sorted(snapshot.queues, key=taken.__getitem__)
         names, rest = every[:MAX_QUERIED], every[MAX_QUERIED:]
         labelled = sorted(names[:MAX_LABELLED])
-        query = together([charts.totals(names), charts.totals_of_all(), records.oldest_waiting(labelled)])
-        totals, of_all, heads = self.poller.ask(query)
-        more = self._more(labelled[:MAX_MEASURED])
+        first = together([charts.totals(names), charts.totals_of_all(), records.oldest_waiting(labelled)])
+        optional: dict[str, Query[Any]] = {
+            "memory": snapshots.queue_memory(labelled[:MAX_MEASURED]),
+            "backend": snapshots.server_version(),
+            "acts": audit.counts(),
+        }
+        wanted = [name for name in optional if name not in self._refused]
+        values = ask_isolated(self.poller.ask, first, [optional[name] for name in wanted])
+        (totals, of_all, heads), *values = values
+        more = dict(self._permitted(wanted, values))
         self.backend = more.get("backend", self.backend)
         groups = {name: {name: totals[name]} for name in labelled}
         if names[MAX_LABELLED:]:
@@ -268,25 +275,14 @@ class Gatherer:
             groups[OTHER] |= _rest(of_all, totals.values(), {name: snapshot.queues[name] for name in rest})
         return Gathered(snapshot, groups, heads, more)
 
-    def _more(self, names: Sequence[str]) -> dict[str, Any]:
-        every: dict[str, Query[Any]] = {
-            "memory": snapshots.queue_memory(names),
-            "backend": snapshots.server_version(),
-            "acts": audit.counts(),
-        }
-        wanted = {name: query for name, query in every.items() if name not in self._refused}
-        try:
-            replies = self.poller.ask(together(list(wanted.values())))
-        except StoreRefused:
-            return {name: one for name, query in wanted.items() for one in self._permitted(name, query)}
-        return dict(zip(wanted, replies, strict=True))
-
-    def _permitted(self, name: str, query: Query[Any]) -> Iterator[Any]:
-        """Yield one reply, or none."""
-        try:
-            yield self.poller.ask(query)
-        except StoreRefused as error:
-            if "permission" in str(error).lower():
+    def _permitted(self, names: Sequence[str], values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the values that the server did not refuse, with their names."""
+        for name, value in zip(names, values, strict=True):
+            if not isinstance(value, Exception):
+                yield name, value
+            elif not isinstance(value, StoreRefused):
+                raise value
+            elif "permission" in str(value).lower():
                 self._refused.add(name)
 
 
