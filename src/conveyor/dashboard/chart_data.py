@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.monitor import charts
 from conveyor.monitor.format import duration, number
-from conveyor.store.query import Query, together
+from conveyor.store.query import together
 from conveyor.wire.statistics import bucket
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from conveyor.monitor.charts import Point
     from conveyor.monitor.snapshot import Head
+    from conveyor.store.query import Query
 
 
 class Span(NamedTuple):
@@ -101,15 +102,11 @@ def chart_data_of_all(
 ) -> Query[ChartData]:
     """Query the history of all queues together, the busiest first; their gauges are those of the first 40."""
     last = bucket(span.tier, now)
-    some = chart_data(queues, now, span, heads)
-    query = together([some, charts.series_of_all(span.tier, last - span.steps + 1, last)])
-
-    def read(replies: Sequence[Any]) -> ChartData:
-        summed, of_all = query.read(replies)
-        points = charts.with_all(summed.points, of_all)
-        return ChartData(points, span)
-
-    return Query(query.commands, read)
+    summed = chart_data(queues, now, span, heads)
+    of_all = charts.series_of_all(span.tier, last - span.steps + 1, last)
+    return together([summed, of_all]).map(
+        lambda found: ChartData(charts.with_all(found[0].points, found[1]), span)
+    )
 
 
 def chart_data(
@@ -126,10 +123,5 @@ def chart_data(
     since = {name: at for name, at in since.items() if at <= late}
     others = min((at for name, at in since.items() if name not in chosen), default=None)
     query = together([charts.series(queue, span.tier, last - span.steps + 1, last) for queue in chosen])
-
-    def read(replies: Sequence[Any]) -> ChartData:
-        histories: list[list[Point]] = query.read(replies)
-        points = charts.sum_of(histories, [since.get(name) for name in chosen], others)
-        return ChartData(points, span)
-
-    return Query(query.commands, read)
+    oldest = [since.get(name) for name in chosen]
+    return query.map(lambda histories: ChartData(charts.sum_of(histories, oldest, others), span))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from conveyor import clock
@@ -268,11 +268,6 @@ class PagePoller(polling.Poller):
         """Addresses whose page could not be made the last time; logged once."""
 
     @property
-    def trouble(self) -> str:
-        """Why the last poll failed, or ""."""
-        return "" if self.error is None else str(self.error)
-
-    @property
     def subscribers(self) -> list[Subscriber]:
         """The subscribers now."""
         return list(self._subscribers)
@@ -288,9 +283,7 @@ class PagePoller(polling.Poller):
         cached = self.cached(page, request)
         if cached is not None:
             return cached
-        if not page.costly(request):
-            return self._page(page, request)
-        with self.searches.slot():
+        with self.searches.slot() if page.costly(request) else nullcontext():
             return self.cached(page, request) or self._page(page, request)
 
     def _page(self, page: Page, request: PageRequest) -> CachedPage:
@@ -344,13 +337,9 @@ class PagePoller(polling.Poller):
         light, costly = split_costly(
             {address: one for address, one in pages.items() if cached[address] is None}
         )
-        if costly:
-            try:
-                with self.searches.slot():
-                    some = dict(list(costly.items())[:MAX_COSTLY])
-                    return found | self._versions_now({**some, **light})
-            except Busy:
-                pass
+        with suppress(Busy), self.searches.slot() if costly else nullcontext():
+            some = dict(list(costly.items())[:MAX_COSTLY])
+            return found | self._versions_now({**some, **light})
         return found | self._versions_now(light)
 
     def _versions_now(self, pages: Pages) -> dict[str, str]:

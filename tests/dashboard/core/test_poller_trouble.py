@@ -147,11 +147,11 @@ def test_unavailable_server_is_reported_until_it_is_back(
         trouble = eventually(lambda: listener.of("trouble"))[0]
         assert "no reply from the server" in trouble["why"]
         assert "conveyor doctor" in trouble["try"]
-        assert poller.trouble == trouble["why"]
+        assert str(poller.error) == trouble["why"]
         with pytest.raises(StoreUnavailable):
             eventually(lambda: poller.page(*poller.registry.find("/a")) and None)
     finally:
         one_server.start()
     later(eventually, listener, 3)
-    assert poller.trouble == ""
+    assert poller.error is None
     eventually(lambda: poller.interval.step == 0)
