@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +10,7 @@ import msgspec
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.models import progress_of
 from conveyor.dashboard.page import NoSuchThing, Page, job_path
+from conveyor.dashboard.pages.workers import row_of
 from conveyor.dashboard.rendering import Bar, pretty
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.monitor import job_record, workers
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.api.models import Progress
     from conveyor.dashboard.page import PageRequest
+    from conveyor.dashboard.pages.workers import WorkerRow
     from conveyor.monitor.job_record import JobRecord, LogLine
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.wire.outcome import Settled
@@ -36,32 +37,22 @@ RAW_ROOM = 4000
 TRACEBACK_ROOM = 12_000
 
 
-class Usage(NamedTuple):
-    """What the process uses while it runs the job."""
-
-    cpu: int
-    """Per cent of a core."""
-    memory: int
-    """Bytes."""
-    pid: int
-    host: str
-
-
 class Runner(NamedTuple):
-    """The worker of a running job. All moments are seconds since 1970."""
+    """The worker of a running job."""
 
     silent: bool = False
     """True if its consumer missed its heartbeats: the job may not run at all."""
     heard: float | None = None
-    """When a silent one last reported, or None if unknown."""
-    kill_at: float | None = None
-    """When it is killed unless the job, whose cancellation was requested, has ended."""
-    usage: Usage | None = None
+    """When a silent one last reported, seconds since 1970, or None if unknown."""
+    row: WorkerRow | None = None
+    """What it reports while it runs the job."""
+    host: str = ""
 
     def version_key(self) -> object:
-        """Return what makes a new version: of the usage only a change that matters to people."""
-        usage = self.usage and (round(self.usage.cpu, -1), f"{self.usage.memory:.1e}", self.usage.pid)
-        return self._replace(usage=None), usage
+        """Return what makes a new version: of what the process uses only a change that matters to people."""
+        row = self.row
+        usage = row and row.memory and (round(row.cpu, 1), f"{row.memory:.1e}", row.pid)
+        return self.silent, self.heard, row and row.kill_at, usage
 
 
 class Result(NamedTuple):
@@ -216,14 +207,11 @@ def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
     consumer = control_messages.consumer_of(job.worker)
     if snapshot.job_silent_since(job.worker, job.since) is not None:
         return Runner(silent=True, heard=snapshot.silent_since(consumer))
-    report = next((one for one in snapshot.consumers if one.name == consumer), None)
-    worker = workers.running_job([report], job.id) if report is not None else None
-    if report is None or worker is None:
-        return Runner()
-    kill_at = round((report.at or snapshot.at) + worker.kill_in) if worker.cancelling else None
-    share = worker.cpu if math.isfinite(worker.cpu) else 0.0
-    usage = Usage(round(100 * share), worker.memory, worker.pid, report.host) if worker.memory else None
-    return Runner(kill_at=kill_at, usage=usage)
+    for report in snapshot.consumers:
+        worker = workers.running_job([report], job.id)
+        if report.name == consumer and worker is not None:
+            return Runner(row=row_of(worker, report, snapshot.at), host=report.host)
+    return Runner()
 
 
 def _log(lines: Sequence[LogLine]) -> tuple[list[LogLine], bool]:

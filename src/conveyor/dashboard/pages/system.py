@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.dashboard.page import Page
 from conveyor.store import fitness
 from conveyor.store.query import Query
+from conveyor.wire.statistics import read_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,8 +103,7 @@ def _question(_: PageRequest, __: Snapshot) -> Query[dict[str, str]]:
 
 
 def _number(facts: Mapping[str, str], name: str) -> int:
-    text = facts.get(name, "")
-    return int(text) if text.lstrip("-").isdigit() and text.isascii() else 0
+    return read_figure(facts.get(name, "")) or 0
 
 
 def _server(facts: Mapping[str, str], at: float) -> ServerView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.api.models import struct_from
@@ -141,15 +142,12 @@ def _sizes(places: Sequence[WorkerPosition]) -> Iterator[int]:
 
 
 def _hosts(places: Sequence[WorkerPosition], at: float) -> list[tuple[str, Sequence[ConsumerView]]]:
-    rows: dict[str, list[WorkerRow]] = {}
-    reports = {place.report.name: place.report for place in places}
-    for place in places:
-        some = rows.setdefault(place.report.name, [])
-        if place.worker is not None:
-            some.append(row_of(place.worker, place.report, at))
     hosts: dict[str, list[ConsumerView]] = {}
-    for name, report in reports.items():
-        hosts.setdefault(report.host, []).append(consumer_of(report, tuple(rows[name])))
+    for _, some in groupby(places, key=lambda place: place.report.name):
+        crew = list(some)
+        report = crew[0].report
+        rows = [row_of(place.worker, report, at) for place in crew if place.worker is not None]
+        hosts.setdefault(report.host, []).append(consumer_of(report, rows))
     return list(hosts.items())
 
 
