@@ -8,7 +8,6 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from conveyor import clock
 from conveyor.dashboard import live
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.access.request import under
@@ -73,9 +72,7 @@ def serve(
 
     `root_path` is the prefix that a proxy in front has before all paths; it may take that off or leave it.
     """
-    server = _server(under(app, root_path))
-    watch = threading.Thread(target=_tell_when_ready, args=(server, ready), daemon=True)
-    watch.start()
+    server = _Server(under(app, root_path), ready)
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn has ended in good order, and says so once more
         server.run(sockets=[listening])
 
@@ -83,15 +80,13 @@ def serve(
 @contextlib.contextmanager
 def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
     """Serve in a thread while the block runs; yields the URL. Raises CannotListen if it does not begin in time."""
-    server = _server(app)
+    ready = threading.Event()
+    server = _Server(app, ready.set)
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-page"
     )
     thread.start()
-    deadline = clock.Deadline(BEGIN)
-    while not server.started and thread.is_alive() and not deadline.passed():
-        clock.sleep(0.01)
-    if not server.started:
+    if not ready.wait(BEGIN):
         message = "the page did not begin to answer"
         raise CannotListen(message, hint="conveyor dashboard may tell why")
     try:
@@ -103,35 +98,35 @@ def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Ends the open streams first when it exits; they would last as long as their viewers do."""
+    """Calls `ready` in a thread when it serves, and ends the open streams first when it exits.
+
+    They would last as long as their viewers do.
+    """
+
+    def __init__(self, app: App, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=END,
+                limit_concurrency=MAX_CONNECTIONS,
+                proxy_headers=bool(SERVER_OPTIONS["proxy_headers"]),
+                server_header=bool(SERVER_OPTIONS["server_header"]),
+            )
+        )
+        self._ready = threading.Thread(target=ready, daemon=True)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        self._ready.start()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Handle the signal that ends the server."""
         live.end_all()
         super().handle_exit(sig, frame)
-
-
-def _server(app: App) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=END,
-            limit_concurrency=MAX_CONNECTIONS,
-            proxy_headers=bool(SERVER_OPTIONS["proxy_headers"]),
-            server_header=bool(SERVER_OPTIONS["server_header"]),
-        )
-    )
-
-
-def _tell_when_ready(server: uvicorn.Server, ready: Callable[[], None]) -> None:
-    deadline = clock.Deadline(BEGIN)
-    while not server.started and not deadline.passed():
-        clock.sleep(0.01)
-    if server.started:
-        ready()
 
 
 def _reason(host: str, port: int, error: OSError) -> CannotListen:
