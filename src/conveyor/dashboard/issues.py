@@ -37,8 +37,6 @@ class Issue(NamedTuple):
     what: str
     hint: str
     address: str
-    queue: str = ""
-    """The queue that it is about."""
 
 
 class IssueInputs(NamedTuple):
@@ -163,7 +161,7 @@ def _of_queues(kind: _Kind, key: str, names: Sequence[str]) -> Iterator[Issue]:
     if len(names) <= MAX_ALONE:
         for name in names:
             address = kind.address.format(quote(name, safe=""))
-            yield Issue(kind.level, kind.one.format(name), kind.hint.format(name), address, name)
+            yield Issue(kind.level, kind.one.format(name), kind.hint.format(name), address)
         return
     named = ", ".join(names[:MAX_NAMED])
     what = f"{len(names):,} {kind.many}: {named} and {len(names) - MAX_NAMED:,} more"
@@ -192,9 +190,8 @@ def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Iss
     reports = {report.name: report for report in snapshot.consumers}
     silent = [one.name for one in heard if _is_silent(snapshot.at - one.at, reports.get(one.name))]
     for name in silent[:MAX_NAMED]:
-        queues = reports[name].queues if name in reports else []
         hint = "check its host and start it again; other consumers take its jobs when their leases expire"
-        yield Issue("warn", f"consumer {name} went silent", hint, "/workers", queues[0] if queues else "")
+        yield Issue("warn", f"consumer {name} went silent", hint, "/workers")
     if more := len(silent[MAX_NAMED:]):
         yield Issue("warn", f"{more} more consumers went silent", "check their hosts", "/workers")
     if any(worker.paused for worker in snapshot.workers()):
