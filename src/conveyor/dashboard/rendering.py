@@ -285,8 +285,8 @@ def _pieces(value: Any, indent: str, room: int) -> Iterator[str]:
     if not value:
         yield "set()" if kind is set else first + last
         return
-    if len(value) <= LINE:
-        flat = _flat(value)
+    if len(value) <= LINE and all(len(item) <= LINE for item in _texts(value)):
+        flat = _plain(value)
         if len(flat) <= LINE:
             yield flat
             return
@@ -299,13 +299,6 @@ def _pieces(value: Any, indent: str, room: int) -> Iterator[str]:
         yield from _pieces(value[item] if kind is dict else item, inner, room)
         yield ","
     yield f"\n{indent}{last}"
-
-
-def _flat(value: Any) -> str:
-    """Return a small container as one line, or a text longer than a line if it has a long item."""
-    if any(len(item) > LINE for item in _texts(value)):
-        return " " * (LINE + 1)
-    return _plain(value)
 
 
 def _texts(value: Any) -> Iterator[Any]:

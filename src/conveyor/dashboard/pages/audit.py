@@ -26,19 +26,12 @@ MAX_FILTER = 100
 _SHORT = 80
 
 
-class Change(NamedTuple):
-    """One fact before and after an action; "" if not recorded."""
-
-    name: str
-    before: str
-    after: str
-
-
 class ActionRow(NamedTuple):
     """One action's line."""
 
     record: AuditRecord
-    changes: Sequence[Change]
+    changes: Sequence[tuple[str, str, str]]
+    """Facts: name, and text before and after the action; "" if not recorded."""
     happened: bool
 
 
@@ -88,7 +81,7 @@ def _text(facts: Any, name: str) -> str:
 def _row(record: AuditRecord) -> ActionRow:
     entry = record.act
     names = list(dict.fromkeys([*entry.before, *entry.after]))[:MAX_CHANGES]
-    changes = [Change(name[:_SHORT], _text(entry.before, name), _text(entry.after, name)) for name in names]
+    changes = [(name[:_SHORT], _text(entry.before, name), _text(entry.after, name)) for name in names]
     bad = entry.outcome.startswith(("refused", "partly", "failed", "undecodable", "error"))
     return ActionRow(record, changes, not (bad or record.had_no_effect))
 

@@ -31,8 +31,6 @@ class FailuresView(NamedTuple):
     """Dead jobs in the known groups."""
     dead: int
     """Dead jobs in all."""
-    clear: str
-    """The address without a filter; "" on it."""
 
 
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Overview]:
@@ -54,7 +52,6 @@ def _view(request: PageRequest, snapshot: Snapshot, found: Overview) -> Failures
         front=href("/failures", queue=queue) if request.filters.get("after") else "",
         counted=found.counted,
         dead=dead[queue] if queue else sum(dead.values()),
-        clear=href("/failures") if queue else "",
     )
 
 

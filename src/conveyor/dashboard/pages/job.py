@@ -284,11 +284,7 @@ def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:
 
 
 def _ended(job: JobRecord) -> float | None:
-    if job.settled is None:
-        return None
-    if job.run is not None:
-        return job.run.started + job.settled.elapsed
-    last = job.attempts[-1] if job.attempts else None
+    last = job.attempts[-1] if job.settled is not None and job.attempts else None
     return last.started + last.elapsed if last is not None and last.started else None
 
 

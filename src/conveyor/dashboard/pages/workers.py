@@ -114,11 +114,9 @@ def consumer_of(report: ConsumerReport, rows: Sequence[WorkerRow]) -> ConsumerVi
         report,
         workers=[],
         rows=rows,
-        all=len(report.workers),
-        busy=sum(worker.is_busy for worker in report.workers),
+        **workers.counts([report])._asdict(),
         jobs=sum(worker.is_busy or bool(worker.job) for worker in report.workers),
         paused=sum(worker.paused for worker in report.workers),
-        leaving=sum(worker.state == "leaving" for worker in report.workers),
     )
 
 
