@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from conveyor.dashboard.pages.workers import WorkerRow
     from conveyor.monitor.job_record import JobRecord, LogLine
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.wire.outcome import Settled
 
 #: Log lines that the page begins with, characters of all of them, and of one.
 LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
@@ -84,26 +83,90 @@ class JobView(NamedTuple):
     job: JobRecord
     runner: Runner
     progress: Progress | None
-    arguments: list[tuple[str, str]]
-    result: Result | None
-    failure: FailureView | None
-    lines: list[LogLine]
-    cut: bool
-    """True if the job logged more than is shown."""
     bars: list[Bar]
     begin: float
     end: float
-    ended: float | None
     eta: float | None
     """When it will be done at its pace so far."""
     due_at: float | None
     workers: int
     """Of its queue."""
     paused: bool
-    head: str
-    """The first bytes of an unreadable job."""
-    raw: str
-    """The job as it was put, without secrets."""
+
+    @property
+    def arguments(self) -> list[tuple[str, str]]:
+        """Name and value of each argument."""
+        return [(name, pretty(value, VALUE_ROOM)) for name, value in self.job.arguments]
+
+    @property
+    def result(self) -> Result | None:
+        """What the task returned, or None if it has not returned."""
+        settled = self.job.settled
+        if settled is None or settled.state != "done":
+            return None
+        size = len(bytes(settled.value))
+        if size > MAX_RESULT:
+            return Result(size, "")
+        try:
+            return Result(size, pretty(redacted(settled.result()), RESULT_ROOM))
+        except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
+            return Result(size, "(cannot be read)")
+
+    @property
+    def error(self) -> FailureView | None:
+        """Why the job failed, or None if it has not failed."""
+        settled = self.job.settled
+        if settled is None or settled.state not in {"failed", "lost"}:
+            return None
+        try:
+            kind, message, traceback = map(str, codec.decode(settled.value))
+        except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
+            return FailureView("?", "what is kept of it cannot be read", "", [])
+        where = str(failure.innermost(traceback) or "")
+        text = redacted_text(traceback)[-TRACEBACK_ROOM:]
+        pieces = failure.traceback_parts(text) if text.strip() else []
+        return FailureView(kind, redacted_text(message), where, pieces)
+
+    @property
+    def ended(self) -> float | None:
+        """When the last run of a finished job ended, or None if unknown."""
+        last = self.job.attempts[-1] if self.job.settled is not None and self.job.attempts else None
+        return last.started + last.elapsed if last is not None and last.started else None
+
+    @property
+    def log(self) -> tuple[list[LogLine], bool]:
+        """The last log lines for which there is room, without secrets, and True if there are more or longer ones."""
+        lines = self.job.lines
+        shown: list[LogLine] = []
+        room, cut = LOG_ROOM, len(lines) > LINES
+        for line in reversed(lines[-LINES:]):
+            text = redacted_text(line.text)[:LINE_ROOM]
+            cut = cut or len(line.text) > LINE_ROOM
+            room -= len(text)
+            if room < 0:
+                return shown[::-1], True
+            shown.append(line._replace(text=text))
+        return shown[::-1], cut
+
+    @property
+    def raw(self) -> str:
+        """The job as it was put, without secrets; "" for one that has finished or is unreadable."""
+        call = self.job.call
+        if call is None:
+            return ""
+        options = msgspec.structs.asdict(call.options)
+        facts = {"task": call.task, "arguments": self.job.arguments, "put_at": call.put_at}
+        return pretty({**facts, "options": options}, RAW_ROOM)
+
+    @property
+    def head(self) -> str:
+        """The first bytes of an unreadable job, sixteen a line, in hexadecimal and as text."""
+        lines = []
+        for first in range(0, len(self.job.head), 16):
+            some = self.job.head[first : first + 16]
+            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in some)  # noqa: PLR2004 - printable ones
+            lines.append(f"{first:04x}  {some.hex(' '):<47}  {text}")
+        return "\n".join(lines)
 
     @property
     def address(self) -> str:
@@ -112,11 +175,11 @@ class JobView(NamedTuple):
 
     def version_key(self) -> object:
         """Return what makes a new version: not what follows from the current time."""
-        job = replace(self.job, call=None, arguments=[], settled=None, attempts=[], lines=[], due_in=None)
+        last = self.job.lines[-1:]
+        job = replace(self.job, call=None, arguments=[], settled=None, attempts=[], lines=last, due_in=None)
         lasting = self._replace(
             job=job,
             runner=Runner(),
-            lines=self.lines[-1:],
             bars=[],
             end=0.0,
             eta=None,
@@ -174,7 +237,6 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorErr
         elsewhere = "" if _queue(request) else job_record.not_everywhere(len(snapshot.queues))
         hint = elsewhere or "Outcomes are kept for an hour unless the job says otherwise."
         raise NoSuchThing(f"Nothing is known of the job {request.parts['id']}", hint=hint)
-    lines, cut = _log(job.lines)
     runner = _runner(job, snapshot)
     bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)
     count = snapshot.queues.get(job.queue)
@@ -182,21 +244,13 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorErr
         job=job,
         runner=runner,
         progress=progress_of(job.progress),
-        arguments=[(name, pretty(value, VALUE_ROOM)) for name, value in job.arguments],
-        result=_result(job.settled),
-        failure=_failure(job.settled),
-        lines=lines,
-        cut=cut,
         bars=bars,
         begin=begin,
         end=end,
-        ended=_ended(job),
         eta=None if runner.silent or job.cancelling else _eta(job, snapshot.at),
         due_at=snapshot.at + job.due_in if job.due_in is not None else None,
         workers=len(snapshot.workers_of(job.queue)),
         paused=bool(count.paused) if count is not None else False,
-        head=_dump(job.head),
-        raw=_raw(job),
     )
 
 
@@ -212,55 +266,6 @@ def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
         if report.name == consumer and worker is not None:
             return Runner(row=row_of(worker, report, snapshot.at), host=report.host)
     return Runner()
-
-
-def _log(lines: Sequence[LogLine]) -> tuple[list[LogLine], bool]:
-    """Return the last lines for which there is room, and True if there are more or longer ones."""
-    shown: list[LogLine] = []
-    room, cut = LOG_ROOM, len(lines) > LINES
-    for line in reversed(lines[-LINES:]):
-        text = redacted_text(line.text)[:LINE_ROOM]
-        cut = cut or len(line.text) > LINE_ROOM
-        room -= len(text)
-        if room < 0:
-            return shown[::-1], True
-        shown.append(line._replace(text=text))
-    return shown[::-1], cut
-
-
-def _raw(job: JobRecord) -> str:
-    call = job.call
-    if call is None:
-        return ""
-    options = msgspec.structs.asdict(call.options)
-    facts = {"task": call.task, "arguments": job.arguments, "put_at": call.put_at, "options": options}
-    return pretty(facts, RAW_ROOM)
-
-
-def _result(settled: Settled | None) -> Result | None:
-    if settled is None or settled.state != "done":
-        return None
-    size = len(bytes(settled.value))
-    if size > MAX_RESULT:
-        return Result(size, "")
-    try:
-        return Result(size, pretty(redacted(settled.result()), RESULT_ROOM))
-    except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
-        return Result(size, "(cannot be read)")
-
-
-def _failure(settled: Settled | None) -> FailureView | None:
-    if settled is None or settled.state not in {"failed", "lost"}:
-        return None
-    try:
-        kind, message, traceback = map(str, codec.decode(settled.value))
-    except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
-        return FailureView("?", "what is kept of it cannot be read", "", [])
-    where = str(failure.innermost(traceback) or "")
-    text = redacted_text(traceback)[-TRACEBACK_ROOM:]
-    return FailureView(
-        kind, redacted_text(message), where, failure.traceback_parts(text) if text.strip() else []
-    )
 
 
 def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:
@@ -283,26 +288,11 @@ def _bars(job: JobRecord, now: float) -> tuple[list[Bar], float, float]:
     return bars, begin, max((bar.end for bar in bars), default=0.0)
 
 
-def _ended(job: JobRecord) -> float | None:
-    last = job.attempts[-1] if job.settled is not None and job.attempts else None
-    return last.started + last.elapsed if last is not None and last.started else None
-
-
 def _eta(job: JobRecord, now: float) -> float | None:
     progress = job.progress
     if job.since is None or progress is None or not progress.fraction or progress.fraction == 1:
         return None
     return now + (now - job.since) * (1 / progress.fraction - 1)
-
-
-def _dump(data: bytes) -> str:
-    """Return bytes as people read them: sixteen a line, in hexadecimal and as text."""
-    lines = []
-    for first in range(0, len(data), 16):
-        some = data[first : first + 16]
-        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in some)  # noqa: PLR2004 - printable ones
-        lines.append(f"{first:04x}  {some.hex(' '):<47}  {text}")
-    return "\n".join(lines)
 
 
 JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
