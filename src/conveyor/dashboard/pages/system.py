@@ -49,8 +49,7 @@ MAX_LEDGERS = 30
 MAX_VERSIONS = 20
 COLUMNS = ("accepted", "live", "finished", "cancelled", "dead", "discarded", "imbalance")
 PYTHON = platform.python_version()
-SYSTEM = platform.platform(terse=True)
-MACHINE = platform.machine()
+SYSTEM = f"{platform.platform(terse=True)}, {platform.machine()}"
 
 
 class ServerView(NamedTuple):
@@ -86,10 +85,8 @@ class SystemView(NamedTuple):
     """Queues whose ledger does not balance."""
     queues: int
     versions: Sequence[Versions]
-    workers: int
     python: str
     system: str
-    machine: str
 
 
 def _question(_: PageRequest, __: Snapshot) -> Query[dict[str, str]]:
@@ -135,10 +132,8 @@ def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemVi
         unbalanced=sum(count.imbalance != 0 for _, count in ledgers),
         queues=len(ledgers),
         versions=[Versions(*pair, number) for pair, number in versions.most_common(MAX_VERSIONS)],
-        workers=len(snapshot.workers()),
         python=PYTHON,
         system=SYSTEM,
-        machine=MACHINE,
     )
 
 
