@@ -112,7 +112,7 @@ def _kind(one: Parameter, value: str) -> tuple[str, str, tuple[str, ...]]:
         return "select", "", choices + nothing
     if hint in _MOMENTS and getattr(one.default, "tzinfo", None) is None and "+" not in value:
         return _MOMENTS[hint], "" if hint is dt.date else "1", ()
-    if _is_several(hint) and in_lines(value) is not None:
+    if item_of(hint) in {str, int, float} and in_lines(value) is not None:
         return "lines", "", ()
     is_long = hint is not str and not (isinstance(hint, type) and issubclass(hint, str))
     return "long" if is_long or len(one.default_text) > LONG else "text", "", ()
@@ -126,11 +126,6 @@ def _choices(hint: Any) -> tuple[str, ...]:
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return tuple(str(member.value) for member in hint)
     return ()
-
-
-def _is_several(hint: Any) -> bool:
-    """Return True for the type of a list of words or numbers."""
-    return item_of(hint) in {str, int, float}
 
 
 def _plain(hint: Any) -> Any:

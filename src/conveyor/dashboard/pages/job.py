@@ -296,12 +296,4 @@ def _eta(job: JobRecord, now: float) -> float | None:
 
 
 JOB = Page("job", "/queues/{queue}/jobs/{id}", "Job", _view, _question, section="Jobs")
-FOUND = Page(
-    "job",
-    "/jobs/{id}",
-    "Job",
-    _view,
-    _question,
-    costly=lambda request: not _queue(request),
-    section="Jobs",
-)
+FOUND = replace(JOB, path="/jobs/{id}", costly=lambda request: not _queue(request))

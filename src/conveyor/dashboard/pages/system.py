@@ -66,14 +66,6 @@ class ServerView(NamedTuple):
     strings: Mapping[str, str]
 
 
-class Versions(NamedTuple):
-    """Consumers that run the same versions."""
-
-    conveyor: str
-    python: str
-    consumers: int
-
-
 class SystemView(NamedTuple):
     """What the page shows."""
 
@@ -84,7 +76,8 @@ class SystemView(NamedTuple):
     unbalanced: int
     """Queues whose ledger does not balance."""
     queues: int
-    versions: Sequence[Versions]
+    versions: Sequence[tuple[tuple[str, str], int]]
+    """Versions of Conveyor and Python, and how many consumers run them."""
     python: str
     system: str
 
@@ -131,7 +124,7 @@ def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemVi
         sums={name: sum(getattr(count, name) for _, count in ledgers) for name in COLUMNS},
         unbalanced=sum(count.imbalance != 0 for _, count in ledgers),
         queues=len(ledgers),
-        versions=[Versions(*pair, number) for pair, number in versions.most_common(MAX_VERSIONS)],
+        versions=versions.most_common(MAX_VERSIONS),
         python=PYTHON,
         system=SYSTEM,
     )
