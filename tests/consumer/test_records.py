@@ -9,7 +9,7 @@ import pytest
 import secret_jobs
 
 from conveyor import JobFailed, JobLost, clock
-from conveyor.monitor import failures, history, job_record
+from conveyor.monitor import failures, job_record, merged_list
 from conveyor.store import commands, keys
 from conveyor.store.commands import PutParams
 from conveyor.wire.outcome import Settled, decode_settled
@@ -78,7 +78,7 @@ def test_job_that_succeeds_on_the_first_run_keeps_no_attempts(
     assert one.run
     assert (one.run.arguments, one.run.attempt, one.attempts[0].state) == ("a=1, b=2", 1, "done")
     assert 0.0 <= one.run.waited < 60.0
-    (finish,) = history.finishes(queue.name).ask(queue.client).finishes
+    (finish,) = merged_list.finishes([queue.name]).ask(queue.client).rows
     assert (finish.note.arguments, finish.note.waited) == (one.run.arguments, one.run.waited)
 
 
@@ -161,7 +161,7 @@ def test_killed_cancelled_job_keeps_arguments_without_secrets(
     eventually(job.done)
     one = told(queue, job.id)
     assert (one.state, one.preview) == ("cancelled", f"path={str(path)!r}, password=•••"[:120])
-    (finish,) = history.finishes(queue.name).ask(queue.client).finishes
+    (finish,) = merged_list.finishes([queue.name]).ask(queue.client).rows
     assert finish.note.arguments == one.preview
     assert [name for name, text in everything(one_server.raw, queue).items() if SECRET in text] == []
 

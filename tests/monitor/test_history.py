@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conveyor.errors import BadCall
-from conveyor.monitor import history
+from conveyor.monitor import merged_list
 from conveyor.monitor.history import HistoryFilter
+from conveyor.monitor.merged_list import MergeLimits
 from conveyor.store import keys
 from conveyor.store.command import Command
 from conveyor.wire import codec
@@ -17,7 +18,8 @@ from conveyor.wire.outcome import Done, Fail, Note, describe_text, encode
 if TYPE_CHECKING:
     from conftest import Hand
     from conveyor import Queue
-    from conveyor.monitor.history import HistoryPage
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.merged_list import MergedPage
 
 
 def shout(text: str) -> None: ...
@@ -35,27 +37,27 @@ def note(number: int, **changes: str) -> Note:
     return Note(elapsed=0.5, attempt=1, at=1700.0 + number, **{**fields, **changes})
 
 
-def ids(page: HistoryPage) -> list[str]:
-    return [one.note.id for one in page.finishes]
+def ids(page: MergedPage[Finish]) -> list[str]:
+    return [one.note.id for one in page.rows]
 
 
 def test_latest_run_comes_first_with_its_details(queue: Queue, hand: Hand) -> None:
     jobs = [queue.submit(shout, text) for text in ("one", "two")]
     hand.end(Done(codec.encode(None)))
     hand.end(Fail(describe_text("ValueError", "no")))
-    page = history.finishes(queue.name).ask(queue.client)
+    page = merged_list.finishes([queue.name]).ask(queue.client)
     assert ids(page) == [jobs[1].id, jobs[0].id]
-    last = page.finishes[0].note
+    last = page.rows[0].note
     assert (last.state, last.arguments, last.elapsed, last.worker) == ("failed", "'two'", 0.5, "host/1")
-    assert (page.searched, page.unreadable, page.next) == (2, 0, "")
+    assert (page.searched, page.next) == (2, "")
 
 
 def test_history_pages_have_no_gap_if_runs_are_added_meanwhile(queue: Queue) -> None:
     written(queue, *map(note, range(7)))
-    first = history.finishes(queue.name, count=3).ask(queue.client)
+    first = merged_list.finishes([queue.name], limits=MergeLimits(3)).ask(queue.client)
     written(queue, note(99))
-    second = history.finishes(queue.name, first.next, 3).ask(queue.client)
-    third = history.finishes(queue.name, second.next, 3).ask(queue.client)
+    second = merged_list.finishes([queue.name], first.next, limits=MergeLimits(3)).ask(queue.client)
+    third = merged_list.finishes([queue.name], second.next, limits=MergeLimits(3)).ask(queue.client)
     assert [ids(page) for page in (first, second, third)] == [
         ["job6", "job5", "job4"],
         ["job3", "job2", "job1"],
@@ -78,16 +80,18 @@ def test_history_pages_have_no_gap_if_runs_are_added_meanwhile(queue: Queue) -> 
 def test_filter_finds_only_matching_runs(queue: Queue, matching: HistoryFilter) -> None:
     wanted = note(5, task="whisper", state="failed", worker="host/2", arguments="text='a needle'")
     written(queue, note(1), wanted, *map(note, range(10, 20)))
-    page = history.finishes(queue.name, wanted=matching).ask(queue.client)
+    page = merged_list.finishes([queue.name], wanted=matching).ask(queue.client)
     assert ids(page) == ["job5"]
     assert (page.searched, page.next) == (12, "")
 
 
 def test_query_searches_a_thousand_entries_and_returns_a_cursor(queue: Queue) -> None:
     written(queue, note(1, state="failed"), *map(note, range(10, 1210)))
-    page = history.finishes(queue.name, wanted=HistoryFilter(state="failed")).ask(queue.client)
+    page = merged_list.finishes([queue.name], wanted=HistoryFilter(state="failed")).ask(queue.client)
     assert (ids(page), page.searched) == ([], 1000)
-    page = history.finishes(queue.name, page.next, wanted=HistoryFilter(state="failed")).ask(queue.client)
+    page = merged_list.finishes([queue.name], page.next, wanted=HistoryFilter(state="failed")).ask(
+        queue.client
+    )
     assert (ids(page), page.searched, page.next) == (["job1"], 201, "")
 
 
@@ -95,7 +99,9 @@ def test_full_page_continues_right_after_its_last_entry(queue: Queue) -> None:
     written(queue, *(note(number, state="failed" if number % 2 else "done") for number in range(8)))
     found, before = [], ""
     while True:
-        page = history.finishes(queue.name, before, 2, HistoryFilter(state="failed")).ask(queue.client)
+        page = merged_list.finishes([queue.name], before, HistoryFilter(state="failed"), MergeLimits(2)).ask(
+            queue.client
+        )
         found += ids(page)
         before = page.next
         if not before:
@@ -103,21 +109,21 @@ def test_full_page_continues_right_after_its_last_entry(queue: Queue) -> None:
     assert found == ["job7", "job5", "job3", "job1"]
 
 
-def test_unreadable_entries_are_skipped_and_counted(queue: Queue) -> None:
+def test_unreadable_entries_are_skipped(queue: Queue) -> None:
     written(queue, note(1), b"\xc1", b"", note(2))
     written(queue, b"job0", field="discarded")
-    page = history.finishes(queue.name).ask(queue.client)
-    assert (ids(page), page.searched, page.unreadable) == (["job2", "job1"], 5, 2)
+    page = merged_list.finishes([queue.name]).ask(queue.client)
+    assert (ids(page), page.searched) == (["job2", "job1"], 5)
 
 
 @pytest.mark.parametrize("before", ["x", "1", "1-", "-", "+", "1-1 COUNT", "1" * 40 + "-1"])
 def test_invalid_cursor_is_refused(before: str) -> None:
     with pytest.raises(BadCall):
-        history.finishes("films", before)
+        merged_list.finishes(["films"], before)
 
 
 def test_empty_history_has_an_empty_page(queue: Queue) -> None:
-    assert history.finishes(queue.name).ask(queue.client) == ([], 0, 0, "")
+    assert merged_list.finishes([queue.name]).ask(queue.client) == ([], "", 0)
 
 
 def test_task_and_worker_match_by_prefix_unless_exact() -> None:

@@ -70,7 +70,7 @@ class Hall:
             if state == "ended":
                 matching = how.get("matching", HistoryFilter())
                 page = merged_list.finishes(named, cursor, matching, limits).ask(self.client)
-                rows = [(one.queue, one.finish.note.id) for one in page.rows]
+                rows = [(one.queue, one.note.id) for one in page.rows]
             else:
                 page = merged_list.jobs(named, state, cursor, how.get("wanted", JobFilter()), limits).ask(
                     self.client

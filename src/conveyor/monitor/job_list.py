@@ -30,14 +30,14 @@ from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.redaction import MORE, no_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from conveyor.store.command import Command
     from conveyor.store.commands import Row, Rows
     from conveyor.wire.redaction import LabelsOf
 
-#: Jobs of one page; jobs that one search reads; jobs of one list by position.
-MAX_ROWS, MAX_SEARCHED, MAX_LISTED = 200, 5000, 1000
+#: Jobs of one page; jobs of one list by position.
+MAX_ROWS, MAX_LISTED = 200, 1000
 #: Bytes of each job and each outcome in a list by position, so that the longest error message fits.
 _LISTED_BYTES = 10_000
 #: Characters of a search text; characters of a job's arguments that a search covers.
@@ -109,22 +109,6 @@ class JobFilter(NamedTuple):
         return self
 
 
-class SearchLimits(NamedTuple):
-    """How many jobs a search reads, at most 5,000, and how many it returns."""
-
-    budget: int = 1000
-    most: int = MAX_ROWS
-
-
-class SearchResult(NamedTuple):
-    """Matching jobs; `next` is the cursor to continue with, empty once all were read."""
-
-    rows: list[JobRow]
-    next: str
-    searched: int
-    total: int
-
-
 class Source(NamedTuple):
     """The list that rows are read from."""
 
@@ -139,9 +123,6 @@ class _Position(NamedTuple):
     before: bool = False
     score: str = ""
     id: str = ""
-
-
-_DEFAULT_LIMITS = SearchLimits()
 
 
 def page(
@@ -180,28 +161,7 @@ def span(
     source = Source(queue, index, labels_of)
     return Query(
         tuple(read_rows(queue, index, place)),
-        lambda replies: list({one.id: row_of(source, one) for one in _all_rows(replies)}.values()),
-    )
-
-
-def search(
-    queue: str,
-    state: str,
-    wanted: JobFilter,
-    cursor: str = "",
-    limits: SearchLimits = _DEFAULT_LIMITS,
-    labels_of: LabelsOf = no_labels,
-) -> Query[SearchResult]:
-    """Return the matching ones of the next jobs, in one round trip; `labels_of` as in `job_record.record`.
-
-    Jobs that leave the front of the queue meanwhile may hide as many others from this search. Raises BadCall.
-    """
-    index, start, wanted = index_of(state), _read_cursor(cursor), wanted.checked()
-    budget, most = max(1, min(limits.budget, MAX_SEARCHED)), max(1, limits.most)
-    place = RowRange(budget, (index == "dead") != start.before, start.score, start.id)
-    source = Source(queue, index, labels_of)
-    return Query(
-        tuple(read_rows(queue, index, place)), lambda replies: _search(source, replies, wanted, most)
+        lambda replies: [row_of(source, one) for one in unique_rows(replies)],
     )
 
 
@@ -213,6 +173,11 @@ def read_rows(queue: str, index: str, place: RowRange) -> list[Command]:
         )
         for first in range(0, place.want, MAX_ROWS)
     ]
+
+
+def unique_rows(replies: Iterable[Rows]) -> list[Row]:
+    """Return the rows of several replies; one that moved between two of them appears once."""
+    return list({row.id: row for found in replies for row in found.rows}.values())
 
 
 def row_of(source: Source, raw: Row) -> JobRow:
@@ -296,29 +261,6 @@ def _page(source: Source, found: Rows, *, down: bool, reverse: bool) -> JobPage:
         found.total,
         max(0, before),
     )
-
-
-def _search(source: Source, replies: Sequence[Rows], wanted: JobFilter, most: int) -> SearchResult:
-    rows: dict[str, JobRow] = {}
-    searched, last, is_full = 0, None, False
-    for one in _all_rows(replies):
-        if len(rows) == most:
-            is_full = True
-            break
-        searched, last = searched + 1, one
-        row = row_of(source, one)
-        if matches(row, one, wanted, source.labels_of):
-            rows[row.id] = row
-    final = replies[-1]
-    rest = final.first if source.index_name == "dead" else final.total - final.first - len(final.rows)
-    more = is_full or (bool(final.rows) and rest > 0)
-    return SearchResult(
-        list(rows.values()), _write_cursor("a", last) if more and last else "", searched, final.total
-    )
-
-
-def _all_rows(replies: Iterable[Rows]) -> Iterable[Row]:
-    return (row for found in replies for row in found.rows)
 
 
 def _write_cursor(direction: str, row: Row) -> str:

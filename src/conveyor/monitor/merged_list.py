@@ -1,4 +1,4 @@
-"""The jobs of several queues as one list, a page at a time, in one round trip.
+"""The jobs of one or several queues as one list that can be searched, a page at a time, in one round trip.
 
 Delayed jobs are ordered by due time and running ones by the end of their lease; dead jobs and finished runs begin with
 the newest. Waiting jobs have an order only within their queue: of the jobs at the front of each queue, the one that was
@@ -32,6 +32,7 @@ from conveyor.monitor.job_list import (
     matches,
     read_rows,
     row_of,
+    unique_rows,
 )
 from conveyor.store import records
 from conveyor.store.commands import Row, RowRange
@@ -79,13 +80,6 @@ class MergeLimits(NamedTuple):
         """Return the number of jobs to read of each queue."""
         most = max(1, min(self.most, MAX_ROWS))
         return max(self.budget // max(queues, 1), 1) if searches else most
-
-
-class QueueFinish(NamedTuple):
-    """A finished run of one of the queues."""
-
-    queue: str
-    finish: Finish
 
 
 class Batch(NamedTuple, Generic[R]):
@@ -148,16 +142,16 @@ def finishes(
     cursor: str = "",
     wanted: HistoryFilter = _ANY_RUN,
     limits: MergeLimits = _DEFAULT_LIMITS,
-) -> Query[MergedPage[QueueFinish]]:
+) -> Query[MergedPage[Finish]]:
     """Return the latest matching finished runs of the first 20 of these queues. Raises BadCall."""
     queues, order = list(queues[:MAX_QUEUES]), ByMoment(cursor)
     share = min(limits.share(len(queues), searches=wanted != _ANY_RUN), records.MAX_ENTRIES)
 
-    def value(queue: str, raw: Entry) -> QueueFinish | None:
-        finish = history.finish_of(raw)
-        return QueueFinish(queue, finish) if finish is not None and wanted.matches(finish.note) else None
+    def value(queue: str, raw: Entry) -> Finish | None:
+        finish = history.finish_of(queue, raw)
+        return finish if finish is not None and wanted.matches(finish.note) else None
 
-    def read(replies: Sequence[Any]) -> MergedPage[QueueFinish]:
+    def read(replies: Sequence[Any]) -> MergedPage[Finish]:
         batches = [
             Batch(queue, entries, len(entries) == share)
             for queue, entries in zip(queues, replies, strict=True)
@@ -274,11 +268,9 @@ class ByAge:
 
 
 def _batch(queue: str, replies: Sequence[Rows], *, down: bool) -> Batch[Row]:
-    """Return the rows of one queue; a row that moved between two replies appears once."""
     final = replies[-1]
     rest = final.first if down else final.total - final.first - len(final.rows)
-    rows = {row.id: row for found in replies for row in found.rows}
-    return Batch(queue, list(rows.values()), bool(final.rows) and rest > 0)
+    return Batch(queue, unique_rows(replies), bool(final.rows) and rest > 0)
 
 
 def _page(

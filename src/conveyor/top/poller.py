@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock
-from conveyor.monitor import failures, history, job_list, job_record, workers
+from conveyor.monitor import failures, job_list, job_record, merged_list, workers
+from conveyor.monitor.history import HistoryFilter
+from conveyor.monitor.merged_list import MergeLimits
 from conveyor.monitor.poller import STEPS, Poller, PollInterval, asker
 from conveyor.monitor.snapshot import NOTHING, Snapshot
 from conveyor.tasks import registry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Jobs that are listed, and those that a filter searches.
 MAX_ROWS, SEARCHED = 100, 1000
+LIMITS = MergeLimits(MAX_ROWS, SEARCHED)
 #: The lists of a queue's jobs, in the order in which the key `s` shows them.
 STATES = ("waiting", "running", "delayed", "dead", "ended")
 
@@ -151,13 +154,12 @@ def _queries(view: View, before: Snapshot) -> dict[str, Query[Any]]:
     """Return the queries for a view, by the field of the poll result that has their value."""
     found: dict[str, Query[Any]] = {}
     if view.queue and view.state == "ended":
-        wanted = history.HistoryFilter(text=view.text)
-        runs = history.finishes(view.queue, count=MAX_ROWS, wanted=wanted)
-        found["finishes"] = runs.map(lambda page: page.finishes)
+        wanted = HistoryFilter(text=view.text)
+        runs = merged_list.finishes([view.queue], wanted=wanted, limits=LIMITS)
+        found["finishes"] = runs.map(lambda page: page.rows)
     elif view.queue:
-        limits = job_list.SearchLimits(SEARCHED if view.text else MAX_ROWS, MAX_ROWS)
         text = job_list.JobFilter(text=view.text)
-        jobs = job_list.search(view.queue, view.state, text, limits=limits, labels_of=registry.labels)
+        jobs = merged_list.jobs([view.queue], view.state, "", text, LIMITS, registry.labels)
         found["jobs"] = jobs.map(lambda page: page.rows)
     if view.failures:
         dead = failures.read_counts({queue: count.dead for queue, count in before.queues.items()})

@@ -15,9 +15,12 @@ from conveyor.monitor.job_list import encode_cursor
 from conveyor.wire.call import ITEM_WORD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from conveyor.dashboard.api.endpoint import ApiRequest
     from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
+    from conveyor.store.commands import Count
     from conveyor.store.query import Query
 
 #: Jobs that one search reads.
@@ -115,9 +118,11 @@ def list_jobs(request: ApiRequest) -> Jobs:
     if query.text:
         request.allowed("inspect")  # clients that may not see arguments must not search in them either
     if not query.queue:
-        return _of_all(request)
-    request.context.snapshot_with(query.queue)
-    return _live(request) if query.state in LIVE else _ended(request)
+        return _merged(request, request.context.snapshot().queues)
+    queues = request.context.snapshot_with(query.queue).queues
+    if query.state in LIVE and not any(_wanted(request)):
+        return _page(request)
+    return _merged(request, {query.queue: queues[query.queue]})
 
 
 @endpoint("GET", "/failures", "look", Failures, query=QueueRows, rows="failures")
@@ -143,9 +148,9 @@ def list_failures(request: ApiRequest) -> Failures:
     return Failures(rows, next_page, hidden=bool(page) and not shown)
 
 
-def _of_all(request: ApiRequest) -> Jobs:
-    """List the jobs of all queues."""
-    query, queues, shown = request.query, request.context.snapshot().queues, request.may("inspect")
+def _merged(request: ApiRequest, queues: Mapping[str, Count]) -> Jobs:
+    """List the jobs of some queues, or search them."""
+    query, shown = request.query, request.may("inspect")
     is_live = query.state in LIVE
     index = query.state if is_live else "ended"
     names = snapshot.fullest(queues, list(queues), index)  # also those without any: one may just have come
@@ -162,33 +167,18 @@ def _of_all(request: ApiRequest) -> Jobs:
         matching = _matching(query)
         listing = merged_list.finishes(names, query.cursor, matching, limits)
         found = request.context.ask(listing, costly=any(matching))
-        rows = [_finish(request, one.finish, one.queue) for one in found.rows]
+        rows = [_finish(request, one) for one in found.rows]
     left_out = sum(count > 0 for count in counts[merged_list.MAX_QUEUES :])
     return Jobs(rows, found.next, sum(counts) if is_live else None, not shown, left_out)
 
 
-def _live(request: ApiRequest) -> Jobs:
-    query, wanted = request.query, _wanted(request)
-    if any(wanted):
-        limits = job_list.SearchLimits(SEARCHED, query.count)
-        listing: Any = job_list.search(
-            query.queue, query.state, wanted, query.cursor, limits, known_tasks.labels
-        )
-    else:
-        listing = job_list.page(
-            query.queue, query.state, query.cursor, query.count, labels_of=known_tasks.labels
-        )
-    found = request.context.ask(listing, costly=any(wanted))
+def _page(request: ApiRequest) -> Jobs:
+    """List the jobs of one queue."""
+    query = request.query
+    listing = job_list.page(query.queue, query.state, query.cursor, query.count, labels_of=known_tasks.labels)
+    found = request.context.ask(listing)
     rows = [_row(request, one) for one in found.rows]
     return Jobs(rows, found.next, found.total, not request.may("inspect"))
-
-
-def _ended(request: ApiRequest) -> Jobs:
-    query, matching = request.query, _matching(request.query)
-    listing = history.finishes(query.queue, query.cursor, query.count, matching)
-    page = request.context.ask(listing, costly=any(matching))
-    rows = [_finish(request, one, query.queue) for one in page.finishes]
-    return Jobs(rows, page.next, None, not request.may("inspect"))
 
 
 def _wanted(request: ApiRequest) -> job_list.JobFilter:
@@ -214,11 +204,11 @@ def _row(request: ApiRequest, one: JobRow) -> JobLine:
     )
 
 
-def _finish(request: ApiRequest, one: Finish, queue: str) -> JobLine:
+def _finish(request: ApiRequest, one: Finish) -> JobLine:
     return struct_from(
         JobLine,
         one.note,
-        queue=queue,
+        queue=one.queue,
         task=one.note.task or ITEM_WORD,
         put_at=UNSET,
         arguments=one.note.arguments if request.may("inspect") else None,

@@ -10,9 +10,9 @@ from conveyor.dashboard.page import job_path
 from conveyor.monitor.job_data import STATES
 
 if TYPE_CHECKING:
+    from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
-    from conveyor.monitor.merged_list import QueueFinish
 
 
 class JobRowView(JobLine, frozen=True):
@@ -39,14 +39,14 @@ def of_live(one: JobRow) -> JobRowView:
     )
 
 
-def of_finish(one: QueueFinish) -> JobRowView:
+def of_finish(one: Finish) -> JobRowView:
     """Return the row of an ended run."""
-    note = one.finish.note
+    note = one.note
     return struct_from(
         JobRowView,
         note,
         queue=one.queue,
-        run=one.finish.entry,
+        run=one.entry,
         since=note.at,
     )
 

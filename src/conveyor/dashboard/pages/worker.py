@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor.dashboard.page import NoSuchThing, Page
 from conveyor.dashboard.pages.workers import ConsumerView, WorkerRow, consumer_of, row_of
-from conveyor.monitor import history
-from conveyor.monitor.merged_list import QueueFinish
+from conveyor.monitor import merged_list
+from conveyor.monitor.history import HistoryFilter
+from conveyor.monitor.merged_list import MergeLimits
 from conveyor.monitor.workers import find
 from conveyor.store.query import Query, together
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.history import HistoryPage
+    from conveyor.monitor.history import Finish
+    from conveyor.monitor.merged_list import MergedPage
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.workers import NamedWorker
 
@@ -30,7 +32,7 @@ class WorkerView(NamedTuple):
 
     consumer: ConsumerView
     row: WorkerRow
-    runs: Sequence[QueueFinish]
+    runs: Sequence[Finish]
     searched: int
     """Ended runs that were searched."""
     queues: Sequence[str]
@@ -51,24 +53,24 @@ def _queues(found: NamedWorker | None) -> list[str]:
 def _slow(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     name = _name(request)
     queues = _queues(find(snapshot.consumers, name))
-    matching = history.HistoryFilter(worker=name, exact=True)
-    query = together([history.finishes(queue, count=MAX_RUNS, wanted=matching) for queue in queues])
+    matching, limits = HistoryFilter(worker=name, exact=True), MergeLimits(MAX_RUNS)
+    query = together([merged_list.finishes([queue], wanted=matching, limits=limits) for queue in queues])
     return query.map(lambda pages: dict(zip(queues, pages, strict=True)))
 
 
 def _view(
-    request: PageRequest, snapshot: Snapshot, replies: tuple[None, dict[str, HistoryPage]]
+    request: PageRequest, snapshot: Snapshot, replies: tuple[None, dict[str, MergedPage[Finish]]]
 ) -> WorkerView:
     pages, name = replies[1], _name(request)
     found = find(snapshot.consumers, name)
     if found is None or found.worker is None:
         hint = "It has left, or missed its heartbeats for 20 seconds; its jobs are under Jobs."
         raise NoSuchThing(f"no worker is called {name:.120}", hint=hint, may_come="worker")
-    runs = [QueueFinish(queue, finish) for queue, page in pages.items() for finish in page.finishes]
+    runs = [run for page in pages.values() for run in page.rows]
     return WorkerView(
         consumer=consumer_of(found.consumer, ()),
         row=row_of(found.worker, found.consumer, snapshot.at),
-        runs=sorted(runs, key=lambda run: -run.finish.note.at)[:MAX_RUNS],
+        runs=sorted(runs, key=lambda run: -run.note.at)[:MAX_RUNS],
         searched=sum(page.searched for page in pages.values()),
         queues=list(pages),
     )
