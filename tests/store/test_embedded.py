@@ -29,6 +29,7 @@ from conveyor.errors import StoreUnavailable
 from conveyor.store import commands, embedded
 from conveyor.store.client import Client
 from conveyor.store.embedded import new_socket
+from conveyor.wire.ids import PerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -597,7 +598,7 @@ def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make this process one that has not used its embedded server, while another process starts it."""
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setattr(store, "_embedded_clients", [])
-    monkeypatch.setattr(store._connecting, "lock", threading.Lock())
+    monkeypatch.setattr(store, "_lock", PerProcess(threading.Lock))
     home.mkdir(mode=0o700)
     with (home / "server.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -619,7 +620,7 @@ def test_first_call_honors_its_timeout(call: Callable[[], object], first_use: No
 
 
 def test_first_call_alongside_another_honors_its_timeout(first_use: None) -> None:
-    with store._connecting.lock:
+    with store._lock():
         assert seconds_until_unavailable(lambda: store.connect(None, Deadline(0.1))) < 5.0
 
 

@@ -12,6 +12,7 @@ from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client, time_for
+from conveyor.wire.ids import PerProcess
 
 __all__ = ["Client", "announce", "connect", "server_line"]
 
@@ -26,7 +27,7 @@ def connect(url: str | None = None, deadline: Deadline | None = None) -> Client:
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
     end = Deadline(time_for(deadline))
-    lock = _connecting.lock  # two threads may race here, and both must get the same client
+    lock = _lock()  # two threads may race here, and both must get the same client
     if not lock.acquire(timeout=end.left(threading.TIMEOUT_MAX)):
         raise StoreUnavailable("another thread is still connecting to a server")
     try:
@@ -54,18 +55,7 @@ def announce(client: Client) -> None:
         sys.stderr.flush()
 
 
-class _Connecting:
-    """A lock that a forked child does not inherit from a thread of its parent."""
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self.lock = threading.Lock()
-
-
-_connecting = _Connecting()
-os.register_at_fork(after_in_child=_connecting.renew)
+_lock = PerProcess(threading.Lock)  # a forked child must not inherit it from a thread of its parent
 _client = functools.cache(Client)
 _embedded_clients: list[Client] = []  # one at most
 
