@@ -23,12 +23,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tests.store.lifecycle import JobState, may_move
 from tests.store.test_mutants import FAILURES, forget_scripts, load_mutant, name_of
 
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import commands, keys
 from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
-from conveyor.store.lifecycle import JobState, may_move
 
 from .reference import LAPSE_BUDGET, End, Model, Modelled, job_that_says, number_of
 from .snapshot import Snapshot

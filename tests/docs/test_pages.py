@@ -9,9 +9,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from tests.store.lifecycle import VERBS
+
 import conveyor
 from conveyor.store import keys
-from conveyor.store.lifecycle import VERBS
 from conveyor.torture.faults import FAULTS
 from conveyor.torture.judge import PROMISES
 

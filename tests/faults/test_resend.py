@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from tests.conformance.test_model import SAFE_IF_LATE
+from tests.store import lifecycle
 from tests.store.conftest import Lane
 
-from conveyor.store import commands, control_channel, forgetting, keys, lifecycle, records, scripts
+from conveyor.store import commands, control_channel, forgetting, keys, records, scripts
 from conveyor.store.client import Client
 from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
 from conveyor.torture.proxy import Mode, Proxy

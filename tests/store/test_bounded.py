@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.store import lifecycle
 
-from conveyor.store import commands, lifecycle
+from conveyor.store import commands
 from conveyor.store.commands import PutParams, RowRange, Settlement
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.store import lifecycle
 
-from conveyor.store import commands, keys, lifecycle, scripts
+from conveyor.store import commands, keys, scripts
 from conveyor.store.client import Listener
 from conveyor.store.command import PROTOCOL
 from conveyor.store.commands import PutParams, RowRange, Settlement

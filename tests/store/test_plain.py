@@ -21,7 +21,7 @@ def test_control_command_is_kept_for_a_minute_after_the_last(server: Server) -> 
 
 def test_report_is_listed_and_expires_after_twenty_seconds(server: Server) -> None:
     server.client.run(control_channel.report("w", b"busy", 9.0))
-    assert server.client.run(control_channel.consumer_names()) == ["w"]
+    assert [one.name for one in server.client.run(control_channel.last_seen())] == ["w"]
     assert server.client.run(control_channel.reports(["w"])) == [b"busy"]
     assert 10 < server.raw.ttl(keys.consumer_key("w")) <= control_channel.REPORT_KEEP
 

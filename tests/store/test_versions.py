@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.store import lifecycle
 
 from conveyor.errors import StoreMismatch
-from conveyor.store import commands, lifecycle, scripts
+from conveyor.store import commands, scripts
 from conveyor.store.command import PROTOCOL, Command
 from conveyor.store.commands import PutParams, RowRange, Settlement
 

@@ -57,11 +57,6 @@ class WorkerPosition(NamedTuple):
     worker: WorkerReport | None
 
 
-def consumers() -> Query[list[str]]:
-    """Return the names of the listed consumers, latest report first; some may be gone."""
-    return Query((control_channel.consumer_names(),), lambda replies: list(replies[0]))
-
-
 def last_reports() -> Query[list[LastSeen]]:
     """Return when each listed consumer last reported, latest first; a consumer that exited is not listed."""
     return Query((control_channel.last_seen(),), lambda replies: list(replies[0]))

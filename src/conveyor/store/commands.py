@@ -1,7 +1,7 @@
 """Commands on a queue, as values, and their replies. One function per verb; nothing is sent here.
 
 Only this module and its siblings know the order of KEYS and ARGV. Times are seconds in Python and milliseconds in
-the protocol.
+the protocol. ARCHITECTURE.md shows the states of a job and the verbs that move it.
 """
 
 from __future__ import annotations

@@ -38,14 +38,6 @@ def reports(names: Sequence[str]) -> Command:
     return Command(("MGET", *(keys.consumer_key(name) for name in names)))
 
 
-def consumer_names() -> Command:
-    """List the consumers. Reply: their names, those that reported last first."""
-    return Command(
-        ("ZREVRANGE", keys.CONSUMERS, 0, MAX_CONSUMERS - 1),
-        read=lambda reply: [readable(name) for name in reply],
-    )
-
-
 def last_seen() -> Command:
     """List the consumers by the time of their last reports. Reply: `LastSeen`, the latest first; some may be gone."""
 

@@ -98,12 +98,6 @@ def history(queue: str, before: str = "", count: int = MAX_ENTRIES) -> Command:
     return Command(words, read=_entries)
 
 
-def lines(queue: str, job_id: str) -> Command:
-    """Read a job's log. Reply: its lines as strings."""
-    words = ("XRANGE", keys.key(queue, f"log:{job_id}"), "-", "+")
-    return Command(words, read=lambda reply: [readable(entry[1][1]) for entry in reply])
-
-
 def last_lines(queue: str, job_id: str, count: int) -> Command:
     """Read the last lines of a job's log. Reply: `Entry`, the oldest first."""
     words = ("XREVRANGE", keys.key(queue, f"log:{job_id}"), "+", "-", "COUNT", count)
@@ -192,16 +186,7 @@ def highest(queue: str, index: str) -> Command:
 
 def sequence(queue: str) -> Command:
     """Read the sequence number of the last job accepted."""
-    return _number(queue, "sequence")
-
-
-def due_shift(queue: str) -> Command:
-    """Read by how many milliseconds the due times of a queue are ahead of the server's clock."""
-    return _number(queue, "due_shift")
-
-
-def _number(queue: str, field: str) -> Command:
-    return Command(("HGET", keys.key(queue, "meta"), field), read=lambda reply: int(reply or 0))
+    return Command(("HGET", keys.key(queue, "meta"), "sequence"), read=lambda reply: int(reply or 0))
 
 
 def memory(queue: str, index: str) -> Command:
