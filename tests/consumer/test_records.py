@@ -104,7 +104,7 @@ def test_failing_job_is_in_a_group_with_its_location(queue: Queue, consume: Call
         queue.submit(jobs.unhappy).result(30)
     groups = failures.groups({queue.name: 10_000}).ask(queue.client)
     assert sorted(group.count for group in groups) == [1, 2]
-    samples = failures.samples(groups).ask(queue.client)
+    samples = failures.with_details(groups).ask(queue.client)
     assert [(one.kind, one.message) for one in samples] == [
         ("BadInput", "no such file"),
         ("ValueError", "two"),
@@ -183,7 +183,7 @@ def test_job_that_kills_its_workers_has_an_attempt_for_each(
     assert one.run
     assert (one.task, one.run.worker) == ("consumer_jobs.end_process", f"{running.name}/1")
     (group,) = failures.groups({queue.name: 10_000}).ask(queue.client)
-    (sample,) = failures.samples([group]).ask(queue.client)
+    (sample,) = failures.with_details([group]).ask(queue.client)
     assert (sample.kind, sample.where, sample.task) == ("WorkerDied", "", "consumer_jobs.end_process")
 
 

@@ -41,13 +41,13 @@ def test_similar_failures_are_grouped_regardless_of_the_message(queue: Queue, ha
     assert (other.count, other.newest) == (1, names[1])
 
 
-def test_sample_of_a_group_is_its_latest_failure(queue: Queue, hand: Hand) -> None:
+def test_details_of_a_group_are_of_its_latest_failure(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("ValueError", "one"), failed("ValueError", "at https://ann:hunter2@example.org"))
     found = failures.groups({queue.name: 10_000}).ask(queue.client)
-    (sample,) = failures.samples(found).ask(queue.client)
+    (sample,) = failures.with_details(found).ask(queue.client)
     assert (sample.task, sample.kind, sample.where) == (f"{__name__}.shout", "ValueError", "films.py:12 cut")
     assert sample.message == "at https://ann:•••@example.org"
-    assert sample.group == found[0]
+    assert (sample.fingerprint, sample.count) == (found[0].fingerprint, 2)
 
 
 def test_revived_job_is_no_longer_counted(queue: Queue, hand: Hand) -> None:
@@ -55,7 +55,7 @@ def test_revived_job_is_no_longer_counted(queue: Queue, hand: Hand) -> None:
     found = failures.groups({queue.name: 10_000}).ask(queue.client)
     queue.client.run(commands.revive(queue.name, [name]))
     assert failures.groups({queue.name: 10_000}).ask(queue.client) == []
-    assert failures.samples(found).ask(queue.client) == []
+    assert failures.with_details(found).ask(queue.client) == found
 
 
 def test_similar_failures_in_several_queues_form_a_single_group(queue: Queue, hand: Hand) -> None:
@@ -68,10 +68,10 @@ def test_similar_failures_in_several_queues_form_a_single_group(queue: Queue, ha
     assert newest.queues == (other.name, queue.name)
     assert (alone.queue, alone.queues, alone.count) == (queue.name, (queue.name,), 1)
     shown = failures.overview(asked).ask(queue.client)
-    assert [one.message for one in shown.samples] == ["1", "no"]
-    assert (shown.groups, shown.counted, shown.next) == (2, 4, "")
+    assert [one.message for one in shown.groups] == ["1", "no"]
+    assert (shown.total, shown.counted, shown.next) == (2, 4, "")
     assert failures.groups({}).ask(queue.client) == []
-    assert failures.samples([]).ask(queue.client) == []
+    assert failures.with_details([]).ask(queue.client) == []
 
 
 def test_ten_thousand_dead_jobs_are_counted_in_chunks(queue: Queue) -> None:
@@ -92,28 +92,22 @@ def test_ten_thousand_dead_jobs_are_counted_in_chunks(queue: Queue) -> None:
     assert sum(one.count for one in failures.groups({queue.name: 1500}).ask(queue.client)) == 1500
 
 
-def test_samples_are_for_the_first_fifty_groups_in_order(queue: Queue, hand: Hand) -> None:
-    die(queue, hand, *(failed("ValueError", function=f"f{number}") for number in range(55)))
-    found = failures.groups({queue.name: 10_000}).ask(queue.client)
-    samples = failures.samples(found).ask(queue.client)
-    assert (len(found), len(samples)) == (55, 50)
-    assert [one.group for one in samples] == found[:50]
-
-
 @pytest.mark.parametrize("reason", [b"\xc1", b""])
 def test_unreadable_reason_is_reported(queue: Queue, hand: Hand, reason: bytes) -> None:
     (name,) = die(queue, hand, failed("ValueError"))
     queue.client.run(Command(("HSET", keys.key(queue.name, "reasons"), name, reason)))
-    (sample,) = failures.samples(failures.groups({queue.name: 10_000}).ask(queue.client)).ask(queue.client)
+    (sample,) = failures.with_details(failures.groups({queue.name: 10_000}).ask(queue.client)).ask(
+        queue.client
+    )
     assert (sample.kind, sample.message) == ("", "unreadable outcome")
 
 
-def test_overview_matches_groups_and_samples(queue: Queue, hand: Hand) -> None:
+def test_overview_matches_groups_and_their_details(queue: Queue, hand: Hand) -> None:
     die(queue, hand, failed("KeyError"), failed("ValueError", "one"), failed("KeyError", "two"))
     shown = failures.overview({queue.name: 2000}).ask(queue.client)
     counted = failures.groups({queue.name: 2000}).ask(queue.client)
-    assert (shown.groups, shown.counted) == (2, 3)
-    assert shown.samples == failures.samples(counted).ask(queue.client)
+    assert (shown.total, shown.counted) == (2, 3)
+    assert shown.groups == failures.with_details(counted).ask(queue.client)
 
 
 def test_overview_of_many_queues_has_all_reasons(queue: Queue, hand: Hand) -> None:
@@ -125,23 +119,23 @@ def test_overview_of_many_queues_has_all_reasons(queue: Queue, hand: Hand) -> No
     die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(60)))
     first = failures.overview(failures.read_counts(dead))
     shown = first.ask(queue.client)
-    assert (shown.groups, len(shown.samples)) == (90, 50)
-    assert all(one.kind == "ValueError" for one in shown.samples)
+    assert (shown.total, len(shown.groups)) == (90, 50)
+    assert all(one.kind == "ValueError" for one in shown.groups)
     with_others = together([first, Query((), lambda _: "other"), first])
     assert with_others.ask(queue.client) == [shown, "other", shown]
     rest = failures.overview(failures.read_counts(dead), shown.next).ask(queue.client)
-    assert [one.kind for one in rest.samples] == 10 * ["ValueError"] + 30 * ["OSError"]
+    assert [one.kind for one in rest.groups] == 10 * ["ValueError"] + 30 * ["OSError"]
 
 
 def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
     die(queue, hand, *(failed("ValueError", function=f"cut{number}") for number in range(115)))
-    found: list[failures.GroupSample] = []
+    found: list[failures.FailureGroup] = []
     sizes, after = [], ""
     while True:
         page = failures.overview({queue.name: 1000}, after).ask(queue.client)
-        assert (page.groups, page.counted) == (115, 115)
-        found += page.samples
-        sizes.append(len(page.samples))
+        assert (page.total, page.counted) == (115, 115)
+        found += page.groups
+        sizes.append(len(page.groups))
         if not page.next:
             break
         after = page.next
@@ -153,7 +147,7 @@ def test_overview_pages_through_all_groups(queue: Queue, hand: Hand) -> None:
     assert sizes == [50, 50, 15]
     assert {one.where for one in found} == {f"films.py:12 cut{number}" for number in range(115)}
     assert all(one.kind == "ValueError" and one.message == "no" for one in found)
-    assert failures.overview({queue.name: 1000}, "nonsense").ask(queue.client).samples == found[:50]
+    assert failures.overview({queue.name: 1000}, "nonsense").ask(queue.client).groups == found[:50]
 
 
 def test_number_of_inspected_dead_jobs_is_bounded() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -23,21 +23,13 @@ if TYPE_CHECKING:
 
 #: Dead jobs that are read of one queue, which keeps no more, and of all queues together; queues that are read.
 MAX_DEAD, BUDGET, MAX_QUEUES = 10_000, 20_000, 500
-#: Groups that one query samples.
-MAX_SAMPLES = 50
-
-
-class DeathPosition(NamedTuple):
-    """The position of a dead job among those of all queues, which are sorted by time of death, then by id."""
-
-    at: int
-    """Time of death, ms since 1970."""
-    id: str
+#: Groups of one page.
+MAX_GROUPS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class GroupCount:
-    """Dead jobs with the same failure, in one queue or several."""
+class FailureGroup:
+    """Dead jobs with the same failure, in one queue or several. The details are those of the job that died last."""
 
     queue: str
     """The queue of the latest death."""
@@ -51,30 +43,24 @@ class GroupCount:
     last_seen: float
     queues: tuple[str, ...] = ()
     """All queues that have such jobs, the one with the most first."""
+    task: str = ""
+    """Empty if unknown, as after an expired lease."""
+    kind: str = ""
+    message: str = ""
+    where: str = ""
+    """`file:line function` of the innermost location in the user's own code, or empty."""
 
     @property
-    def position(self) -> DeathPosition:
-        """Position among groups: the one with the latest death comes first."""
-        return DeathPosition(round(1000 * self.last_seen), self.newest)
-
-
-class GroupSample(NamedTuple):
-    """The failure of a group, from the job that died last."""
-
-    group: GroupCount
-    task: str
-    """Empty if unknown, as after an expired lease."""
-    kind: str
-    message: str
-    where: str
-    """`file:line function` of the innermost location in the user's own code, or empty."""
+    def position(self) -> tuple[int, str]:
+        """Time of its latest death, ms since 1970, and that job's id; the group with the latest one comes first."""
+        return round(1000 * self.last_seen), self.newest
 
 
 class Overview(NamedTuple):
     """A page of groups."""
 
-    samples: list[GroupSample]
-    groups: int
+    groups: list[FailureGroup]
+    total: int
     """Number of all groups, other pages included."""
     counted: int
     """Dead jobs in all groups."""
@@ -93,7 +79,7 @@ def read_counts(dead: Mapping[str, int], budget: int = BUDGET) -> dict[str, int]
     return found
 
 
-def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
+def groups(queues: Mapping[str, int]) -> Query[list[FailureGroup]]:
     """Return the groups of these queues' dead jobs, the one with the latest death first.
 
     Reads the given number of jobs per queue, latest death first. One command reads a thousand, so that none blocks the
@@ -105,7 +91,7 @@ def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
         for first in range(0, most, records.MAX_ENTRIES)
     ]
 
-    def read(replies: Sequence[Any]) -> list[GroupCount]:
+    def read(replies: Sequence[Any]) -> list[FailureGroup]:
         found: dict[str, list[tuple[str, GroupSlice]]] = {}
         for (queue, _), slices in zip(parts, replies, strict=True):
             for one in slices:
@@ -117,65 +103,42 @@ def groups(queues: Mapping[str, int]) -> Query[list[GroupCount]]:
 
 
 def overview(queues: Mapping[str, int], after: str = "") -> Query[Overview]:
-    """Return the page of 50 groups after `after`: counted in one round trip, sampled in a second one.
-
-    The sample of a group is empty if its latest job was retried in between.
-    """
+    """Return the page of 50 groups after `after`: counted in one round trip, with details from a second one."""
     start = _position(after)
 
-    def read(every: Sequence[GroupCount]) -> Query[Overview]:
+    def read(every: Sequence[FailureGroup]) -> Query[Overview]:
         rest = [group for group in every if start is None or group.position < start]
-        page = rest[:MAX_SAMPLES]
-        following = "{0.at}-{0.id}".format(page[-1].position) if len(rest) > len(page) else ""
+        page = rest[:MAX_GROUPS]
+        following = "{}-{}".format(*page[-1].position) if len(rest) > len(page) else ""
         counted = sum(group.count for group in every)
-
-        def combine(found: Sequence[GroupSample]) -> Overview:
-            known = {one.group: one for one in found}
-            shown = [known.get(group, GroupSample(group, "", "", "", "")) for group in page]
-            return Overview(shown, len(every), counted, following)
-
-        return samples(page).map(combine)
+        return with_details(page).map(lambda found: Overview(found, len(every), counted, following))
 
     return groups(queues).map(read)
 
 
-def samples(wanted: Sequence[GroupCount]) -> Query[list[GroupSample]]:
-    """Return the samples of the first 50 of these groups, in their order.
-
-    A group whose latest job was retried or discarded meanwhile is left out.
-    """
-    wanted = wanted[:MAX_SAMPLES]
-    parts = [
-        (queue, part)
-        for queue in dict.fromkeys(group.queue for group in wanted)
-        for part in _parts([group for group in wanted if group.queue == queue])
-    ]
-
-    def read(replies: Sequence[Any]) -> list[GroupSample]:
-        found = {}
-        for (_, part), reasons in zip(parts, replies, strict=True):
-            for group, data in zip(part, reasons, strict=True):
-                if data is not None:
-                    found[group] = _sample(group, data)
-        return [found[group] for group in wanted if group in found]
-
+def with_details(found: Sequence[FailureGroup]) -> Query[list[FailureGroup]]:
+    """Return groups with their details, which stay empty if the latest job was retried or discarded meanwhile."""
     return Query(
-        tuple(records.fields(queue, "reasons", [one.newest for one in part]) for queue, part in parts), read
+        tuple(records.fields(group.queue, "reasons", [group.newest]) for group in found),
+        lambda replies: [
+            group if data is None else _with_details(group, data)
+            for group, (data,) in zip(found, replies, strict=True)
+        ],
     )
 
 
-def _position(after: str) -> DeathPosition | None:
+def _position(after: str) -> tuple[int, str] | None:
     moment, dash, job = after.partition("-")
     died = read_figure(moment)
-    return DeathPosition(died, job) if dash and died is not None else None
+    return (died, job) if dash and died is not None else None
 
 
-def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> GroupCount:
+def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> FailureGroup:
     jobs: Counter[str] = Counter()
     for queue, one in slices:
         jobs[queue] += one.jobs
     queue, newest = max(slices, key=lambda pair: (pair[1].last_seen, pair[1].newest))
-    return GroupCount(
+    return FailureGroup(
         queue,
         fingerprint,
         jobs.total(),
@@ -186,21 +149,17 @@ def _group(fingerprint: str, slices: Sequence[tuple[str, GroupSlice]]) -> GroupC
     )
 
 
-def _parts(items: list[GroupCount], size: int = 10) -> list[list[GroupCount]]:
-    return [items[first : first + size] for first in range(0, len(items), size)]
-
-
-def _sample(group: GroupCount, data: bytes) -> GroupSample:
+def _with_details(group: FailureGroup, data: bytes) -> FailureGroup:
     try:
         settled: Settled = decode_settled(data)
         error = settled.error()
     except (msgspec.MsgspecError, ValueError):
-        return GroupSample(group, "", "", "unreadable outcome", "")
+        return replace(group, message="unreadable outcome")
     place = failure.innermost(getattr(error, "traceback", ""))
-    return GroupSample(
+    return replace(
         group,
-        settled.run.task if settled.run is not None else "",
-        getattr(error, "kind", ""),
-        redacted_text(getattr(error, "reason", "")),
-        str(place or ""),
+        task=settled.run.task if settled.run is not None else "",
+        kind=getattr(error, "kind", ""),
+        message=redacted_text(getattr(error, "reason", "")),
+        where=str(place or ""),
     )

@@ -120,14 +120,14 @@ def job_intent(key: str, queue: str, job_id: str, state: str) -> Intent | str:
 
 def failure_intent(key: str, result: PollResult, fingerprint: str | None) -> Intent | str:
     """Return the action of a key for a group of dead jobs, or why there is none."""
-    found = next((one for one in result.failures if one.group.fingerprint == fingerprint), None)
+    found = next((one for one in result.failures if one.fingerprint == fingerprint), None)
     if found is None:
         return "no failure selected"
     if key != "R":
         return FOR_WORKERS if key in {"K", "S", "P"} else "these jobs have finished"
     if not fingerprint:
         return "the failure of these jobs is unknown: retry them one by one"
-    jobs, queues = count_of(found.group.count, "dead job"), found.group.queues
+    jobs, queues = count_of(found.count, "dead job"), found.queues
     where = f"on {queues[0]}" if len(queues) == 1 else f"in {len(queues):,} queues"
     title = f"Retry {jobs} of {found.task or 'this failure'} {where}?"
     consequence = "They return to their queues, as if never tried."

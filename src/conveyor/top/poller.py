@@ -16,7 +16,7 @@ from conveyor.tasks import registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from conveyor.monitor.failures import GroupSample
+    from conveyor.monitor.failures import FailureGroup
     from conveyor.monitor.history import Finish
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
@@ -54,7 +54,7 @@ class PollResult:
     view: View = NO_VIEW
     jobs: Sequence[JobRow] = ()
     finishes: Sequence[Finish] = ()
-    failures: Sequence[GroupSample] = ()
+    failures: Sequence[FailureGroup] = ()
     record: JobRecord | None = None
     started: Mapping[str, float] = field(default_factory=dict)
     """When the job of each worker started, on this machine's `clock.monotonic`."""
@@ -163,7 +163,7 @@ def _queries(view: View, before: Snapshot) -> dict[str, Query[Any]]:
         found["jobs"] = jobs.map(lambda page: page.rows)
     if view.failures:
         dead = failures.read_counts({queue: count.dead for queue, count in before.queues.items()})
-        found["failures"] = failures.overview(dead).map(lambda overview: overview.samples)
+        found["failures"] = failures.overview(dead).map(lambda overview: overview.groups)
     if view.job[1]:
         found["record"] = job_record.record(*view.job, registry.labels)
     return found

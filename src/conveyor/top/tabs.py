@@ -162,16 +162,15 @@ def _running_time(worker: WorkerReport, started: float | None) -> str:
 def failure_rows(result: PollResult, text: str, _: Sequence[int]) -> list[Row]:
     """Return a row for each group of dead jobs."""
     found = []
-    for sample in result.failures:
-        group = sample.group
-        if not _contains(text, *group.queues, sample.task, sample.kind, sample.message, sample.where):
+    for group in result.failures:
+        if not _contains(text, *group.queues, group.task, group.kind, group.message, group.where):
             continue
         cells = (
             number(group.count),
             Text(group.queue if len(group.queues) == 1 else f"{len(group.queues):,} queues"),
-            Text(safe(sample.task) or "?"),
-            Text.assemble((safe(sample.kind) or "lost", "red"), f" {safe(sample.message)}"),
-            Text(safe(sample.where), "dim"),
+            Text(safe(group.task) or "?"),
+            Text.assemble((safe(group.kind) or "lost", "red"), f" {safe(group.message)}"),
+            Text(safe(group.where), "dim"),
             right(timer(result.now() - group.last_seen)),
         )
         found.append(Row(f"group {group.fingerprint}", cells, (group.queue, group.newest)))

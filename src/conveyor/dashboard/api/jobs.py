@@ -128,22 +128,12 @@ def list_jobs(request: ApiRequest) -> Jobs:
 @endpoint("GET", "/failures", "look", Failures, query=QueueRows, rows="failures")
 def list_failures(request: ApiRequest) -> Failures:
     """Show which dead jobs failed alike."""
-    first, count = position_after(request.query.cursor), min(request.query.count, failures.MAX_SAMPLES)
+    first, count = position_after(request.query.cursor), min(request.query.count, failures.MAX_GROUPS)
     every = request.context.ask(failures.groups(failures.read_counts(_dead(request))))
-    page = every[first : first + count]
-    samples = {one.group: one for one in request.context.ask(failures.samples(page))}
+    page = request.context.ask(failures.with_details(every[first : first + count]))
     shown = request.may("inspect")
-    rows = []
-    for group in page:
-        sample, more = samples.get(group), {}
-        if sample is not None:
-            texts = (
-                {"message": sample.message, "where": sample.where}
-                if shown
-                else {"message": None, "where": None}
-            )
-            more = {"task": sample.task, "kind": sample.kind, **texts}
-        rows.append(struct_from(FailureGroup, group, **more))
+    texts = {} if shown else {"message": None, "where": None}
+    rows = [struct_from(FailureGroup, group, **texts) for group in page]
     next_page = encode_cursor(str(first + count)) if len(every) > first + count else ""
     return Failures(rows, next_page, hidden=bool(page) and not shown)
 

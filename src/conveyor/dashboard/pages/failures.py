@@ -9,7 +9,7 @@ from conveyor.monitor import failures
 
 if TYPE_CHECKING:
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.failures import GroupSample, Overview
+    from conveyor.monitor.failures import FailureGroup, Overview
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.query import Query
 
@@ -20,7 +20,7 @@ class FailuresView(NamedTuple):
     queue: str
     queues: list[str]
     """All queues, those with dead jobs first."""
-    groups: list[GroupSample]
+    groups: list[FailureGroup]
     """Without a fingerprint nothing is known of why the jobs died."""
     all: int
     """Number of groups, those of other pages included."""
@@ -46,8 +46,8 @@ def _view(request: PageRequest, snapshot: Snapshot, found: Overview) -> Failures
     return FailuresView(
         queue=queue,
         queues=sorted(dead, key=lambda name: (not dead[name], name)),
-        groups=found.samples,
-        all=found.groups,
+        groups=found.groups,
+        all=found.total,
         next=href("/failures", queue=queue, after=found.next) if found.next else "",
         front=href("/failures", queue=queue) if request.filters.get("after") else "",
         counted=found.counted,
