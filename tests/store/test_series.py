@@ -108,12 +108,23 @@ def test_series_has_a_point_for_each_minute_with_zeros_in_gaps(lane: Lane) -> No
     assert [point.at for point in points] == [6000.0, 6060.0, 6120.0]
     assert points[0] == questions.Point(6000.0)
     found = points[1]
-    assert (found.started, found.succeeded, found.failed, found.timeout) == (7, 4, 2, 1)
-    assert (found.cancelled, found.lost, found.retried, found.died) == (1, 2, 3, 1)
+    assert (found.figures.started, found.figures.succeeded, found.failed, found.figures.timeout) == (
+        7,
+        4,
+        2,
+        1,
+    )
+    assert (found.figures.cancelled, found.figures.lost, found.figures.retried, found.figures.died) == (
+        1,
+        2,
+        3,
+        1,
+    )
     assert (found.depth, found.oldest, found.running) == (5, 1.5, 0)
-    assert found.run_p50 is not None
-    assert 0.1 < found.run_p50 < 0.25
-    assert found.wait_p95 == 86400.0
+    median = found.figures.runs.percentile(0.5)
+    assert median is not None
+    assert 0.1 < median < 0.25
+    assert found.figures.waits.percentile(0.95) == 86400.0
 
 
 def test_several_queues_are_combined_into_a_series(lane: Lane) -> None:
@@ -121,9 +132,9 @@ def test_several_queues_are_combined_into_a_series(lane: Lane) -> None:
     keep(lane, "hour:10", all="s=2 R19=3", depth="3", oldest="5000")
     both = questions.series(lane.queue, "hour", 9, 10).ask(lane.client)
     (point,) = questions.sum_of([both[:1], both[1:]])
-    assert (point.at, point.succeeded, point.depth, point.oldest) == (32400.0, 3, 5, 5.0)
-    assert point.runs.total == 4
-    assert point.run_p95 == 86400.0
+    assert (point.at, point.figures.succeeded, point.depth, point.oldest) == (32400.0, 3, 5, 5.0)
+    assert point.figures.runs.total == 4
+    assert point.figures.runs.percentile(0.95) == 86400.0
     assert questions.sum_of([]) == []
 
 
@@ -146,11 +157,14 @@ def test_tasks_are_summed_over_all_buckets_busiest_first(lane: Lane) -> None:
             },
         )
         lane.raw.expire(lane.key(f"minute:{number}"), LONG)
-    paste, cut = questions.by_task(lane.queue, "minute", 100, 279).ask(lane.client)
-    assert (paste.task, paste.count, paste.failures, paste.retried) == ("paste", 9, 3, 3)
-    assert (cut.task, cut.count, cut.failures, cut.mean) == ("cut", 3, 0, 1.0)
-    assert cut.p95 is not None
-    assert 0.5 < cut.p95 <= 1.0
+    found = questions.by_task(lane.queue, "minute", 100, 279).ask(lane.client)
+    assert list(found) == ["paste", "cut"]
+    paste, cut = found.values()
+    assert (paste.finished, paste.failures, paste.retried) == (9, 3, 3)
+    assert (cut.finished, cut.failures, cut.runs.mean) == (3, 0, 1.0)
+    most = cut.runs.percentile(0.95)
+    assert most is not None
+    assert 0.5 < most <= 1.0
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,12 @@ class ChartData(NamedTuple):
     @property
     def succeeded(self) -> int:
         """Jobs that succeeded."""
-        return sum(point.succeeded for point in self.points)
+        return sum(point.figures.succeeded for point in self.points)
 
     @property
     def bad(self) -> int:
         """Jobs that failed or were lost."""
-        return sum(point.failed + point.lost for point in self.points)
+        return sum(point.failed + point.figures.lost for point in self.points)
 
     def last_minute(self, now: float) -> int:
         """Return how many jobs finished in the minute before now, of a history by minutes.
@@ -65,14 +65,14 @@ class ChartData(NamedTuple):
         if not self.points:
             return 0
         part = min(max((now - self.points[-1].at) / 60, 0.0), 1.0)
-        before = sum(map(_finished, self.points[-2:-1]))
-        return round(_finished(self.points[-1]) + (1 - part) * before)
+        before = sum(point.figures.finished for point in self.points[-2:-1])
+        return round(self.points[-1].figures.finished + (1 - part) * before)
 
     @property
     def throughput(self) -> str:
         """The first chart as a sentence."""
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""
-        again = sum(point.retried for point in self.points)
+        again = sum(point.figures.retried for point in self.points)
         bad += f", {number(again)} runs are tried again" if again else ""
         jobs = "job" if self.succeeded == 1 else "jobs"
         return f"{number(self.succeeded)} {jobs} succeeded {self.span.words}{bad}"
@@ -80,16 +80,11 @@ class ChartData(NamedTuple):
     @property
     def latency(self) -> str:
         """The second chart as a sentence."""
-        busy = [point for point in self.points if point.run_p95 is not None]
+        busy = [point.figures.runs for point in self.points if point.figures.runs.total]
         if not busy:
             return f"Nothing ran {self.span.words}"
-        last = busy[-1]
-        median, p95 = (duration(max(span or 0.0, 0.001)) for span in (last.run_p50, last.run_p95))
+        median, p95 = (duration(max(busy[-1].percentile(part) or 0.0, 0.001)) for part in (0.5, 0.95))
         return f"Median run {median}, p95 {p95}"
-
-
-def _finished(point: Point) -> int:
-    return point.succeeded + point.failed + point.cancelled + point.lost + point.expired
 
 
 def span_named(name: str) -> Span:

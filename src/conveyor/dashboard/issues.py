@@ -204,13 +204,13 @@ def _is_silent(age: float, report: ConsumerReport | None) -> bool:
 
 
 def _of_minutes(minutes: Sequence[Point]) -> Iterator[Issue]:
-    if _is_spike([point.failed + point.lost for point in minutes], MIN_FAILED):
+    if _is_spike([point.failed + point.figures.lost for point in minutes], MIN_FAILED):
         hint = "inspect the groups of failures; pause the queue if need be"
         yield Issue("warn", "failures are up on the previous hour", hint, "/failures")
-    if _is_spike([point.retried for point in minutes], MIN_RETRIED):
+    if _is_spike([point.figures.retried for point in minutes], MIN_RETRIED):
         hint = "a service that they need may be unavailable; pause the queue until it is back"
         yield Issue("warn", "retries are up on the previous hour", hint, "/queues")
-    if any(point.died for point in minutes[-RECENT:]):
+    if any(point.figures.died for point in minutes[-RECENT:]):
         hint = "often for lack of memory; their jobs returned to the queue, or are dead after three crashes"
         yield Issue("warn", f"workers crashed in the last {RECENT} minutes", hint, "/workers")
 

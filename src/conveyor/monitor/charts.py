@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,14 +16,13 @@ from conveyor.wire.statistics import (
     TASK,
     TIERS,
     Figures,
-    Histogram,
     add_text,
     begin,
     bucket,
     figures_of,
     read_figure,
     read_figures,
-    sum_histograms,
+    sum_figures,
 )
 
 if TYPE_CHECKING:
@@ -49,30 +47,17 @@ class Point(NamedTuple):
 
     at: float
     """When it began, seconds since 1970."""
-    succeeded: int = 0
-    failed: int = 0
-    """Jobs that failed finally, those over their time limit included."""
-    cancelled: int = 0
-    lost: int = 0
-    retried: int = 0
-    started: int = 0
+    figures: Figures = Figures()
     depth: int = 0
     """Waiting and delayed jobs."""
     oldest: float | None = None
     """Seconds since the job at the head was put, 0 without waiting jobs."""
     running: int = 0
-    run_p50: float | None = None
-    """Seconds; None if nothing ran."""
-    run_p95: float | None = None
-    wait_p50: float | None = None
-    wait_p95: float | None = None
-    timeout: int = 0
-    """Jobs among `failed` that were over their time limit."""
-    expired: int = 0
-    died: int = 0
-    """Workers that crashed while they ran a job."""
-    runs: Histogram = Histogram()
-    waits: Histogram = Histogram()
+
+    @property
+    def failed(self) -> int:
+        """Jobs that failed finally, those over their time limit included."""
+        return self.figures.failed + self.figures.timeout
 
 
 class Totals(NamedTuple):
@@ -83,21 +68,6 @@ class Totals(NamedTuple):
     """The first 200 by name, the rest as `_other`."""
     jobs: Count
     """Its `cancelled` includes jobs that were cancelled while waiting; the figures count runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskFigures:
-    """What a queue did of one task."""
-
-    task: str
-    count: int
-    """Finished jobs."""
-    failures: int
-    """Jobs among them that failed, were over their time limit or were lost."""
-    mean: float | None
-    """Seconds of a run; None without runs."""
-    p95: float | None
-    retried: int = 0
 
 
 def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
@@ -132,7 +102,7 @@ def with_all(summed: Sequence[Point], of_all: Sequence[Point]) -> list[Point]:
     """
     return [
         one._replace(depth=some.depth, oldest=some.oldest, running=some.running)
-        if one.started >= some.started
+        if one.figures.started >= some.figures.started
         else some
         for some, one in zip_longest(summed, of_all, fillvalue=Point(0.0))
     ]
@@ -189,7 +159,7 @@ def totals(queues: Sequence[str]) -> Query[dict[str, Totals]]:
     return Query(tuple(queries), read)
 
 
-def by_task(queue: str, tier: str, first: int, last: int) -> Query[list[TaskFigures]]:
+def by_task(queue: str, tier: str, first: int, last: int) -> Query[dict[str, Figures]]:
     """Return what a queue did by task, the one with the most finished jobs first; parameters as of `series`.
 
     Hours and days hold 200 tasks of a queue, minutes 20; the rest together is `_other`.
@@ -198,14 +168,14 @@ def by_task(queue: str, tier: str, first: int, last: int) -> Query[list[TaskFigu
     parts = range(first, last + 1, _TASKS_STEP)
     queries = tuple(commands.series(queue, tier, part, min(last, part + _TASKS_STEP - 1)) for part in parts)
 
-    def read(replies: Sequence[list[Bucket]]) -> list[TaskFigures]:
-        found: dict[str, dict[str, int]] = {}
+    def read(replies: Sequence[list[Bucket]]) -> dict[str, Figures]:
+        counts: dict[str, dict[str, int]] = {}
         for one in (one for buckets in replies for one in buckets):
             for name, text in one.fields.items():
                 if name.startswith(TASK):
-                    add_text(found.setdefault(name.removeprefix(TASK), {}), text)
-        every = [_of_task(task, figures_of(counts)) for task, counts in found.items()]
-        return sorted(every, key=lambda one: (-one.count, one.task))
+                    add_text(counts.setdefault(name.removeprefix(TASK), {}), text)
+        found = {task: figures_of(some) for task, some in counts.items()}
+        return dict(sorted(found.items(), key=lambda item: (-item[1].finished, item[0])))
 
     return Query(queries, read)
 
@@ -242,48 +212,20 @@ def _points(tier: str, first: int, last: int, buckets: Sequence[Bucket]) -> list
 
 
 def _point(at: float, fields: dict[str, str]) -> Point:
-    figures, oldest = read_figures(fields.get(ALL, "")), read_figure(fields.get("oldest", ""))
-    point = Point(
-        at,
-        succeeded=figures.succeeded,
-        failed=figures.failed + figures.timeout,
-        cancelled=figures.cancelled,
-        lost=figures.lost,
-        retried=figures.retried,
-        started=figures.started,
-        depth=read_figure(fields.get("depth", "")) or 0,
-        oldest=None if oldest is None else oldest / 1000,
-        running=read_figure(fields.get("running", "")) or 0,
-        timeout=figures.timeout,
-        expired=figures.expired,
-        died=figures.died,
-    )
-    return _with_times(point, figures.runs, figures.waits)
-
-
-def _with_times(point: Point, runs: Histogram, waits: Histogram) -> Point:
-    return point._replace(
-        run_p50=runs.percentile(0.5),
-        run_p95=runs.percentile(0.95),
-        wait_p50=waits.percentile(0.5),
-        wait_p95=waits.percentile(0.95),
-        runs=runs,
-        waits=waits,
-    )
-
-
-_ADDED = (
-    *("succeeded", "failed", "cancelled", "lost", "retried", "started", "depth", "running", "timeout"),
-    *("expired", "died"),
-)
+    depth, oldest, running = (read_figure(fields.get(name, "")) for name in ("depth", "oldest", "running"))
+    since = None if oldest is None else oldest / 1000
+    return Point(at, read_figures(fields.get(ALL, "")), depth or 0, since, running or 0)
 
 
 def _sum(points: Sequence[Point]) -> Point:
-    added = {name: sum(getattr(one, name) for one in points) for name in _ADDED}
     known = [one.oldest for one in points if one.oldest is not None]
-    point = Point(points[0].at, oldest=max(known, default=None), **added)
-    runs = sum_histograms(one.runs for one in points)
-    return _with_times(point, runs, sum_histograms(one.waits for one in points))
+    return Point(
+        points[0].at,
+        sum_figures(one.figures for one in points),
+        sum(one.depth for one in points),
+        max(known, default=None),
+        sum(one.running for one in points),
+    )
 
 
 def _totals(buckets: Sequence[Bucket], count: Count) -> Totals:
@@ -298,8 +240,3 @@ def _tasks(found: Bucket) -> dict[str, Figures]:
         for name, text in found.fields.items()
         if name.startswith(TASK)
     }
-
-
-def _of_task(task: str, figures: Figures) -> TaskFigures:
-    p95 = figures.runs.percentile(0.95)
-    return TaskFigures(task, figures.finished, figures.failures, figures.runs.mean, p95, figures.retried)

@@ -14,6 +14,7 @@ from conveyor.monitor.charts import Point
 from conveyor.monitor.snapshot import Rate, Snapshot
 from conveyor.store.control_channel import LastSeen
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+from conveyor.wire.statistics import Figures
 
 from ..visitor_kit import Visitor, put, report, words_of, worker  # noqa: TID252 - test folders are no packages
 from .core_kit import counts
@@ -193,8 +194,8 @@ def test_threefold_failures_are_reported(
     is_spike: bool,  # noqa: FBT001
 ) -> None:
     minutes = [Point(60.0 * number) for number in range(60)]
-    minutes[20] = Point(1200.0, failed=before)
-    minutes[55] = Point(3300.0, failed=recent - 2, lost=2)
+    minutes[20] = Point(1200.0, Figures(failed=before))
+    minutes[55] = Point(3300.0, Figures(failed=recent - 2, lost=2))
     assert said(Snapshot(AT), minutes=minutes) == ["failures are up on the previous hour"] * is_spike
 
 
@@ -207,16 +208,16 @@ def test_threefold_retries_are_reported(
     is_storm: bool,  # noqa: FBT001
 ) -> None:
     minutes = [Point(60.0 * number) for number in range(60)]
-    minutes[20] = Point(1200.0, retried=before)
-    minutes[55] = Point(3300.0, retried=recent)
+    minutes[20] = Point(1200.0, Figures(retried=before))
+    minutes[55] = Point(3300.0, Figures(retried=recent))
     assert said(Snapshot(AT), minutes=minutes) == ["retries are up on the previous hour"] * is_storm
 
 
 def test_crashed_workers_are_reported_for_ten_minutes() -> None:
     minutes = [Point(60.0 * number) for number in range(60)]
-    minutes[49] = Point(2940.0, died=3)
+    minutes[49] = Point(2940.0, Figures(died=3))
     assert said(Snapshot(AT), minutes=minutes) == []
-    minutes[50] = Point(3000.0, died=1)
+    minutes[50] = Point(3000.0, Figures(died=1))
     assert said(Snapshot(AT), minutes=minutes) == ["workers crashed in the last 10 minutes"]
 
 

@@ -155,4 +155,21 @@ def show_statistics(request: ApiRequest) -> Series:
     last = bucket(given.tier, snapshot.at)
     first = max(0, last - given.count + 1)
     points = context.ask(charts.series(given.queue or keys.ALL_QUEUES, given.tier, first, last))
-    return Series(given.queue, given.tier, [struct_from(Point, one) for one in points])
+    return Series(given.queue, given.tier, list(map(_point, points)))
+
+
+def _point(one: charts.Point) -> Point:
+    runs, waits = one.figures.runs, one.figures.waits
+    return struct_from(
+        Point,
+        one.figures,
+        at=one.at,
+        failed=one.failed,
+        depth=one.depth,
+        oldest=one.oldest,
+        running=one.running,
+        run_p50=runs.percentile(0.5),
+        run_p95=runs.percentile(0.95),
+        wait_p50=waits.percentile(0.5),
+        wait_p95=waits.percentile(0.95),
+    )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.workers import WorkerRow
-    from conveyor.monitor.charts import TaskFigures
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.commands import Count
+    from conveyor.wire.statistics import Figures
 
 #: Workers that are listed, those working on this queue first; the workers page has all.
 MAX_WORKERS = 12
@@ -41,7 +41,7 @@ class QueueView(NamedTuple):
     shared: int
     """Workers that take from other queues, too."""
     charts: ChartData
-    tasks: Sequence[TaskFigures]
+    tasks: Sequence[tuple[str, Figures]]
     """In this hour and the last, the most frequent first."""
     next: Sequence[JobRow]
     live: bool
@@ -69,7 +69,7 @@ def _question(request: PageRequest, snapshot: Snapshot) -> Query[Sequence[JobRow
 def _slow(request: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
     queue = request.parts["queue"]
     if queue not in snapshot.queues:
-        return known([ChartData(), []])
+        return known([ChartData(), {}])
     hour = bucket("hour", snapshot.at)
     tasks = charts.by_task(queue, "hour", hour - HOURS + 1, hour)
     return together([chart_data([queue], snapshot.at, span_named(request.filters.get("span", ""))), tasks])
@@ -89,7 +89,7 @@ def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobR
         workers=rows[:MAX_WORKERS],
         shared=sum(len(one.workers) for one in consumers if len(one.queues) > 1),
         charts=history,
-        tasks=tasks[:MAX_TASKS],
+        tasks=list(tasks.items())[:MAX_TASKS],
         next=waiting,
         live=begun and len(snapshot.queues) <= MAX_QUEUES,
         begun=begun,
