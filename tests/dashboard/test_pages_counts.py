@@ -85,7 +85,7 @@ def test_page_api_commands_and_terminal_show_equal_counts(
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
-        seen = snapshots.snapshot_of(snapshots.query(seen).ask(one_server.client), seen)
+        seen = snapshots.query(seen).ask(one_server.client)
     (row,) = tabs.queue_rows(PollResult(seen), "", [24] * len(tabs.QUEUE_COLUMNS))
     assert row.cells[2].plain.strip() == word
 
@@ -150,7 +150,7 @@ def test_exiting_workers_with_a_job_are_busy_everywhere(
     tell(one_server, report("rack-0001", leaving_crew()))
     seen = snapshots.NOTHING
     for _ in range(2):
-        seen = snapshots.snapshot_of(snapshots.query(seen).ask(one_server.client), seen)
+        seen = snapshots.query(seen).ask(one_server.client)
     top = Top(one_server.client, Actor("ada", "test"))
     top.result = PollResult(seen)
     assert f"{LEAVING}/{every} workers busy   {LEAVING} leaving" in top.head().plain

@@ -62,7 +62,7 @@ def test_silent_worker_is_not_busy_in_belts_and_numbers(one_server: Any) -> None
     told(one_server, 12.0)
     seen = snapshots.NOTHING
     for _ in range(2):
-        seen = snapshots.snapshot_of(snapshots.query(seen).ask(one_server.client), seen)
+        seen = snapshots.query(seen).ask(one_server.client)
     pulse = live_stats(seen, 1.0)
     assert (pulse.busy, pulse.workers) == (0, 1)
     assert pulse.queues["video"].belt.signs == "h"

@@ -14,7 +14,7 @@ NO_COUNT = Count(*[0] * len(Count._fields))
 def look(before: Snapshot, at: float, **finished: int) -> Snapshot:
     """Return the snapshot of a sample of queues with the given numbers of finished jobs."""
     counts = {name: NO_COUNT._replace(finished=count) for name, count in finished.items()}
-    return snapshots.snapshot_of(Sample(at, list(counts), counts, [], [], []), before)
+    return snapshots.snapshot_of(Sample(at, list(counts), counts), before)
 
 
 def watched(before: Snapshot, first: int, last: int, step: int = 1, finished: int = 0) -> Snapshot:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from conveyor.job import Job
 from conveyor.monitor import job_list, job_record, snapshot, workers
 from conveyor.monitor.snapshot import Snapshot
-from conveyor.store import Client, commands, connect
-from conveyor.store.query import Query, together
+from conveyor.store import Client, connect
+from conveyor.store.query import together
 from conveyor.wire.redaction import no_labels
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Inspector:
         A consumer without a report for 20 seconds is left out.
         """
         last = {one.name: one.at for one in workers.last_reports().ask(self.client)}
-        time = Query((commands.server_time(),), lambda replies: replies[0])
-        reports, now = together([workers.reports(list(last)), time]).ask(self.client)
+        reports, now = together([workers.reports(list(last)), snapshot.server_time()]).ask(self.client)
         found = [workers.aged(workers.with_silence(one, now, last[one.name]), now) for one in reports]
         return Snapshot(now, consumers=found, reported=last)
 

@@ -112,9 +112,9 @@ class Poller:
             if self.snapshot is NOTHING:
                 self.poll_snapshot()  # otherwise the first queries would know no queue
             before = self.snapshot
-            sample, *values = ask_isolated(self._ask, snapshots.query(before), queries(before), on_refused)
-            self._take(sample, before)
-            if not snapshots.is_complete(sample, before):
+            found, *values = ask_isolated(self._ask, snapshots.query(before), queries(before), on_refused)
+            self._take(found)
+            if not snapshots.is_complete(found, before):
                 self.poll_snapshot()
         except StoreError as error:
             self.error = error
@@ -129,9 +129,8 @@ class Poller:
         """Take a snapshot now, and a second one if the first found new queues or consumers."""
         for _ in range(2):
             before = self.snapshot
-            sample = self._ask(snapshots.query(before))
-            self._take(sample, before)
-            if snapshots.is_complete(sample, before):
+            self._take(self._ask(snapshots.query(before)))
+            if snapshots.is_complete(self.snapshot, before):
                 break
         return self.snapshot
 
@@ -144,8 +143,8 @@ class Poller:
                 self._thread.start()
         self._wake.set()
 
-    def _take(self, sample: snapshots.Sample, before: Snapshot) -> None:
-        self.snapshot = snapshots.snapshot_of(sample, before)
+    def _take(self, found: Snapshot) -> None:
+        self.snapshot = found
         self._polled_at = clock.monotonic()
         if self.error is not None:
             self.error = None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.monitor.workers import WorkerCounts
+    from conveyor.store.control_channel import LastSeen
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 
@@ -231,25 +232,24 @@ EMPTY = Count(*[0] * len(Count._fields))
 
 
 class Sample(NamedTuple):
-    """The replies of one poll, before they are compared with the snapshot before."""
+    """The replies of one poll, in their order."""
 
     at: float
-    names: list[str]
-    counts: dict[str, Count]
-    consumers: list[str]
-    reports: list[ConsumerReport]
-    operations: list[str]
+    names: Sequence[str]
+    counts: Mapping[str, Count]
+    last_reports: Sequence[LastSeen] = ()
+    reports: Sequence[ConsumerReport] = ()
+    operations: Sequence[str] = ()
     heads: Mapping[str, float | None] = {}
-    reported: Mapping[str, float] = {}
 
 
-def query(before: Snapshot) -> Query[Sample]:
+def query(before: Snapshot) -> Query[Snapshot]:
     """Return the query of one poll, in one round trip.
 
     The snapshot before names the queues and consumers, so a new one is included from the next poll on.
     """
     parts: list[Query[Any]] = [
-        Query((commands.server_time(),), lambda replies: replies[0]),
+        server_time(),
         queue_names(),
         queue_counts(before.names),
         workers.last_reports(),
@@ -257,48 +257,44 @@ def query(before: Snapshot) -> Query[Sample]:
         bulk.operation_names(0, bulk.MAX_LISTED),
         records.oldest_waiting(_due_heads(before)),
     ]
-
-    def read(values: Sequence[Any]) -> Sample:
-        at, names, counts, last_reports, *more = values
-        reported = {one.name: one.at for one in last_reports}
-        return Sample(at, names, counts, list(reported), *more)._replace(reported=reported)
-
-    return together(parts).map(read)
+    return together(parts).map(lambda replies: snapshot_of(Sample(*replies), before))
 
 
 def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
-    """Return the snapshot of a sample."""
-    past = [one for one in (*before.past, (before.at, before.queues)) if sample.at - one[0] <= RATE_SECONDS]
+    """Return the snapshot of a sample, given the snapshot before."""
+    at = sample.at
+    past = [one for one in (*before.past, (before.at, before.queues)) if at - one[0] <= RATE_SECONDS]
     past = past or [(before.at, before.queues)]
     counts = {name: sample.counts[name] for name in sample.names if name in sample.counts}
-    rates = {
-        name: _rate(name, count, sample.at, past) or before.rate_of(name) for name, count in counts.items()
-    }
+    rates = {name: _rate(name, count, at, past) or before.rate_of(name) for name, count in counts.items()}
     loads = {name: _load(count, rates[name]) for name, count in counts.items()}
-    new_heads = {name: Head(at, sample.at) for name, at in sample.heads.items()}
-    all_heads = {**before.heads, **new_heads}
-    reports = [
-        workers.with_silence(one, sample.at, sample.reported.get(one.name, 0.0)) for one in sample.reports
-    ]
+    heads = {**before.heads, **{name: Head(put_at, at) for name, put_at in sample.heads.items()}}
+    reported = {one.name: one.at for one in sample.last_reports}
+    reports = [workers.with_silence(one, at, reported.get(one.name, 0.0)) for one in sample.reports]
     return Snapshot(
-        at=sample.at,
+        at=at,
         queues=counts,
         consumers=sorted(reports, key=lambda report: (report.host, report.started, report.name)),
         rates=rates,
         names=sample.names,
-        on_list=sample.consumers,
+        on_list=list(reported),
         operations=sample.operations,
-        heads={name: head for name, head in all_heads.items() if name in counts and counts[name].ready},
+        heads={name: head for name, head in heads.items() if name in counts and counts[name].ready},
         busiest=busiest_of(loads, before.busiest),
         past=past,
-        finished=before.finished.add(sample.at, _ended_since(before.queues, counts)),
-        reported=sample.reported,
+        finished=before.finished.add(at, _ended_since(before.queues, counts)),
+        reported=reported,
     )
 
 
-def is_complete(sample: Sample, before: Snapshot) -> bool:
-    """Return True if the poll included all queues and consumers."""
-    return set(sample.names) <= set(before.names) and set(sample.consumers) <= set(before.on_list)
+def is_complete(found: Snapshot, before: Snapshot) -> bool:
+    """Return True if the poll after `before` included all queues and consumers."""
+    return set(found.names) <= set(before.names) and set(found.on_list) <= set(before.on_list)
+
+
+def server_time() -> Query[float]:
+    """Return the time of the server's clock, seconds since 1970."""
+    return Query((commands.server_time(),), lambda replies: replies[0])
 
 
 def queue_names() -> Query[list[str]]:

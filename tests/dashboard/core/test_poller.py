@@ -180,7 +180,7 @@ def test_first_live_stats_of_a_new_process_have_the_numbers(
 def test_rates_cover_the_last_few_seconds() -> None:
     def look(at: float, accepted: int, before: Snapshot, names: tuple[str, ...] = ("video",)) -> Snapshot:
         known = {name: counts(ready=accepted) for name in names}
-        return snapshots.snapshot_of(snapshots.Sample(at, list(names), known, [], [], []), before)
+        return snapshots.snapshot_of(snapshots.Sample(at, list(names), known), before)
 
     first = look(100.0, 10, snapshots.NOTHING)
     assert first.rates["video"] == Rate(0, 0)
