@@ -59,19 +59,11 @@ class QueueResult(NamedTuple):
         return (one.paused, one.shutdown, one.maxsize) != (other.paused, other.shutdown, other.maxsize)
 
 
-class CancelResult(NamedTuple):
-    """The result of cancelling a job; `recorded` is True if the audit trail has the action."""
-
-    state: str
-    """cancelled; running: its worker was asked to stop it; over, dead or gone: nothing was done."""
-    recorded: bool
-
-
 class JobResult(NamedTuple):
-    """The result of retrying or discarding a dead job; `recorded` is True if the audit trail has the action."""
+    """The result of an action on a job; `recorded` is True if the audit trail has the action."""
 
     state: str
-    """waiting or discarded; otherwise the job's state, since it is not dead and nothing was done."""
+    """waiting, discarded or cancelled; running: its worker was asked to stop it; otherwise nothing was done."""
     changed: bool
     recorded: bool
 
@@ -129,16 +121,17 @@ class Actions:
         after: Count = self.client.run(commands.count(queue))
         return QueueResult(queue, before, after, self._finish(act, "done", {}))
 
-    def cancel_job(self, queue: str, job_id: str, reason: str = "") -> CancelResult:
+    def cancel_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
         """Cancel a job: immediately while it is waiting; if it is running, its worker is asked to stop it."""
         act, command_id = self._job_entry("cancel_job", queue, job_id, reason), ids.unique()
         (state,) = self._attempt(
             act,
             lambda: cancel_jobs(self.client, queue, [job_id], reason, order=command_id, who=self.actor.who),
         )
-        outcome = state if state in {"cancelled", "running"} else f"not done: {state}"
+        changed = state in {"cancelled", "running"}
+        outcome = state if changed else f"not done: {state}"
         after: Facts = {"state": state, **({"order": command_id} if state == "running" else {})}
-        return CancelResult(state, self._finish(act, outcome, after))
+        return JobResult(state, changed, self._finish(act, outcome, after))
 
     def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
         """Return a dead job to its queue, as if never tried."""

@@ -148,8 +148,6 @@ class Snapshot:
     rates: Mapping[str, Rate] = field(default_factory=dict)
     names: Sequence[str] = ()
     """All queues; a new one is counted from the next poll on."""
-    on_list: Sequence[str] = ()
-    """Names of listed consumers, whose reports the next poll asks for; some may be gone."""
     operations: Sequence[str] = ()
     """Names of the latest bulk operations; some may be forgotten."""
     heads: Mapping[str, Head] = field(default_factory=dict)
@@ -253,7 +251,7 @@ def query(before: Snapshot) -> Query[Snapshot]:
         queue_names(),
         queue_counts(before.names),
         workers.last_reports(),
-        workers.reports(before.on_list),
+        workers.reports(list(before.reported)),
         bulk.operation_names(0, bulk.MAX_LISTED),
         records.oldest_waiting(_due_heads(before)),
     ]
@@ -277,7 +275,6 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
         consumers=sorted(reports, key=lambda report: (report.host, report.started, report.name)),
         rates=rates,
         names=sample.names,
-        on_list=list(reported),
         operations=sample.operations,
         heads={name: head for name, head in heads.items() if name in counts and counts[name].ready},
         busiest=busiest_of(loads, before.busiest),
@@ -289,7 +286,7 @@ def snapshot_of(sample: Sample, before: Snapshot) -> Snapshot:
 
 def is_complete(found: Snapshot, before: Snapshot) -> bool:
     """Return True if the poll after `before` included all queues and consumers."""
-    return set(found.names) <= set(before.names) and set(found.on_list) <= set(before.on_list)
+    return set(found.names) <= set(before.names) and found.reported.keys() <= before.reported.keys()
 
 
 def server_time() -> Query[float]:

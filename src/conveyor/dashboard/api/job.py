@@ -30,6 +30,7 @@ from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
+    from conveyor.monitor.actions import JobResult
     from conveyor.monitor.job_record import JobRecord
     from conveyor.monitor.job_record import LogLine as Line
     from conveyor.wire.outcome import Settled
@@ -264,11 +265,10 @@ def _cached_lines(request: ApiRequest, queue: str, job: str) -> list[Line] | Non
     return wanted[: request.query.count] if is_whole else None
 
 
-def _done(job: str, answer: Any, verb: str) -> Done:
+def _done(job: str, answer: JobResult, verb: str) -> Done:
     if answer.state == "gone":
         raise _unknown(job)
-    changed = getattr(answer, "changed", answer.state in {"cancelled", "running"})
-    if not changed:
+    if not answer.changed:
         raise Problem(409, "wrong-state", f"The job is {answer.state}, so there is nothing to {verb}.")
     message = "Its worker stops it now" if answer.state == "running" else f"The job is {answer.state}"
-    return Done(message, answer.state, changed, answer.recorded)
+    return Done(message, answer.state, answer.changed, answer.recorded)
