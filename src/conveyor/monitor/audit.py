@@ -13,6 +13,7 @@ from conveyor.store import records
 from conveyor.store.query import Query
 from conveyor.wire import audit_entry, control_messages
 from conveyor.wire.audit_entry import AuditEntry, decode_entry
+from conveyor.wire.codec import try_decode
 from conveyor.wire.redaction import escaped, redacted_text
 
 if TYPE_CHECKING:
@@ -104,9 +105,6 @@ def counts() -> Query[dict[tuple[str, str], int]]:
 
 
 def _record_of(one: RecordedEntry) -> AuditRecord:
-    try:
-        act = decode_entry(one.data)
-    except (msgspec.MsgspecError, ValueError):
-        act = _UNREADABLE
+    act = try_decode(decode_entry, one.data) or _UNREADABLE
     act = msgspec.structs.replace(act, reason=redacted_text(act.reason))
     return AuditRecord(one.id, int(one.id.partition("-")[0]) / 1000, act, one.answers, one.unread)

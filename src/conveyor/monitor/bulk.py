@@ -35,6 +35,7 @@ from conveyor.wire.audit_entry import (
     decode_operation,
 )
 from conveyor.wire.call import KEEP
+from conveyor.wire.codec import try_decode
 from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
@@ -225,9 +226,7 @@ def begin(client: Client, wanted: Operation) -> Operation:
     _check(wanted)
     now: float = client.run(commands.server_time())
     cursor, total = first_cursor(client, wanted, now)
-    begun = msgspec.structs.replace(
-        wanted, id=ids.unique(), cursor=cursor, total=total, started=now, changed=now
-    )
+    begun = replace(wanted, id=ids.unique(), cursor=cursor, total=total, started=now, changed=now)
     return save(client, begun)
 
 
@@ -289,7 +288,7 @@ def resume(client: Client, operation_id: str, stalled_after: float = STALLED_AFT
         hint = f"it counts as stalled after {stalled_after:g} s without progress"
         raise BadCall(message, hint=hint)
     client.run(records.unstop_operation(operation_id))
-    return save(client, msgspec.structs.replace(found, state="running", changed=now, error=""))
+    return save(client, replace(found, state="running", changed=now, error=""))
 
 
 def load(client: Client, operation_id: str) -> Operation:
@@ -397,22 +396,22 @@ class OperationRunner:
         with self._changed:
             pending = list(self._pending)
         for one in pending:
-            save(self.client, msgspec.structs.replace(one, changed=now))
+            save(self.client, replace(one, changed=now))
 
 
 def _step(client: Client, operation: Operation, chunk: int) -> Operation:
     is_stopped, now = client.run_all([records.is_stopped(operation.id), commands.server_time()])
     if is_stopped:
         return _end(client, operation, "stopped")
-    worked = process_chunk(client, msgspec.structs.replace(operation, changed=now), chunk)
+    worked = process_chunk(client, replace(operation, changed=now), chunk)
     return _end(client, worked, "done") if worked.state == "done" else save(client, worked)
 
 
 def _end(client: Client, operation: Operation, state: str, error: str = "") -> Operation:
-    ended = save(client, msgspec.structs.replace(operation, state=state, error=error))
+    ended = save(client, replace(operation, state=state, error=error))
     facts: audit_entry.Facts = {"operation": ended.id, "done": ended.done, "skipped": ended.skipped}
     outcome = f"{state}: {error}" if error else state
-    audit.record(client, msgspec.structs.replace(audit_entry_of(ended), after=facts, outcome=outcome))
+    audit.record(client, replace(audit_entry_of(ended), after=facts, outcome=outcome))
     return ended
 
 
@@ -439,10 +438,5 @@ def _check(wanted: Operation) -> None:
 
 def _read(replies: Sequence[Any]) -> list[Operation]:
     states, now = replies
-    found = []
-    for data in states:
-        with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            if data is not None:
-                one = decode_operation(data)
-                found.append(msgspec.structs.replace(one, state="stalled") if one.stalled(now) else one)
-    return found
+    found = filter(None, (try_decode(decode_operation, data) for data in states))
+    return [replace(one, state="stalled") if one.stalled(now) else one for one in found]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.clock import Deadline
@@ -15,9 +13,10 @@ from conveyor.monitor.format import printable
 from conveyor.store import commands, control_channel
 from conveyor.store.query import Query
 from conveyor.wire import control_messages
+from conveyor.wire.codec import try_decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from conveyor.store import Client
     from conveyor.wire.control_messages import Acknowledgement
@@ -90,15 +89,11 @@ def acknowledgements(command_id: str) -> Query[list[Acknowledgement]]:
 
     At most 500, without unreadable ones.
     """
-
-    def read(replies: Sequence[Any]) -> list[Acknowledgement]:
-        found = []
-        for data in replies[0]:
-            with contextlib.suppress(msgspec.MsgspecError, ValueError):
-                found.append(control_messages.decode_acknowledgement(data))
-        return found
-
-    return Query((control_channel.acknowledgements(command_id),), read)
+    decode = control_messages.decode_acknowledgement
+    return Query(
+        (control_channel.acknowledgements(command_id),),
+        lambda replies: list(filter(None, (try_decode(decode, data) for data in replies[0]))),
+    )
 
 
 def wait_until_stopped(client: Client, queue: str, job_id: str, timeout: float) -> bool:

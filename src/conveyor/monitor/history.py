@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from conveyor.wire import control_messages
 from conveyor.wire.call import ITEM_WORD
+from conveyor.wire.codec import try_decode
 from conveyor.wire.outcome import Note, decode_note
 
 if TYPE_CHECKING:
@@ -54,7 +53,5 @@ class Finish(NamedTuple):
 
 def finish_of(queue: str, entry: Entry) -> Finish | None:
     """Return the run that an entry of a history describes, or None if it describes none or is unreadable."""
-    try:
-        return Finish(queue, entry.id, decode_note(entry.data)) if entry.field == "end" else None
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    note = try_decode(decode_note, entry.data) if entry.field == "end" else None
+    return None if note is None else Finish(queue, entry.id, note)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from conveyor.wire import control_messages, redaction
+from conveyor.wire import redaction
 from conveyor.wire.call import Call, decode_call
+from conveyor.wire.codec import try_decode
 from conveyor.wire.outcome import UNCOUNTED, decode_settled
 from conveyor.wire.redaction import is_secret, no_labels, redacted_text
 from conveyor.wire.statistics import read_figure
@@ -70,18 +71,7 @@ class Preview(NamedTuple):
 
 def read_call(data: bytes | None) -> Call | None:
     """Return the call of a job's bytes, or None if they are missing or not a call."""
-    try:
-        return decode_call(data) if data else None
-    except (msgspec.MsgspecError, ValueError):
-        return None
-
-
-def read_progress(data: bytes) -> control_messages.Progress | None:
-    """Return the progress of a job, or None if it reported none or it is unreadable."""
-    try:
-        return control_messages.decode_progress(data) if data else None
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    return try_decode(decode_call, data)
 
 
 def read_lease(data: bytes) -> Lease:

@@ -20,13 +20,13 @@ from conveyor.monitor.job_data import (
     read_ending,
     read_error,
     read_lease,
-    read_progress,
 )
 from conveyor.store import commands
 from conveyor.store.commands import RowRange
 from conveyor.store.query import Query
 from conveyor.wire import control_messages
 from conveyor.wire.call import ITEM_WORD
+from conveyor.wire.codec import try_decode
 from conveyor.wire.redaction import MORE, no_labels
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def row_of(source: Source, raw: Row) -> JobRow:
         since=score / 1000 if index == "dead" else lease.since if index == "leased" else None,
         worker=lease.owner,
         **read_attempt_counts(raw.tries.decode(errors="replace"), read_ending(raw.reason))._asdict(),
-        progress=read_progress(raw.progress),
+        progress=try_decode(control_messages.decode_progress, raw.progress),
         size=raw.size,
         kind=kind,
         message=message,

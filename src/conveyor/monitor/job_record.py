@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,10 +18,11 @@ from conveyor.monitor.job_data import (
     may_hide,
     read_attempt_counts,
     read_call,
-    read_progress,
 )
 from conveyor.store import commands, records
 from conveyor.store.query import Query
+from conveyor.wire.codec import try_decode
+from conveyor.wire.control_messages import decode_progress
 from conveyor.wire.outcome import (
     Attempt,
     Cancellation,
@@ -246,7 +246,7 @@ def _record(
         settled=settled,
         run=run,
         attempts=attempts,
-        progress=read_progress(state.progress),
+        progress=try_decode(decode_progress, state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
         due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
@@ -264,9 +264,7 @@ def _record(
 def _with_cancellation(found: JobRecord, data: bytes | None) -> JobRecord:
     if found.state != "cancelled" and not found.cancelling:
         return found
-    cancellation = Cancellation()
-    with contextlib.suppress(msgspec.MsgspecError, ValueError):
-        cancellation = decode_cancellation(data or b"")
+    cancellation = try_decode(decode_cancellation, data) or Cancellation()
     return replace(
         found,
         killed=found.settled is not None and found.settled.was_killed,
@@ -314,10 +312,7 @@ def _preview(call: Call | None, run: Run | None, labels: Labels) -> str:
 def _settled(state: State) -> Settled | None:
     if state.state not in SETTLED or not isinstance(state.detail, bytes):
         return None
-    try:
-        return decode_settled(state.detail)
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    return try_decode(decode_settled, state.detail)
 
 
 def _last(settled: Settled, run: Run) -> Attempt:
@@ -331,12 +326,8 @@ def _last(settled: Settled, run: Run) -> Attempt:
 
 
 def _attempts(items: Sequence[bytes]) -> list[Attempt]:
-    found = []
-    for data in items:
-        with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            one = decode_attempt(data)
-            found.append(structs.replace(one, message=redacted_text(one.message)))
-    return found
+    found = filter(None, (try_decode(decode_attempt, data) for data in items))
+    return [structs.replace(one, message=redacted_text(one.message)) for one in found]
 
 
 def _lines(entries: Sequence[Entry]) -> list[LogLine]:

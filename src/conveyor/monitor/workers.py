@@ -6,7 +6,6 @@ time up to its last report.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from conveyor.store import control_channel
 from conveyor.store.query import Query, known
 from conveyor.wire import control_messages
+from conveyor.wire.codec import try_decode
 from conveyor.wire.control_messages import SILENT
 
 if TYPE_CHECKING:
@@ -134,10 +134,5 @@ def with_silence(report: ConsumerReport, now: float, listed_at: float = 0.0) -> 
 
 
 def _read_reports(replies: Sequence[Any]) -> list[ConsumerReport]:
-    found = []
-    for data in replies[0]:
-        with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            if data is not None:
-                report = control_messages.decode_report(data)
-                found.append(msgspec.structs.replace(report, workers=report.workers[:MAX_WORKERS]))
-    return found
+    found = filter(None, (try_decode(control_messages.decode_report, data) for data in replies[0]))
+    return [msgspec.structs.replace(report, workers=report.workers[:MAX_WORKERS]) for report in found]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from conveyor.errors import BadCall
 from conveyor.store import commands, keys, scripts
 from conveyor.store.command import Command, readable, texts
 from conveyor.store.query import Query
 from conveyor.wire.call import decode_call
+from conveyor.wire.codec import try_decode
 from conveyor.wire.statistics import read_figure
 
 if TYPE_CHECKING:
@@ -212,10 +211,8 @@ def oldest_waiting(queues: Sequence[str]) -> Query[dict[str, float | None]]:
 def _put_at(found: commands.Rows) -> float | None:
     if not found.rows or found.rows[0].size > MAX_READ:
         return None
-    try:
-        return decode_call(found.rows[0].data).put_at
-    except (msgspec.MsgspecError, ValueError):
-        return None
+    call = try_decode(decode_call, found.rows[0].data)
+    return None if call is None else call.put_at
 
 
 # --- groups of dead jobs

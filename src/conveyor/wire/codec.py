@@ -16,7 +16,7 @@ import re
 import sys
 import uuid
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -27,7 +27,9 @@ from conveyor.errors import BadCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array"]
+__all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array", "try_decode"]
+
+T = TypeVar("T")
 
 #: Deeper nesting is refused: it is a loop, or an attack.
 MAX_DEPTH = 100
@@ -83,6 +85,14 @@ def decode(data: bytes | memoryview | Raw) -> Any:
         raise
     except Exception as error:
         raise ValueError(f"invalid bytes: {type(error).__name__}: {error}") from error
+
+
+def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
+    """Return what a decoder of messages makes of bytes, or None if they are missing or invalid."""
+    try:
+        return decode(data) if data else None
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
