@@ -217,10 +217,8 @@ def test_arbitrary_bytes_are_a_decode_error(data: bytes) -> None:
     "data",
     [
         b"\x94\xa1x" + b"\x91" * 400_000 + b"\x01\x80\x00",
-        codec.join_array(codec.encode("x"), codec.encode([]), codec.encode({}), codec.encode("no time")),
-        codec.join_array(
-            codec.encode("x"), codec.encode([]), codec.encode({}), codec.encode(0.0), codec.encode([-1])
-        ),
+        codec.encode(["x", [], {}, "no time"]),
+        codec.encode(["x", [], {}, 0.0, [-1]]),
         *(job_bytes(put_at) for put_at in (math.inf, -math.inf, math.nan, -1.0, 1e15)),
         *(job_bytes(0.0, [0, 1.0, None, keep]) for keep in (math.inf, math.nan, 1e12)),
         job_bytes(0.0, [0, math.inf]),

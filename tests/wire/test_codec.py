@@ -265,8 +265,3 @@ def test_numpy_arrays_that_would_lose_data_are_refused(array: np.ndarray) -> Non
 def test_wide_numpy_numbers_stay_numpy_numbers() -> None:
     for typed in (False, True):
         assert same(codec.decode(codec.encode(np.longdouble(2.5), typed=typed)), np.longdouble(2.5))
-
-
-def test_array_is_joined_from_encoded_parts() -> None:
-    parts = [codec.encode(value) for value in ("a", 1, [2, 3])]
-    assert codec.decode(codec.join_array(*parts)) == ["a", 1, [2, 3]]

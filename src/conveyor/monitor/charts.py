@@ -229,14 +229,8 @@ def _sum(points: Sequence[Point]) -> Point:
 
 
 def _totals(buckets: Sequence[Bucket], count: Count) -> Totals:
-    if not buckets:
-        return Totals(Figures(), {}, count)
-    return Totals(read_figures(buckets[0].fields.get(ALL, "")), _tasks(buckets[0]), count)
-
-
-def _tasks(found: Bucket) -> dict[str, Figures]:
-    return {
-        name.removeprefix(TASK): read_figures(text)
-        for name, text in found.fields.items()
-        if name.startswith(TASK)
+    fields = buckets[0].fields if buckets else {}
+    tasks = {
+        name.removeprefix(TASK): read_figures(text) for name, text in fields.items() if name.startswith(TASK)
     }
+    return Totals(read_figures(fields.get(ALL, "")), tasks, count)

@@ -30,7 +30,7 @@ from conveyor.wire.codec import try_decode
 from conveyor.wire.redaction import MORE, no_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from conveyor.store.command import Command
     from conveyor.store.commands import Row, Rows
@@ -109,14 +109,6 @@ class JobFilter(NamedTuple):
         return self
 
 
-class Source(NamedTuple):
-    """The list that rows are read from."""
-
-    queue: str
-    index_name: str
-    labels_of: LabelsOf
-
-
 class _Position(NamedTuple):
     """Where a page begins: after a job, or (`before`) in front of it."""
 
@@ -144,8 +136,23 @@ def page(
     down = (index == "dead") != backwards
     count = max(1, min(count, MAX_ROWS))
     command = commands.rows(queue, index, RowRange(count, down != start.before, start.score, start.id))
-    source = Source(queue, index, labels_of)
-    return Query((command,), lambda replies: _page(source, replies[0], down=down, reverse=start.before))
+
+    def read(replies: Sequence[Rows]) -> JobPage:
+        found = replies[0]
+        entries = found.rows[::-1] if start.before else found.rows
+        if not entries:
+            return JobPage([], "", "", found.total, 0)
+        above = found.total - found.first - len(entries)
+        before, after = (above, found.first) if down else (found.first, above)
+        return JobPage(
+            [row_of(queue, index, one, labels_of) for one in entries],
+            _write_cursor("a", entries[-1]) if after > 0 else "",
+            _write_cursor("b", entries[0]) if before > 0 else "",
+            found.total,
+            max(0, before),
+        )
+
+    return Query((command,), read)
 
 
 def span(
@@ -158,10 +165,9 @@ def span(
     """
     index = index_of(state)
     place = RowRange(max(1, min(count, MAX_LISTED)), skip=max(0, first), cut=_LISTED_BYTES)
-    source = Source(queue, index, labels_of)
     return Query(
         tuple(read_rows(queue, index, place)),
-        lambda replies: [row_of(source, one) for one in unique_rows(replies)],
+        lambda replies: [row_of(queue, index, one, labels_of) for one in unique_rows(replies)],
     )
 
 
@@ -180,14 +186,13 @@ def unique_rows(replies: Iterable[Rows]) -> list[Row]:
     return list({row.id: row for found in replies for row in found.rows}.values())
 
 
-def row_of(source: Source, raw: Row) -> JobRow:
-    """Return the row of an entry of an index."""
-    index = source.index_name
-    shown, score = preview(raw.data, raw.size, source.labels_of), float(raw.score)
+def row_of(queue: str, index: str, raw: Row, labels_of: LabelsOf) -> JobRow:
+    """Return the row of an entry of a queue's index; `labels_of` as in `job_record.record`."""
+    shown, score = preview(raw.data, raw.size, labels_of), float(raw.score)
     lease = read_lease(raw.lease)
     kind, message = read_error(raw.reason) if raw.reason else ("", "")
     return JobRow(
-        *(raw.id, source.queue, index, *shown),
+        *(raw.id, queue, index, *shown),
         due_at=(score - raw.shift) / 1000 if index == "delayed" else None,
         since=score / 1000 if index == "dead" else lease.since if index == "leased" else None,
         worker=lease.owner,
@@ -246,21 +251,6 @@ def invalid_cursor(cursor: str) -> BadCall:
     """Return the error for an invalid cursor."""
     message = f"invalid cursor {cursor!r:.80}"
     return BadCall(message, hint="use a cursor from an earlier page, or omit it")
-
-
-def _page(source: Source, found: Rows, *, down: bool, reverse: bool) -> JobPage:
-    entries = found.rows[::-1] if reverse else found.rows
-    if not entries:
-        return JobPage([], "", "", found.total, 0)
-    above = found.total - found.first - len(entries)
-    before, after = (above, found.first) if down else (found.first, above)
-    return JobPage(
-        [row_of(source, one) for one in entries],
-        _write_cursor("a", entries[-1]) if after > 0 else "",
-        _write_cursor("b", entries[0]) if before > 0 else "",
-        found.total,
-        max(0, before),
-    )
 
 
 def _write_cursor(direction: str, row: Row) -> str:

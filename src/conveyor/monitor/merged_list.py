@@ -24,7 +24,6 @@ from conveyor.monitor.job_list import (
     SCORE,
     JobFilter,
     JobRow,
-    Source,
     decode_cursor,
     encode_cursor,
     index_of,
@@ -123,7 +122,7 @@ def jobs(
     reads = [read_rows(queue, index, RowRange(share, down, *order.start(queue))) for queue in queues]
 
     def value(queue: str, raw: Row) -> JobRow | None:
-        row = row_of(Source(queue, index, labels_of), raw)
+        row = row_of(queue, index, raw, labels_of)
         return row if matches(row, raw, wanted, labels_of) else None
 
     def read(replies: Sequence[Any]) -> MergedPage[JobRow]:

@@ -27,7 +27,7 @@ from conveyor.errors import BadCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "decode", "encode", "join_array", "try_decode"]
+__all__ = ["Raw", "carry", "convert", "decode", "encode", "try_decode"]
 
 T = TypeVar("T")
 
@@ -101,11 +101,6 @@ def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
     Without `strict`, strings are read as numbers and so on, for user input.
     """
     return msgspec.convert(value, hint, strict=strict, dec_hook=_rebuild)
-
-
-def join_array(*parts: bytes) -> bytes:
-    """Return the msgpack array of up to 15 encoded parts, without decoding them."""
-    return bytes((0x90 | len(parts),)) + b"".join(parts)
 
 
 def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
