@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from conveyor.store import Client
-    from conveyor.store.records import RecordedEntry
 
 #: Entries of one page.
 MAX_ENTRIES = 200
@@ -96,7 +95,7 @@ def entries(before_id: str = "", count: int = 50) -> Query[list[AuditRecord]]:
     An unreadable entry has the action `?`, so that it hides no others.
     """
     command = records.audit_entries(before_id, max(1, min(count, MAX_ENTRIES)))
-    return Query((command,), lambda replies: list(map(_record_of, replies[0])))
+    return Query((command,), lambda replies: [_record_of(*one) for one in replies[0]])
 
 
 def counts() -> Query[dict[tuple[str, str], int]]:
@@ -104,7 +103,7 @@ def counts() -> Query[dict[tuple[str, str], int]]:
     return Query((records.audit_counts(),), lambda replies: dict(replies[0]))
 
 
-def _record_of(one: RecordedEntry) -> AuditRecord:
-    act = try_decode(decode_entry, one.data) or _UNREADABLE
+def _record_of(entry: str, data: bytes, answers: dict[str, str], unread: int) -> AuditRecord:
+    act = try_decode(decode_entry, data) or _UNREADABLE
     act = msgspec.structs.replace(act, reason=redacted_text(act.reason))
-    return AuditRecord(one.id, int(one.id.partition("-")[0]) / 1000, act, one.answers, one.unread)
+    return AuditRecord(entry, int(entry.partition("-")[0]) / 1000, act, answers, unread)

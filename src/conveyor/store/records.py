@@ -248,17 +248,6 @@ def dead_groups(queue: str, first: int, count: int = MAX_ENTRIES) -> Command:
 # --- the audit trail
 
 
-class RecordedEntry(NamedTuple):
-    """An entry of the audit trail as it is kept."""
-
-    id: str
-    data: bytes
-    answers: dict[str, str]
-    """The last acknowledgement of each target of its control command."""
-    unread: int
-    """How many further targets there are."""
-
-
 def record(data: bytes, action: str, outcome: str, order: str = "") -> Command:
     """Add an entry to the audit trail and count it, even if the server is full. Reply: the entry's id.
 
@@ -285,16 +274,15 @@ def audit_counts() -> Command:
 
 
 def audit_entries(before_id: str, count: int) -> Command:
-    """Read the audit trail before an id, or from the newest entry. Reply: `RecordedEntry`, the newest first.
+    """Read the audit trail before an id, or from the newest entry. The newest comes first.
 
-    An entry whose acknowledgements would exceed MAX_ACKNOWLEDGEMENTS for all comes without any.
+    Reply for each entry: its id, its bytes, the last acknowledgement of each target of its control command, and the
+    number of targets whose acknowledgements are left out. An entry whose acknowledgements would exceed
+    MAX_ACKNOWLEDGEMENTS for all comes without any.
     """
 
-    def read(reply: Sequence[Any]) -> list[RecordedEntry]:
-        return [
-            RecordedEntry(name.decode(), data, _by_name(words), unread)
-            for name, data, unread, *words in reply
-        ]
+    def read(reply: Sequence[Any]) -> list[tuple[str, bytes, dict[str, str], int]]:
+        return [(name.decode(), data, _by_name(words), unread) for name, data, unread, *words in reply]
 
     end = f"({before_id}" if before_id else "+"
     words = (1, keys.AUDIT, end, count, keys.ANSWERS, MAX_ACKNOWLEDGEMENTS)
