@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 nothing = task(name="consumer_jobs.nothing")(jobs.nothing)
 CANCEL = """
 import sys
-from conveyor.monitor import Inspector
+from conveyor import Job
 from conveyor.store import connect
-print(Inspector(connect(sys.argv[1])).handle(sys.argv[2]).cancel("from elsewhere"))
+print(Job(sys.argv[3], sys.argv[2], client=connect(sys.argv[1])).cancel("from elsewhere"))
 """
 
 
@@ -144,7 +144,7 @@ def test_job_is_cancelled_by_its_id_from_another_process(
     consume()
     job = queue.submit(jobs.sleep_for_ever, str(path))
     eventually(lambda: lines(path))
-    told, _ = start_python(CANCEL, queue.client.url, job.id).communicate(timeout=20)
+    told, _ = start_python(CANCEL, queue.client.url, queue.name, job.id).communicate(timeout=20)
     assert told == "True\n"
     assert is_cancelled(job)
 

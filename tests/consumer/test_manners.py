@@ -15,7 +15,7 @@ import pytest
 import unruly_jobs as unruly
 from consumer_kit import lines, runs
 
-from conveyor import JobCancelled, JobFailed
+from conveyor import Job, JobCancelled, JobFailed
 from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.store.commands import PutParams
@@ -182,7 +182,7 @@ def test_array_of_foreign_dtype_fails_only_its_own_job(queue: Queue, unruly_cons
     queue.client.run(commands.put(queue.name, [("odd", data)], PutParams()))
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
     with pytest.raises(JobFailed, match="dtype"):
-        Inspector(queue.client).handle("odd", queue.name).result(30)
+        Job("odd", queue.name, client=queue.client).result(30)
     assert unruly_consumer.workers() == before
     assert queue.count().dead == 1
 

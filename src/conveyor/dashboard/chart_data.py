@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.monitor import charts
 from conveyor.monitor.format import duration, number
+from conveyor.store import keys
 from conveyor.store.query import together
 from conveyor.wire.statistics import bucket
 
@@ -98,7 +99,7 @@ def chart_data_of_all(
     """Query the history of all queues together, the busiest first; their gauges are those of the first 40."""
     last = bucket(span.tier, now)
     summed = chart_data(queues, now, span, heads)
-    of_all = charts.series_of_all(span.tier, last - span.steps + 1, last)
+    of_all = charts.series(keys.ALL_QUEUES, span.tier, last - span.steps + 1, last)
     return together([summed, of_all]).map(
         lambda found: ChartData(charts.with_all(found[0].points, found[1]), span)
     )

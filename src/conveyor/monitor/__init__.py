@@ -6,9 +6,8 @@ Nothing that runs jobs uses this package. `Inspector` asks single questions and 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from conveyor.job import Job
 from conveyor.monitor import job_list, job_record, snapshot, workers
 from conveyor.monitor.snapshot import Snapshot
 from conveyor.store import Client, connect
@@ -75,11 +74,6 @@ class Inspector:
         if record is None or record.state == "gone":
             return None
         return record if record.settled is None else replace(record, state=record.settled.state)
-
-    def handle(self, job_id: str, queue: str | None = None) -> Job[Any] | None:
-        """Return the handle of a job, searching all queues unless one is named, or None if it is unknown."""
-        record = self.job(job_id, queue)
-        return None if record is None else Job(job_id, record.queue, client=self.client)
 
     def _locate(self, job_id: str) -> str:
         names, step = snapshot.queue_names().ask(self.client), job_record.MAX_SEARCHED_QUEUES

@@ -73,18 +73,14 @@ class Totals(NamedTuple):
 def series(queue: str, tier: str, first: int, last: int) -> Query[list[Point]]:
     """Return what a queue did in each bucket from number `first` to `last`, both included, at most 180.
 
-    `tier` is minute, hour or day; they go back 6 hours, 14 days and 400 days. Raises BadCall.
+    `tier` is minute, hour or day; they go back 6 hours, 14 days and 400 days. The queue `keys.ALL_QUEUES` stands for
+    all together, without the gauges, which exist per queue. Raises BadCall.
     """
     _check(tier, first, last)
     return Query(
         (commands.series(queue, tier, first, last, _FIELDS),),
         lambda replies: _points(tier, first, last, replies[0]),
     )
-
-
-def series_of_all(tier: str, first: int, last: int) -> Query[list[Point]]:
-    """Return what all queues together did, as `series` does, without the gauges, which exist per queue."""
-    return series(keys.ALL_QUEUES, tier, first, last)
 
 
 def totals_of_all() -> Query[Figures]:

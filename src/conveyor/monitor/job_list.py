@@ -123,17 +123,15 @@ def page(
     cursor: str = "",
     count: int = 50,
     *,
-    backwards: bool = False,
     labels_of: LabelsOf = no_labels,
 ) -> Query[JobPage]:
     """Return a page of a queue's jobs in one state: waiting, delayed, running or dead.
 
     Jobs are in the order in which they run, are due or lose their lease; dead ones begin with the latest death.
-    `backwards` reverses that; a cursor is valid only for its own order. `count` is 1 to 200. `labels_of` as in
-    `job_record.record`. Raises BadCall.
+    `count` is 1 to 200. `labels_of` as in `job_record.record`. Raises BadCall.
     """
     index, start = index_of(state), _read_cursor(cursor)
-    down = (index == "dead") != backwards
+    down = index == "dead"
     count = max(1, min(count, MAX_ROWS))
     command = commands.rows(queue, index, RowRange(count, down != start.before, start.score, start.id))
 
