@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,14 +67,10 @@ class TracebackPart(NamedTuple):
 
 def traceback_parts(traceback: str) -> list[TracebackPart]:
     """Split a traceback into parts of the same kind; joined by line feeds, they are the traceback."""
-    found: list[TracebackPart] = []
-    for line, of in _lines(traceback):
-        place = 1 if _FRAME.match(line) else 0
-        if found and found[-1].of == of:
-            last = found[-1]
-            found[-1] = TracebackPart(of, f"{last.text}\n{line}", last.places + place)
-        else:
-            found.append(TracebackPart(of, line, place))
+    found = []
+    for of, some in itertools.groupby(_lines(traceback), key=itemgetter(1)):
+        lines = [line for line, _ in some]
+        found.append(TracebackPart(of, "\n".join(lines), sum(bool(_FRAME.match(line)) for line in lines)))
     return found
 
 
