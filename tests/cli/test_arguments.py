@@ -57,6 +57,8 @@ def test_usage_shows_parameters_in_plain_language() -> None:
     assert kinds == ["text", "one of plain, rich", "a whole number or nothing", "a number", "yes or no"]
     assert parameters_of(TASK)[3].words == "how much"
     assert type_words(bytes) == "bytes"
+    assert type_words(Any) == "any value"
+    assert type_words(dict[str, int]) == "dict[str, int]"
 
 
 def test_repeat_command_omits_default_values() -> None:

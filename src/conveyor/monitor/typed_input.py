@@ -15,7 +15,7 @@ import msgspec
 from conveyor.errors import BadCall
 from conveyor.wire import codec
 from conveyor.wire.redaction import MASK, is_secret, redacted, redacted_text
-from conveyor.wire.signature import describe, signature_of
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,8 +96,8 @@ def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
     if parameter.hint is bool or parameter.hint == bool | None:
         text = _YES_NO.get(text.strip().lower(), text)
     try:
-        return signature_of(task.order_function).convert_text(parameter.name, text)
-    except BadCall:
+        return codec.convert_text(text, parameter.hint)
+    except msgspec.MsgspecError:
         message = f"{task.name}: {_misfit(parameter, text)}"
         raise BadCall(message, hint=f"see `conveyor tasks {task.name}` for the parameters") from None
 
@@ -203,7 +203,9 @@ def type_words(hint: Any) -> str:
     item = item_of(hint)
     if item is not None:
         return f"a list of {_MANY[item]}" if item in _MANY else f"a list, each item {type_words(item)}"
-    return describe(hint)
+    if hint is Any:
+        return "any value"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _typed(value: Any) -> str:

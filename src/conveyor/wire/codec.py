@@ -27,7 +27,7 @@ from conveyor.errors import BadCall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "decode", "encode", "try_decode"]
+__all__ = ["Raw", "carry", "convert", "convert_text", "decode", "encode", "try_decode"]
 
 T = TypeVar("T")
 
@@ -101,6 +101,14 @@ def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
     Without `strict`, strings are read as numbers and so on, for user input.
     """
     return msgspec.convert(value, hint, strict=strict, dec_hook=_rebuild)
+
+
+def convert_text(text: str, hint: Any) -> Any:
+    """Convert user input to the type of `hint`, as it is or else as JSON. Raises msgspec.MsgspecError."""
+    try:
+        return convert(text, hint, strict=False)
+    except msgspec.ValidationError:
+        return convert(msgspec.json.decode(text), hint, strict=False)
 
 
 def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value

@@ -119,18 +119,6 @@ class Signature:
         """True if a return hint lets the caller rebuild objects of the user's classes."""
         return self.result_hint is not Any
 
-    def convert_text(self, name: str, text: str) -> Any:
-        """Convert user input for the parameter `name` to its type. Raises BadCall if it does not fit."""
-        hint = self._hint(name)
-        try:
-            return codec.convert(text, hint, strict=False)
-        except msgspec.ValidationError:
-            pass
-        try:
-            return codec.convert(msgspec.json.decode(text), hint, strict=False)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise BadCall(f"{self.name}: {name}={text!r} does not fit {describe(hint)}") from error
-
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._plain is None:
             return args, kwargs
@@ -201,13 +189,6 @@ def _read(function: Any) -> Signature:
 def signature_of(function: Any) -> Signature:
     """Return the signature of a function or a task, read once."""
     return _read(getattr(function, "function", function))
-
-
-def describe(hint: Any) -> str:
-    """Return a type hint as people would write it."""
-    if hint is Any:
-        return "any value"
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _hints(function: Any) -> dict[str, Any]:
