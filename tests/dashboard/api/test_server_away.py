@@ -108,6 +108,6 @@ def test_viewers_see_an_outage_and_the_recovery(
             eventually(lambda: "trouble" in listener.topics)
             listener.topics.clear()
         eventually(lambda: "pulse" in listener.topics)
-        assert poller.trouble == ""
+        assert poller.error is None
     finally:
         poller.unsubscribe(listener)
