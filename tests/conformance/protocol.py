@@ -19,7 +19,7 @@ by their limits: claims and outcomes are remembered for longer than a copy is un
 
 from __future__ import annotations
 
-from collections import deque
+import gc
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -385,9 +385,15 @@ PROMISES = {
     "no robbery": no_robbery,
     "no orphan": no_orphan,
 }
+#: The promises that depend on the state before a step, too; the others depend only on the state after it.
+PROMISES_OF_A_STEP = {"one outcome": one_outcome}
 
 
 # --- the search
+
+
+#: The number of the state before a state, the step between them, and whether the workers were swapped after it.
+Origin = tuple[int, Step, bool]
 
 
 class Verdict(NamedTuple):
@@ -400,35 +406,49 @@ class Verdict(NamedTuple):
 
 def search(scripts: Scripts, faults: int = FAULTS) -> Verdict:
     """Visit every state that can be reached, those that take fewer steps first, until a promise is broken."""
-    model = Model(scripts, faults)
-    came: dict[State, tuple[State, Step, bool] | None] = {State(): None}
-    before: dict[State, list[State]] = {}
-    waiting = deque(came)
-    while waiting:
-        state = waiting.popleft()
+    was_enabled = gc.isenabled()
+    gc.disable()  # it would visit all states again and again, and find no cycle
+    try:
+        return visit_all(Model(scripts, faults))
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def visit_all(model: Model) -> Verdict:
+    """Visit the states of a model; number them in the order of their first visits."""
+    states = [State()]
+    numbers = {State(): 0}
+    origins: list[Origin | None] = [None]
+    before: list[list[int]] = [[]]
+    for number, state in enumerate(states):  # which grows meanwhile
         for step in model.steps(state):
-            for promise, holds in PROMISES.items():
-                if not holds(state, step.state):
-                    return Verdict(len(came), promise, names(came, state, step))
             found = simplified(step.state)
             if is_swapped := found.workers[1][1:] < found.workers[0][1:]:
                 found = swapped(found)
-            before.setdefault(found, []).append(state)
-            if found not in came:
-                came[found] = state, step, is_swapped
-                waiting.append(found)
-    alive = leading_to([state for state in came if all(state.keys.outcomes)], before)
-    for state in came:
-        if state not in alive:
-            return Verdict(len(came), "no dead end", names(came, state))
-    return Verdict(len(came))
+            place = numbers.get(found)
+            # Neither simplifying nor swapping changes whether a promise about the state alone holds.
+            for promise, holds in (PROMISES if place is None else PROMISES_OF_A_STEP).items():
+                if not holds(state, step.state):
+                    return Verdict(len(states), promise, names(origins, number, step))
+            if place is None:
+                numbers[found] = place = len(states)
+                states.append(found)
+                origins.append((number, step, is_swapped))
+                before.append([])
+            before[place].append(number)
+    alive = leading_to([place for place, state in enumerate(states) if all(state.keys.outcomes)], before)
+    for place in range(len(states)):
+        if place not in alive:
+            return Verdict(len(states), "no dead end", names(origins, place))
+    return Verdict(len(states))
 
 
-def names(came: dict[State, tuple[State, Step, bool] | None], state: State, *last: Step) -> tuple[str, ...]:
+def names(origins: list[Origin | None], place: int, *last: Step) -> tuple[str, ...]:
     """Return the steps that lead to a state, and what follows, with each worker under one name throughout."""
     path = []
-    while (origin := came[state]) is not None:
-        state, *way = origin
+    while (origin := origins[place]) is not None:
+        place, *way = origin
         path.append(way)
     labels, texts = ["A", "B", *["a dead worker"] * FAULTS], []
     for step, is_swapped in (*reversed(path), *((step, False) for step in last)):
@@ -438,12 +458,12 @@ def names(came: dict[State, tuple[State, Step, bool] | None], state: State, *las
     return tuple(texts)
 
 
-def leading_to(ends: list[State], before: dict[State, list[State]]) -> set[State]:
-    """Return the states from which one of these ends can be reached."""
+def leading_to(ends: list[int], before: list[list[int]]) -> set[int]:
+    """Return the numbers of the states from which one of these ends can be reached."""
     found = set(ends)
     while ends:
-        for state in before.get(ends.pop(), ()):
-            if state not in found:
-                found.add(state)
-                ends.append(state)
+        for place in before[ends.pop()]:
+            if place not in found:
+                found.add(place)
+                ends.append(place)
     return found
