@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,16 +97,14 @@ SCRIPTS = [
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(("word", "code"), [("--help", 0), ("-h", 0), ("--no", 2), ("now", 2)])
-def test_invalid_arguments_of_kill_scripts_have_no_effect(script: str, word: str, code: int) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), word],
-        env={**os.environ, "CONVEYOR_URL": "redis://127.0.0.1:1"},  # any query fails with 69
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == code
-    assert "usage: " in (done.stderr if code else done.stdout)
-    assert code == 0 or word in done.stderr
+def test_invalid_arguments_of_kill_scripts_have_no_effect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, word: str, code: int
+) -> None:
+    monkeypatch.setattr(sys, "argv", [script, word])
+    monkeypatch.setenv("CONVEYOR_URL", "redis://127.0.0.1:1")  # any query fails with 69
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert end.value.code == code
+    assert "usage: " in (err if code else out)
+    assert code == 0 or word in err
