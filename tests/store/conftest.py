@@ -26,6 +26,16 @@ def _plain(answer: Any) -> Any:
     return answer._replace(lineage=commands.Lineage()) if hasattr(answer, "lineage") else answer
 
 
+#: How to read a key of each kind, as a command of a pipeline.
+READ: dict[bytes, Callable[[Any, bytes], object]] = {
+    b"string": lambda pipe, key: pipe.get(key),
+    b"list": lambda pipe, key: pipe.lrange(key, 0, -1),
+    b"set": lambda pipe, key: pipe.smembers(key),
+    b"stream": lambda pipe, key: pipe.xrange(key),
+    b"zset": lambda pipe, key: pipe.zrange(key, 0, -1, withscores=True),
+    b"hash": lambda pipe, key: pipe.hgetall(key),
+    b"none": lambda pipe, key: pipe.hgetall(key),  # it has just expired
+}
 #: Times before it, in ms, are past: tests set them. Measured by the clock, they would change every hundred seconds.
 LONG_AGO = 1e12
 
@@ -88,11 +98,23 @@ class Lane:
 
     def dump(self) -> State:
         """Return everything that the server holds of this queue, times in hundreds of seconds, tokens by number."""
-        state: State = {}
         prefix = self.key("")
-        for key in self.raw.scan_iter(match=f"{prefix}*".replace("{", "\\{").replace("}", "\\}"), count=1000):
+        pattern = f"{prefix}*".replace("{", "\\{").replace("}", "\\}")
+        pipe = self.raw.pipeline(transaction=False)
+        found = list(self.raw.scan_iter(match=pattern, count=1000))
+        for key in found:
+            pipe.type(key)
+        kinds = dict(zip(found, pipe.execute(), strict=True))
+        pipe.time()
+        pipe.hget(self.key("meta"), "clock")
+        for key, kind in kinds.items():
+            READ[kind](pipe, key)
+        (seconds, _), clock, *contents = pipe.execute()
+        state: State = {}
+        for (key, kind), content in zip(kinds.items(), contents, strict=True):
             name = key.decode().removeprefix(prefix)
-            state[name] = self._read(name, key)
+            now = int(clock) if name == "leased" else seconds * 1000
+            state[name] = self._plain(name, kind, content, now)
         for field, value in state.pop("meta", {}).items():
             if field not in VOLATILE:
                 state[f"meta.{field}"] = value
@@ -109,21 +131,21 @@ class Lane:
 
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
-        indexes = {
-            name: set(self.raw.zrange(self.key(name), 0, -1))
-            for name in ("ready", "delayed", "leased", "dead")
-        }
-        hashes = {
-            name: set(self.raw.hkeys(self.key(name)))
-            for name in ("leases", "jobs", "tries", "priorities", "reasons", "groups")
-        }
-        known = set().union(*indexes.values())
-        assert sum(map(len, indexes.values())) == len(known), "a job is in two places"
-        assert hashes["jobs"] == known
-        assert hashes["leases"] == indexes["leased"]
-        assert hashes["reasons"] == hashes["groups"] == indexes["dead"]
-        assert hashes["tries"] <= known
-        assert hashes["priorities"] <= indexes["delayed"] | indexes["dead"]
+        indexes = ("ready", "delayed", "leased", "dead")
+        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups")
+        pipe = self.raw.pipeline(transaction=False)
+        for name in indexes:
+            pipe.zrange(self.key(name), 0, -1)
+        for name in hashes:
+            pipe.hkeys(self.key(name))
+        ids = dict(zip((*indexes, *hashes), map(set, pipe.execute()), strict=True))
+        known = set().union(*(ids[name] for name in indexes))
+        assert sum(len(ids[name]) for name in indexes) == len(known), "a job is in two places"
+        assert ids["jobs"] == known
+        assert ids["leases"] == ids["leased"]
+        assert ids["reasons"] == ids["groups"] == ids["dead"]
+        assert ids["tries"] <= known
+        assert ids["priorities"] <= ids["delayed"] | ids["dead"]
         count = self.count()
         assert (count.imbalance, count.torn) == (0, 0)
 
@@ -136,33 +158,26 @@ class Lane:
         for one in ids or self.raw.zrange(self.key("leased"), 0, -1):
             self.raw.zadd(self.key("leased"), {one: 1})
 
-    def _read(self, name: str, key: bytes) -> Any:
-        kind = self.raw.type(key).decode()
-        if kind == "string":
-            return self._named(self.raw.get(key).decode(errors="replace"))
-        if kind == "list":
-            return [item.decode(errors="replace") for item in self.raw.lrange(key, 0, -1)]
-        if kind == "set":
-            return {item.decode() for item in self.raw.smembers(key)}
-        if kind == "stream":
-            return [
-                entry[field].decode(errors="replace") for _, entry in self.raw.xrange(key) for field in entry
-            ]
-        if kind == "zset":
-            return {
-                item.decode(): self._score(name, score)
-                for item, score in self.raw.zrange(key, 0, -1, withscores=True)
-            }
+    def _plain(self, name: str, kind: bytes, content: Any, now: int) -> Any:
+        """Return the content of a key without bytes, with times relative to `now` in milliseconds."""
+        if kind == b"string":
+            return self._named(content.decode(errors="replace"))
+        if kind == b"list":
+            return [item.decode(errors="replace") for item in content]
+        if kind == b"set":
+            return {item.decode() for item in content}
+        if kind == b"stream":
+            return [entry[field].decode(errors="replace") for _, entry in content for field in entry]
+        if kind == b"zset":
+            return {item.decode(): self._score(name, score, now) for item, score in content}
         found = {
-            field.decode(): self._named(value.decode(errors="replace"))
-            for field, value in self.raw.hgetall(key).items()
+            field.decode(): self._named(value.decode(errors="replace")) for field, value in content.items()
         }
         return dict.fromkeys(found, "now") if name == "seen" else found
 
-    def _score(self, name: str, score: float) -> int:
+    def _score(self, name: str, score: float, now: int) -> int:
         if name in {"ready", "line"} or score < LONG_AGO:
             return int(score)
-        now = int(self.raw.hget(self.key("meta"), "clock")) if name == "leased" else self.raw.time()[0] * 1000
         return round((score - now) / 100_000) * 100
 
     def _named(self, text: str) -> str:

@@ -151,8 +151,7 @@ def test_history_keeps_about_the_last_five_thousand_entries(lane: Lane) -> None:
         ids = [f"job{number:03}" for number in range(500)]
         token = lane.take(*ids)
         lane.run(commands.finish, token, [settlement(one, note=one) for one in ids])
-        for one in ids:
-            lane.raw.delete(lane.key(f"outcome:{one}"))
+        lane.raw.delete(*(lane.key(f"outcome:{one}") for one in ids))
     assert 5000 <= lane.raw.xlen(lane.key("history")) < 5200
 
 

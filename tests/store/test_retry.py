@@ -146,7 +146,8 @@ def set_back(lane: Lane) -> None:
 
     What was written by it until now is an hour ahead.
     """
-    now = lane.raw.time()[0] * 1000
+    seconds, microseconds = lane.raw.time()
+    now = seconds * 1000 + microseconds // 1000
     for one, score in lane.raw.zrange(lane.key("delayed"), 0, -1, withscores=True):
         lane.raw.zadd(lane.key("delayed"), {one: score + HOUR})
     lane.raw.hset(lane.key("meta"), "due_wall", now + HOUR)
