@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from conveyor.store.command import Command
 
 
+#: What a client does in a failover is tested with each kind of server; what leases make of it, with one of them.
+one_kind = pytest.mark.parametrize("server", ["valkey-server"], indirect=True)
+
+
 def put(name: str) -> Command:
     return commands.put("films", [(name, b"bytes")], PutParams())
 
@@ -94,6 +98,7 @@ def test_listener_moves_to_the_new_primary(pair: Pair) -> None:
     client.close()
 
 
+@one_kind
 def test_held_item_keeps_its_lease_through_a_failover(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 2.0)
     monkeypatch.setattr(held_items, "HEARTBEAT", 0.2)
@@ -108,6 +113,7 @@ def test_held_item_keeps_its_lease_through_a_failover(pair: Pair, monkeypatch: p
     queue.client.close()
 
 
+@one_kind
 @pytest.mark.usefixtures("short_lease")
 def test_job_runs_once_through_a_failover(
     pair: Pair, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]

@@ -32,6 +32,12 @@ JOBS = [(f"{MINE}000{number}", b"bytes") for number in range(3)]
 FIRST, SECOND, THIRD = (job_id for job_id, _ in JOBS)
 
 
+@pytest.fixture
+def server(one_server: Server) -> Server:
+    """Run on one kind of server: the tests of the scripts in tests/store repeat commands on all of them."""
+    return one_server
+
+
 def settlement(job_id: str = FIRST) -> Settlement:
     return Settlement(job_id, b"outcome", 600.0, b"note", b"attempt", "5af3")
 
