@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 
     from conftest import RecordingJob
 
-PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=30000/1001:duration=3"]
-TONE = ["-f", "lavfi", "-i", "sine=duration=3"]
+#: 62 frames, which no number of segments in these tests divides.
+PICTURE = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=30000/1001:duration=2.05"]
+TONE = ["-f", "lavfi", "-i", "sine=duration=2.05"]
+#: The coding options of `render_sample`, whose own pictures have sixteen times the points.
+CODING = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "50", "-c:a", "aac"]
 
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a clip of 4 seconds, 100 frames."""
-    return render_sample(tmp_path_factory.mktemp("video") / "clip.mp4", seconds=4)
+    """Return a small clip of 4 seconds, 100 frames, otherwise as `render_sample` makes it."""
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=4"]
+    tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100:duration=4"]
+    file = tmp_path_factory.mktemp("video") / "clip.mp4"
+    subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *picture, *tone, *CODING, file], check=True
+    )
+    return file
 
 
 def order(**arguments: str | int) -> VideoSegments:
@@ -77,7 +86,7 @@ def render(file: Path, *how: str, tone: bool = True) -> Path:
 
 
 class TestAWholeOrder:
-    @pytest.mark.parametrize("segments", [1, 3, 7])
+    @pytest.mark.parametrize("segments", [1, 3])
     def test_segments_add_up_to_the_whole_video(self, sample: Path, segments: int) -> None:
         made = order(video=str(sample), segments=segments)
         assert [segment.number for segment in made.segments] == list(range(1, segments + 1))
@@ -109,9 +118,7 @@ class TestAWholeOrder:
         monkeypatch.setattr(video_split, "render_sample", lambda path: render_sample(path, seconds=1))
         assert order().frames == 25
 
-    @pytest.mark.parametrize(
-        "name", ["with space.mp4", "-dash.mp4", 'it\'s "q".mp4', "für:100%d [x].mp4", "a\nb.mp4"]
-    )
+    @pytest.mark.parametrize("name", ['-it\'s "q" für:100%d [x].mp4', "a\nb c.mp4"])
     def test_files_of_any_name_are_accepted(self, sample: Path, own_folder: Path, name: str) -> None:
         (own_folder / name).write_bytes(sample.read_bytes())
         assert order(video=name, segments=2, output="-out put").frames == 100
@@ -124,7 +131,21 @@ class TestAWholeOrder:
             ("broadcast.ts", ["-c:v", "mpeg2video", "-bf", "2"]),
             ("moving.gif", ["-an"]),
             ("old.avi", ["-c:v", "mpeg4", "-bf", "2", "-c:a", "mp3"]),
-            ("web.webm", ["-c:v", "libvpx", "-auto-alt-ref", "1", "-b:v", "200k"]),
+            (
+                "web.webm",
+                [
+                    "-c:v",
+                    "libvpx",
+                    "-auto-alt-ref",
+                    "1",
+                    "-b:v",
+                    "200k",
+                    "-deadline",
+                    "realtime",
+                    "-cpu-used",
+                    "8",
+                ],
+            ),
             ("bare.h264", ["-an", "-c:v", "libx264"]),
             ("late.mkv", ["-output_ts_offset", "100"]),
             ("silent.mp4", ["-an"]),
@@ -132,7 +153,7 @@ class TestAWholeOrder:
     )
     def test_videos_of_every_kind_are_accepted(self, tmp_path: Path, name: str, how: list[str]) -> None:
         file = render(tmp_path / name, *how)
-        made = order(video=str(file), segments=4)
+        made = order(video=str(file), segments=3)
         assert sum(segment.frames for segment in made.segments) == duration_and_frames_of_picture(file)
         assert sum(segment.seconds for segment in made.segments) == pytest.approx(made.seconds, abs=0.04)
 
@@ -193,7 +214,7 @@ class TestOneSegment:
         assert job.reports[-1] == (50, 50)
 
     def test_cancellation_kills_ffmpeg_and_leaves_no_file(self, tmp_path: Path, job: RecordingJob) -> None:
-        long = render_sample(tmp_path / "long.mp4", seconds=60)
+        long = render_sample(tmp_path / "long.mp4", seconds=20)
         part = split(video=str(long), segments=1, output=str(tmp_path / "out"))[0]
         job.cancel_after = 1
         with pytest.raises(JobCancelled):
