@@ -91,31 +91,31 @@ def received(server: Any) -> int:
     return int(server.raw.info("stats")["total_net_input_bytes"])
 
 
-def test_blocked_put_many_sends_its_jobs_once(server: Any) -> None:
-    Queue("belt", 1, store=server.client).put("first")
+def test_blocked_put_many_sends_its_jobs_once(one_server: Any) -> None:
+    Queue("belt", 1, store=one_server.client).put("first")
     items = [bytes(250_000)] * 8
-    before = received(server)
+    before = received(one_server)
     with pytest.raises(Full) as refusal:
-        Queue("belt", store=server.client).put_many(items, timeout=2.5)
+        Queue("belt", store=one_server.client).put_many(items, timeout=2.5)
     assert refusal.value.accepted == 0
-    assert received(server) - before < 1.5 * 8 * 250_000
+    assert received(one_server) - before < 1.5 * 8 * 250_000
 
 
 @pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])
-def test_put_many_sends_few_bytes_without_success(server: Any, maxsize: int, producers: int) -> None:
+def test_put_many_sends_few_bytes_without_success(one_server: Any, maxsize: int, producers: int) -> None:
     """Sent bytes stay near the size of the jobs, however little room there is at a time.
 
     For free places several producers may send at once; a put that sent all its jobs each time would send them 60 times.
     """
     each, size = 120, 10_000
-    queue = Queue("belt", maxsize, store=server.client)
+    queue = Queue("belt", maxsize, store=one_server.client)
     queue.put("teaches the server the script")
     queue.get()
     queue.task_done()
-    before = received(server)
+    before = received(one_server)
     with ThreadPoolExecutor(producers) as pool:
         told = [
-            pool.submit(Queue("belt", store=server.another_client()).put_many, [bytes(size)] * each)
+            pool.submit(Queue("belt", store=one_server.another_client()).put_many, [bytes(size)] * each)
             for _ in range(producers)
         ]
         for _ in range(producers * each):
@@ -123,7 +123,9 @@ def test_put_many_sends_few_bytes_without_success(server: Any, maxsize: int, pro
             queue.task_done()
         for one in told:
             one.result()
-    assert received(server) - before < (1.5 + producers) * producers * each * size + 300 * producers * each
+    assert (
+        received(one_server) - before < (1.5 + producers) * producers * each * size + 300 * producers * each
+    )
     assert queue.count().blocked == 0
 
 

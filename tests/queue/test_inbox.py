@@ -148,9 +148,8 @@ def test_lost_push_is_found_among_many_awaited_jobs(bench: Bench, asking_often: 
     assert waiting(bench) == 1_200
 
 
-def test_results_lost_with_a_connection_are_queried_soon(server: Any, bench_at: Any) -> None:
-    bench: Bench = bench_at(server)
-    bench.client = Client(server.url, name="mine")
+def test_results_lost_with_a_connection_are_queried_soon(bench: Bench, never_asking: None) -> None:
+    bench.client = Client(bench.server.url, name="mine")
     bench.queue = bench.make()
     jobs = bench.queue.submit_many(double, [(number,) for number in range(20_000)])
     ended: list[Job[int]] = []

@@ -44,17 +44,16 @@ def losses(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_awaited_jobs_are_put_again_if_the_server_was_emptied(
-    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
+    bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench: Bench = bench_at(server)
     jobs = [bench.queue.submit(double, 0), *bench.queue.submit_many(double, [(1,), (2,), (3,)])]
     ended = expect_all(jobs)
     bench.settle(value="before")
     bench.eventually(lambda: ended == jobs[:1])
     bench.claim()
-    server.raw.flushall()
+    bench.server.raw.flushall()
     bench.eventually(lambda: ready(bench) == [job.id for job in jobs[1:]], 8.0)
-    assert server.raw.smembers("conveyor:queues") == {bench.queue.name.encode()}
+    assert bench.server.raw.smembers("conveyor:queues") == {bench.queue.name.encode()}
     assert [job.status() for job in jobs[1:]] == ["waiting"] * 3
     bench.settle(3, value="after")
     bench.eventually(lambda: ended == jobs)
@@ -254,17 +253,15 @@ def test_known_deletion_is_not_queried(bench: Bench, monkeypatch: pytest.MonkeyP
     assert not restorer.observe(bench.queue.name, before, restorer.knows(bench.queue.name).lineage)
 
 
-def test_loss_after_a_deletion_is_noticed(
-    server: Any, bench_at: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench: Bench = bench_at(server)
+def test_loss_after_a_deletion_is_noticed(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.queue.submit(double, 1)
     bench.settle(value="done")
-    Queue(bench.queue.name, store=Client(server.url)).delete()
+    Queue(bench.queue.name, store=Client(bench.server.url)).delete()
     jobs = bench.queue.submit_many(double, [(2,), (3,)])
     ended = expect_all(jobs)
-    found = server.raw.keys(f"conveyor:{{{bench.queue.name}}}:*")
-    server.raw.delete(*[key for key in found if not key.endswith(b":deleted")])  # as right after the deletion
+    raw = bench.server.raw
+    found = raw.keys(f"conveyor:{{{bench.queue.name}}}:*")
+    raw.delete(*[key for key in found if not key.endswith(b":deleted")])  # as right after the deletion
     bench.eventually(lambda: ready(bench) == [job.id for job in jobs], 8.0)
     assert len(losses(caplog)) == 1
     bench.settle(2, value=4)
