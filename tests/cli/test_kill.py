@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def consumer(conveyor: Any, start_consumer: Any, eventually: Any) -> Any:
+def consumer(at_server: Any, start_consumer: Any, eventually: Any) -> Any:
     """Start a consumer of two workers and return its process and its name."""
     process = start_consumer("held", "-n", 2)
 
     def idle() -> Any:
-        (found,) = conveyor("workers", "--json").document["consumers"]
-        return (
-            len(found["workers"]) == 2 and all(one["state"] == "idle" for one in found["workers"]) and found
-        )
+        (found,) = Inspector(at_server.client).consumers()
+        return [one.state for one in found.workers] == ["idle", "idle"] and found.name
 
-    return process, eventually(idle)["name"]
+    return process, eventually(idle)
 
 
 def states(done: Any) -> dict[str, str]:

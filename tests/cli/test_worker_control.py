@@ -8,19 +8,20 @@ import pytest
 
 from conveyor import clock
 from conveyor.cli import control, control_targets
+from conveyor.monitor import Inspector
 from conveyor.store import control_channel
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 
 @pytest.fixture
-def name(conveyor: Any, start_consumer: Any, eventually: Any) -> str:
+def name(at_server: Any, start_consumer: Any, eventually: Any) -> str:
     """Start a consumer of two workers and return its name."""
     start_consumer("held", "-n", 2)
 
     def idle() -> Any:
-        (found,) = conveyor("workers", "--json").document["consumers"]
-        return [one["state"] for one in found["workers"]] == ["idle", "idle"] and found["name"]
+        (found,) = Inspector(at_server.client).consumers()
+        return [one.state for one in found.workers] == ["idle", "idle"] and found.name
 
     return eventually(idle)
 
