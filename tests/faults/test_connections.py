@@ -212,19 +212,3 @@ def test_clients_wait_for_a_server_that_refuses_for_a_while(
     assert job.result(30) == 2
     assert running.workers() == before
     one_server.denied()  # as it should be
-
-
-@pytest.mark.parametrize("kind", ["redis-server", "valkey-server"])
-def test_consumers_work_with_each_kind_of_server(
-    kind: str, servers: Any, alone: None, eventually: Callable[..., Any]
-) -> None:
-    from conveyor import Consumer  # noqa: PLC0415
-    from conveyor.store import connect  # noqa: PLC0415
-
-    server = servers[kind]
-    server.reset()
-    client = connect(server.url)
-    queue = Queue(f"kinds-{kind}", store=client)
-    with Consumer(queue.name, 2, tasks=["consumer_jobs", "order_jobs"], store=client):
-        all_right(queue, queue.submit_many(jobs.add, [(n, n) for n in range(500)]), list(range(0, 1000, 2)))
-    server.reset()

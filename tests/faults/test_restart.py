@@ -90,13 +90,12 @@ def test_server_restart_during_processing_loses_no_job(
     assert running.workers() == before
 
 
-@pytest.mark.parametrize("fault", [restart, kill_server])
 def test_server_restart_during_an_order_loses_no_part(
-    fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     order = Order.place(order_jobs.piece, {"path": str(path), "count": 60})
     eventually(lambda: len(lines(path)) >= 20)
-    fault()
+    kill_server()
     fractions = [step.fraction for step in order.watch()]
     assert fractions[-1] == 1.0
     assert order.result(30) == sum(range(60))
@@ -104,12 +103,11 @@ def test_server_restart_during_an_order_loses_no_part(
     all_right(own_queue, order.jobs, list(range(60)))
 
 
-@pytest.mark.parametrize("fault", [restart, kill_server])
 def test_delayed_job_runs_when_due_after_a_restart(
-    fault: Callable[[], None], own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
 ) -> None:
     job = own_queue.submit(jobs.steady.options(delay=1.0), str(path), 0)
-    fault()
+    kill_server()
     assert job.result(30) == 1
 
 

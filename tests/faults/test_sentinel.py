@@ -187,6 +187,8 @@ def test_consumer_works_over_tls(
         ] == 200
         large = "x" * 900_000  # many TLS records
         assert queue.submit(jobs.text_of, 900_000).result(30) == large
+        count = queue.count()
+        assert (count.finished, count.live, count.dead, count.imbalance) == (201, 0, 0, 0)
         before = time.monotonic()
         running.answers(running.command("kill", 1), 2)
         assert time.monotonic() - before < 4.0  # the control channel is polled immediately
