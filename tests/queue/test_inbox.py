@@ -59,7 +59,8 @@ def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.Mon
     cancelled = threading.Thread(target=lambda: ended.exception(30))
     cancelled.start()
     waits = bench.queue.submit(double, 2)
-    threading.Thread(target=lambda: waits.exception(30), daemon=True).start()
+    waiter = threading.Thread(target=lambda: waits.exception(30))
+    waiter.start()
     boxes = inbox.inbox_of(bench.client).boxes
     bench.eventually(lambda: waiting(bench) == 2)
     ended.cancel()
@@ -72,6 +73,7 @@ def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.Mon
     again.cancel()
     assert isinstance(again.exception(30), JobCancelled)
     bench.settle()
+    waiter.join()
 
 
 def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader: str = "") -> None:
