@@ -242,7 +242,7 @@ class Gathered(NamedTuple):
 
 
 class Gatherer:
-    """Queries the numbers. What the server does not permit is queried once."""
+    """Queries the numbers. What the server refuses is queried once."""
 
     def __init__(self, poller: PagePoller) -> None:
         self.poller = poller
@@ -282,7 +282,7 @@ class Gatherer:
                 yield name, value
             elif not isinstance(value, StoreRefused):
                 raise value
-            elif "permission" in str(value).lower():
+            else:
                 self._refused.add(name)
 
 

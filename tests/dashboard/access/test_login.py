@@ -268,3 +268,13 @@ def test_scraper_without_login_gets_401_and_a_challenge(page: Any, users: Any, p
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text == "Unauthorized\nAuthentication required.\n"
     assert "location" not in response.headers
+
+
+def test_unsafe_users_file_gives_a_page_to_browsers(page: Any, users: Any) -> None:
+    guarded = page(users=users)
+    cookies = session_of(guarded.log_in("ada"))
+    users.path.chmod(0o644)
+    response = guarded.get("/", cookies=cookies)
+    assert response.status_code == 503
+    assert "No one can log in" in response.text
+    assert "content-security-policy" in response.headers

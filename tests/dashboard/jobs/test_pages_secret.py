@@ -78,3 +78,11 @@ def test_secret_in_a_worker_report_is_in_no_page(line: Line, visit: Visit, one_s
         assert seen.status == 200, address
         assert SECRET not in seen.html, address
     assert "password=•••" in visitor.see("/workers").text
+
+
+def test_secret_in_the_line_after_its_name_is_in_no_list(line: Line, visit: Visit) -> None:
+    job = line.die(data(), "LoginFailed", f"login failed, password:\n  {SECRET}")
+    for filters in ({"state": "dead"}, {"id": job}):
+        seen = visit().see("/jobs", queue=line.name, **filters)
+        assert "LoginFailed" in seen.text
+        assert SECRET not in seen.html

@@ -117,13 +117,14 @@ class SecretFile(Generic[Row]):
     def rows(self) -> dict[str, Row]:
         """Return the rows by name."""
         try:
-            with self.path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                self._check(found)
-                state = (found.st_mtime_ns, found.st_size, found.st_ino)
-                if state != self._state:
+            found = self.path.stat()
+            if _state(found) != self._state:
+                with self.path.open("rb") as file:
+                    found = os.fstat(file.fileno())
+                    self._check(found)
                     self._rows = self._parse(file.read(_MAX_FILE).decode())
-                    self._state = state
+                    self._state = _state(found)
+            self._check(found)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise BadFile(f"{self.path} cannot be read: {reason}") from error
@@ -168,6 +169,10 @@ class SecretFile(Generic[Row]):
                 raise BadFile(f"{self.path}, line {number}: {error}") from error
             rows[name] = row
         return rows
+
+
+def _state(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _checked_name(name: str) -> str:

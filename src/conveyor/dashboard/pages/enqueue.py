@@ -13,24 +13,23 @@ import msgspec
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
-from conveyor.dashboard.pages.job import find_job, job_query
 from conveyor.dashboard.rendering import sentences
 from conveyor.errors import BadCall, ConveyorError
+from conveyor.monitor.job_data import read_call
 from conveyor.monitor.typed_input import as_words, item_of, parameters_of
-from conveyor.store.query import known
+from conveyor.store import commands
+from conveyor.store.query import Query, known
 from conveyor.wire import ids
 from conveyor.wire.redaction import MASK, redacted_arguments
 from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from conveyor.dashboard.api.tasks import TaskLine
     from conveyor.dashboard.page import PageRequest
-    from conveyor.monitor.job_record import JobRecord
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.monitor.typed_input import Parameter
-    from conveyor.store.query import Query
     from conveyor.tasks import Task
     from conveyor.wire.call import Call
 
@@ -166,19 +165,25 @@ class EnqueueView(NamedTuple):
     trouble: str
 
 
-def _question(request: PageRequest, snapshot: Snapshot) -> Query[JobRecord | None]:
-    """Query the job that is the model."""
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[Call | None]:
+    """Query the call of the job that is the model: in its queue or, without one, in the first that has it."""
     job, queue = request.filters.get("from", ""), request.filters.get("queue", "")
     try:
-        return job_query(queue, job) if queue else find_job(job, sorted(snapshot.queues)[:MAX_OFFERED])
+        ids.checked_id(job)
+        queues = [ids.checked_queue(queue)] if queue else sorted(snapshot.queues)[:MAX_OFFERED]
     except BadCall:
         return known(None)
 
+    def read(replies: Sequence[Any]) -> Call | None:
+        calls = (read_call(state.data) for state in replies)
+        return next((call for call in calls if call is not None and call.task), None)
 
-def _view(request: PageRequest, snapshot: Snapshot, found: JobRecord | None) -> EnqueueView:
+    return Query(tuple(commands.state(queue, job) for queue in queues), read)
+
+
+def _view(request: PageRequest, snapshot: Snapshot, model: Call | None) -> EnqueueView:
     tasks: list[str] = []
     form, trouble = None, ""
-    model = found.call if found is not None and found.task else None
     wanted = request.filters.get("task", "") or (model.task if model else "")
     if request.filters.get("from") and model is None:
         trouble = "The arguments of that job are not known any more."

@@ -8,6 +8,7 @@ from conveyor.dashboard.api.jobs import JobLine
 from conveyor.dashboard.api.models import progress_of, struct_from
 from conveyor.dashboard.page import job_path
 from conveyor.monitor.job_data import STATES
+from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
     from conveyor.monitor.history import Finish
@@ -36,6 +37,7 @@ def of_live(one: JobRow) -> JobRowView:
         one,
         state=STATES.get(one.state, one.state),
         progress=progress_of(one.progress),
+        message=_one_line(one.message),
     )
 
 
@@ -63,7 +65,12 @@ def of_record(record: JobRecord) -> JobRowView:
         worker=record.worker or (record.run.worker if record.run is not None else ""),
         progress=progress_of(record.progress),
         kind=last.kind if last is not None else "",
-        message=last.message if last is not None else "",
+        message=_one_line(last.message) if last is not None else "",
         run="",
         forgotten=record.call is None and record.run is None and not record.undecodable,
     )
+
+
+def _one_line(text: str) -> str:
+    """Return a message as one line; redacted once more, since a secret may stand in the line after its name."""
+    return redacted_text(" ".join(text.split()))
