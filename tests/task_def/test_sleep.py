@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conveyor import Queue
 from conveyor.errors import BadInput, JobCancelled
 from conveyor.task_def.sleep import Slept, join, sleep, split
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import RecordingJob
 
 
@@ -42,6 +45,12 @@ def test_invalid_time_is_refused(seconds: float) -> None:
         sleep(seconds)
     with pytest.raises(BadInput, match="must be finite"):
         split(seconds)
+
+
+def test_job_with_an_invalid_time_is_not_put(tmp_path: Path) -> None:
+    queue = Queue("naps", store=f"unix://{tmp_path}/none")
+    with pytest.raises(BadInput, match="must be finite"):
+        queue.submit(sleep, -1.0)
 
 
 @pytest.mark.parametrize("times", [0, -3, 10**9])

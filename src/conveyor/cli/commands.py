@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import conveyor
+from conveyor.cli.exit_codes import Usage
 
 #: The commands by panel of the help: the module of each one's function, which has its name, and the first line of the
 #: function's docstring, so that `--help` imports no command.
@@ -47,6 +48,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Check the server and the queues and suggest fixes."),
     },
 }
+#: How the URL of a server may begin.
+SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://")
 _EPILOG = (
     "Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 ran and failed, 2 usage, "
     "3 not found, 4 timed out, 5 wrong state, 69 server unreachable, 130 interrupted."
@@ -113,6 +116,10 @@ def _root(
     ] = False,
 ) -> None:
     if url:
+        address = importlib.import_module("conveyor.store.address")
+        if not address.normal(url).startswith(SCHEMES):
+            message = f"invalid server URL {address.shown(url)!r}"
+            raise Usage(message, hint=f"use a URL that begins with {', '.join(SCHEMES)}")
         os.environ["CONVEYOR_URL"] = url  # child processes read it as well
     if version:
         print(f"conveyor {conveyor.__version__} (Python {sys.version.split()[0]})")

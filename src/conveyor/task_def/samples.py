@@ -40,14 +40,18 @@ def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
     return folder
 
 
-@lru_cache(maxsize=4)
 def documentation_site(folder: Path) -> str:
     """Serve the documentation of this Python's standard library on loopback, and return the site's URL.
 
-    At least a hundred pages with links between them, written once by pydoc below `folder`, and served by a thread
-    until this process exits.
+    At least a hundred pages with links between them, written by pydoc below `folder` unless they are there, and
+    served by a thread until this process exits.
     """
-    server = _Server(("127.0.0.1", 0), partial(_Page, directory=make_documentation(folder)))
+    return _serve(make_documentation(folder))
+
+
+@lru_cache(maxsize=4)
+def _serve(folder: Path) -> str:
+    server = _Server(("127.0.0.1", 0), partial(_Page, directory=folder))
     threading.Thread(target=server.serve_forever, name="documentation-site", daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}/"
 

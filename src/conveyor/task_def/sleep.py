@@ -36,6 +36,12 @@ def sleep(seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
+@sleep.checks
+def check(seconds: float = 10.0) -> None:
+    """Refuse a negative or infinite time."""
+    _check_seconds(seconds)
+
+
 @sleep.splits
 def split(
     seconds: Annotated[float, "seconds that each job sleeps"] = 10.0,

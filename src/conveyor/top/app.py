@@ -48,7 +48,6 @@ class Top(App[None]):
         Binding("ctrl+c", "interrupt", show=False, priority=True),
         Binding("p", "pause_updates", show=False),
         Binding("question_mark", "help", show=False),
-        *(Binding(key, f"act('{key}')", show=False) for key in "KSCRP"),
     ]
 
     def __init__(self, client: Client, actor: Actor, *, read_only: bool = False) -> None:

@@ -34,6 +34,7 @@ class Details(Screen[None]):
         Binding("l", "log", show=False),
         Binding("j,down", "scroll('down')", show=False),
         Binding("k,up", "scroll('up')", show=False),
+        *(Binding(key, f"app.act('{key}')", show=False) for key in "CR"),
     ]
 
     def __init__(self, queue: str, job_id: str) -> None:

@@ -44,6 +44,7 @@ class Main(Screen[None]):
         Binding("s", "state", show=False),
         Binding("o", "queue", show=False),
         Binding("q", "app.quit", show=False),
+        *(Binding(key, f"app.act('{key}')", show=False) for key in "KSCRP"),
     ]
 
     def __init__(self) -> None:
