@@ -114,7 +114,9 @@ def people(server: Server) -> Iterator[People]:
 
 
 @pytest.fixture
-def running(people: People, alone: None, eventually: Callable[..., Any]) -> Iterator[Running]:
+def running(
+    people: People, alone: None, short_lease: float, eventually: Callable[..., Any]
+) -> Iterator[Running]:
     """Run a consumer of two workers as the user for workers."""
     consumer = Consumer("work", 2, tasks=["consumer_jobs"], store=people.url("worker"))
     consumer.start()

@@ -112,8 +112,10 @@ def test_page_of_a_queue_without_jobs_opens_automatically(
     name = f"{queue.name}-new"
     view = window()
     view.forgiven.append(NOT_FOUND)
+    view.page.clock.install()
     page = view.go(f"/queues/{name}", live=False)
     expect(page.locator("h1")).to_have_text(f"no queue is called {name}")
     Queue(name, store=queue.client).put(1)
+    page.clock.fast_forward(3_000)
     expect(page.locator(".tiles [data-n=waiting]")).to_have_text("1")
     view.is_live()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -229,7 +229,11 @@ def test_paused_workers_are_reported_as_a_note() -> None:
 
 
 def test_killed_consumer_with_a_running_job_is_reported(
-    queue: Queue, path: Path, consume: Callable[..., Any], eventually: Callable[..., Any]
+    one_server: Any,
+    queue: Queue,
+    path: Path,
+    consume: Callable[..., Any],
+    eventually: Callable[..., Any],
 ) -> None:
     running = consume(workers=1)
     queue.submit(jobs.sleep_for_ever, str(path))
@@ -237,7 +241,10 @@ def test_killed_consumer_with_a_running_job_is_reported(
     name = running.name
     visitor = Visitor(queue.client.url)
     assert "went silent" not in visitor.see("/")
-    running.signal(signal.SIGKILL)
+    running.kill()
+    # As 25 seconds later, when its last report has expired.
+    one_server.raw.delete(f"conveyor:consumer:{name}")
+    one_server.raw.zadd("conveyor:consumers", {name: time.time() - 25})
     silent = f"consumer {name} went silent"
     for address in ("/", "/?span=day"):
         eventually(lambda address=address: silent in words_of(visitor.see(address)))
