@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 from pathlib import Path
@@ -22,6 +23,7 @@ RULES = {
 }
 
 
+@functools.cache
 def tracked_texts() -> dict[str, str]:
     """Return every text file that git has or would add, by its path."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

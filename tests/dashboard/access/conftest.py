@@ -29,8 +29,8 @@ def _known_hashes() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _lines() -> str:
-    people = {"vera": "viewer", "otto": "operator", "ada": "admin"}
-    return "".join(f"{name}:{role}:{hashed(PASSWORD)}\n" for name, role in people.items())
+    people, word = {"vera": "viewer", "otto": "operator", "ada": "admin"}, hashed(PASSWORD)
+    return "".join(f"{name}:{role}:{word}\n" for name, role in people.items())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 BASE = "http://localhost:9181/api/v1"
 
 
+@functools.cache
+def described() -> Any:
+    """Return the description as schemathesis loads it."""
+    return schemathesis.openapi.from_dict(json.loads(document(ENDPOINTS, "/api/v1")))
+
+
 @pytest.mark.parametrize("place", range(len(ENDPOINTS)), ids=names())
 def test_requests_within_the_description_are_answered(api: Api, place: int) -> None:
     api.post("/jobs", {"task": "fail"})
     one = ENDPOINTS[place]
-    told = schemathesis.openapi.from_dict(json.loads(document(ENDPOINTS, "/api/v1")))
-    operation: Any = told[one.path][one.method]
+    operation = described()[one.path][one.method]
 
     @settings(
         max_examples=15, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None

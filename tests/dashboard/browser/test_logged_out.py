@@ -25,12 +25,18 @@ PASSWORD = "correct horse"
 REFUSED = "status of 401|Failed to load resource|net::ERR"
 
 
+@pytest.fixture(scope="module")
+def people() -> str:
+    """Return the users file with Ada; the hash of a password takes 0.2 s by design."""
+    return f"ada:admin:{hashed(PASSWORD)}\n"
+
+
 @pytest.fixture
-def own(serve: Callable[..., Dashboard], tmp_path: Path) -> Dashboard:
+def own(serve: Callable[..., Dashboard], tmp_path: Path, people: str) -> Dashboard:
     """Return a dashboard process with a login for Ada."""
     users = tmp_path / "users"
     users.touch(0o600)
-    users.write_text(f"ada:admin:{hashed(PASSWORD)}\n")
+    users.write_text(people)
     return serve("--users", str(users))
 
 

@@ -52,7 +52,8 @@ class Site:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        quick = {"poll_interval": 0.02}  # of which shutdown waits for one
+        threading.Thread(target=self.server.serve_forever, kwargs=quick, daemon=True).start()
 
 
 @pytest.fixture
