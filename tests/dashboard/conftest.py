@@ -55,9 +55,9 @@ def browser_flags() -> tuple[str, ...]:
     return FLAGS
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium(browser_program: str) -> Iterator[Browser]:
-    """Return a browser of the test's own; it ends with it, since it leaves a running event loop in this thread."""
+    """Return a browser of the test's file; it ends with it, since it leaves a running event loop in this thread."""
     with sync_playwright() as play:
         running = play.chromium.launch(executable_path=browser_program, args=list(FLAGS))
         yield running

@@ -36,6 +36,12 @@ def logged_in(page: Page, address: str) -> None:
     expect(page.get_by_text("otto · operator")).to_be_visible()
 
 
+def test_logout_is_not_offered_without_a_session(one_server: Any, users: Any) -> None:
+    assert "Log out" not in ask(create_dashboard(one_server.url), "GET", "/").text
+    guarded = create_dashboard(one_server.url, auth=Policy(users=users))
+    assert "Log out" not in ask(guarded, "GET", "/", auth=("otto", PASSWORD)).text
+
+
 @pytest.mark.parametrize("how", ["mouse", "keyboard", "mouse, without scripts"])
 def test_logout_leads_to_the_login_page(how: str, address: str, chromium: Browser) -> None:
     scripts = "without" not in how
@@ -58,9 +64,3 @@ def test_logout_leads_to_the_login_page(how: str, address: str, chromium: Browse
         context.add_cookies(before)
         page.goto(f"{address}/queues/mail")
         expect(page.get_by_role("heading", name="Log in")).to_be_visible()  # the session itself is over
-
-
-def test_logout_is_not_offered_without_a_session(one_server: Any, users: Any) -> None:
-    assert "Log out" not in ask(create_dashboard(one_server.url), "GET", "/").text
-    guarded = create_dashboard(one_server.url, auth=Policy(users=users))
-    assert "Log out" not in ask(guarded, "GET", "/", auth=("otto", PASSWORD)).text
