@@ -126,7 +126,6 @@ def _of_queues(busy: str, full: str, failed: str) -> dict[str, str]:
         "queues": "/queues",
         "queue": f"/queues/{busy}",
         "full queue": f"/queues/{full}",
-        "jobs": f"/jobs?queue={busy}",
         "jobs of all queues": "/jobs?state=waiting",
         "running jobs": f"/jobs?queue={busy}&state=running",
         "dead jobs": f"/jobs?queue={failed}&state=dead",

@@ -78,7 +78,9 @@ def test_page_reports_a_long_dashboard_outage_and_recovers(
     view.forgiven.append(NETWORK)
     queue.put("first")
     page = view.go()
-    own.leave()
+    own.process.terminate()
+    own.process.wait(20)
+    expect(page.locator("#live-words")).to_have_text("reconnecting")
     banner = page.get_by_role("alert").filter(has_text="This page's own server does not answer.")
     expect(banner).to_contain_text(re.compile(r"What is shown is as of \d"))
     expect(page.locator("html")).to_have_class(re.compile(r"\baway\b"))
@@ -102,19 +104,6 @@ def test_page_reports_a_silent_dashboard(
     queue.put("first")
     view.is_live()
     expect(page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")).to_have_text("1")
-
-
-def test_terminated_dashboard_exits_promptly(
-    window: Callable[..., Window], serve: Callable[..., Dashboard], queue: Queue
-) -> None:
-    own = serve()
-    view = window(address=own.address)
-    view.forgiven.append(NETWORK)
-    queue.put("first")
-    page = view.go("/queues")
-    own.process.terminate()
-    own.process.wait(20)
-    expect(page.locator("#live-words")).to_have_text("reconnecting")
 
 
 def test_page_without_its_stream_polls(window: Callable[..., Window], queue: Queue) -> None:
