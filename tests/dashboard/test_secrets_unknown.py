@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from asgi_client import ORIGIN, OWN, ask
 from starlette.routing import Route
+from tests.conftest import installed_kinds
 
 from conveyor.cli.commands import COMMANDS
 from conveyor.cli.main import run
@@ -25,6 +27,8 @@ from conveyor.wire.redaction import Labels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from launcher import Launcher
 
 #: Part of every secret; the text before it shows which one was found.
 MARK = "-hunter2"
@@ -117,20 +121,32 @@ class Scene(NamedTuple):
     log: Path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def lent(servers: Any) -> Iterator[Any]:
+    """Provide a server for all tests of this file."""
+    with servers.lend(installed_kinds()[0]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def scene(
-    tmp_path: Path, one_server: Any, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    lent: Any,
+    launcher: Launcher,
+    tmp_path_factory: pytest.TempPathFactory,
+    eventually: Callable[..., Any],
 ) -> Iterator[Scene]:
-    """Return jobs with secrets: waiting, delayed, running, to be tried again, dead and done."""
-    (tmp_path / "log_in_tasks.py").write_text(TASKS)
-    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
-    monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
-    raw = one_server.raw
+    """Provide jobs with secrets for all tests of this file: waiting, delayed, running, to be retried, dead and done."""
+    folder = tmp_path_factory.mktemp("scene")
+    (folder / "log_in_tasks.py").write_text(TASKS)
+    env = {**os.environ, "CONVEYOR_URL": lent.url, "CONVEYOR_HOME": str(folder / "home")}
+    raw = lent.raw
     jobs: dict[str, list[str]] = {"doors": [], "waiting": []}
 
     def produce(what: str) -> None:
         words = [sys.executable, "log_in_tasks.py", what]
-        done = subprocess.run(words, cwd=tmp_path, check=True, timeout=20, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            words, cwd=folder, env=env, check=True, timeout=20, stdout=subprocess.PIPE, text=True
+        )
         for line in done.stdout.splitlines():
             queue, job = line.split()
             jobs[queue].append(job)
@@ -140,16 +156,16 @@ def scene(
         return counted
 
     produce("first")
-    words = [sys.executable, "-m", "conveyor", "consume", "doors", "-n", "5", "--tasks", "log_in_tasks"]
-    log = tmp_path / "consumer.log"
+    words = ["consume", "doors", "-n", "5", "--tasks", "log_in_tasks"]
+    log = folder / "consumer.log"
     with log.open("w") as file:
-        consumer = subprocess.Popen(words, cwd=tmp_path, stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+        consumer = launcher.start(words, folder, env, file.fileno(), file.fileno())
     try:
         eventually(lambda: [there(index) for index in ("ready", "leased", "delayed", "dead")] == [0, 3, 3, 4])
         produce("then")
-        (report,) = Inspector(one_server.client).consumers()
+        (report,) = Inspector(lent.client).consumers()
         running = raw.zrange("conveyor:{doors}:leased", 0, 0)[0].decode()
-        yield Scene(one_server, jobs, running, report.name, log)
+        yield Scene(lent, jobs, running, report.name, log)
     finally:
         consumer.kill()  # the kernel ends its workers
         consumer.wait()
@@ -213,6 +229,8 @@ def test_secret_is_in_no_command_output(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("CONVEYOR_URL", scene.server.url)
+    monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
     words = {name: [[]] for name in ("status", "queues", "workers", "tasks", "audit")}
     words["jobs"] = [
         [queue, "--state", state]
