@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 NOT_FOUND = "status of 404"
+TWO_ROWS = "document.querySelectorAll('main tbody tr').length === 2"
 
 
 def test_exited_worker_is_reported_and_its_controls_disabled(
@@ -86,11 +87,13 @@ def test_failed_page_update_is_reported_until_it_succeeds(
     queue.put("first")
     view = window()
     view.forgiven.append("status of 500")
+    view.page.clock.install()
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     page.route("**/jobs?*", lambda route: route.fulfill(status=500, body="no"))
     queue.put("second")
     expect(page.locator("#notice")).to_contain_text("could not be brought up to date")
     page.unroute("**/jobs?*")
+    view.skip(5_000, TWO_ROWS)
     expect(page.locator("main tbody tr")).to_have_count(2)
     expect(page.locator("#notice")).to_be_hidden()
 
@@ -99,10 +102,12 @@ def test_failed_partial_update_is_retried(window: Callable[..., Window], queue: 
     queue.put("first")
     view = window()
     view.forgiven.append("net::ERR_FAILED")
+    view.page.clock.install()
     page = view.go(f"/jobs?queue={queue.name}&state=waiting")
     page.route("**/jobs?*", lambda route: route.abort(), times=1)
     with page.expect_event("requestfailed"):
         queue.put("second")
+    view.skip(5_000, TWO_ROWS)
     expect(page.locator("main tbody tr")).to_have_count(2)
 
 

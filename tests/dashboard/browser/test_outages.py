@@ -111,12 +111,17 @@ def test_page_without_its_stream_polls(window: Callable[..., Window], queue: Que
     view.forgiven.append(NETWORK)
     view.context.route("**/api/v1/events*", lambda route: route.fulfill(status=503, body="no"))
     queue.put("first")
+    view.page.clock.install()
     page = view.go("/queues")
     number = page.locator(f"tr[data-queue={queue.name}] [data-n=waiting]")
+    row = f"document.querySelector('tr[data-queue={queue.name}]')"
+    view.skip(5_000, row)  # the queue may be younger than the dashboard's last poll
     expect(number).to_have_text("1")
     queue.put("second")
+    view.skip(5_000, f"{row}.querySelector('[data-n=waiting]').textContent === '2'")
     expect(number).to_have_text("2")
     queue.pause()
+    view.skip(5_000, f"{row}.querySelector('.state').textContent.includes('paused')")
     expect(page.locator(f"tr[data-queue={queue.name}] .state")).to_have_text(re.compile("paused"))
 
 

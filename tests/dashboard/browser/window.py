@@ -76,6 +76,17 @@ class Window:
             (page or self.page).wait_for_timeout(20)
         return fact
 
+    def skip(self, milliseconds: int, expression: str) -> None:
+        """Advance the page's clock by so much at a time until a JavaScript expression is true.
+
+        The clock must have been installed before the page was opened. Between two steps the page gets its replies.
+        """
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, expression
+            self.page.clock.fast_forward(milliseconds)
+            self.page.wait_for_timeout(300)
+
     def say_yes(self, reason: str = "", typed: str = "") -> None:
         """Confirm the open dialog by mouse."""
         dialog = self.page.locator("#confirm")
