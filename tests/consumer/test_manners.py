@@ -95,6 +95,7 @@ def test_worker_reads_no_input_from_the_terminal_of_its_caller(queue: Queue, unr
     assert queue.submit(unruly.read_input).result(30) == ""
 
 
+@pytest.mark.usefixtures("real_start")
 def test_password_in_the_settings_is_not_in_the_process_list(queue: Queue, unruly_consumer: Any) -> None:
     words = " ".join(psutil.Process(unruly_consumer.pid).cmdline())
     assert "unix://" not in words

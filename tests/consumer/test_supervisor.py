@@ -363,6 +363,7 @@ def test_settings_pass_through_the_command_line_unchanged(queue: Queue) -> None:
     assert msgspec.json.decode(words[3], type=ConsumerSettings) == settings
 
 
+@pytest.mark.usefixtures("real_start")
 def test_long_settings_reach_the_supervisor(queue: Queue, consume: Callable[..., Any]) -> None:
     consume(script_arguments=("€" * 60_000,))  # more bytes than Linux takes in one argument
     assert queue.submit(jobs.add, 1, 1).result(30) == 2
@@ -388,6 +389,7 @@ def blocked(process: psutil.Process) -> set[int]:
     return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 
 
+@pytest.mark.usefixtures("real_start")
 def test_signals_blocked_by_the_caller_reach_the_consumer(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:
@@ -417,6 +419,7 @@ def ignored_children() -> Iterator[None]:
     signal.signal(signal.SIGCHLD, before)
 
 
+@pytest.mark.usefixtures("real_start")
 def test_failed_start_is_noticed_if_sigchld_is_ignored(
     ignored_children: None, consume: Callable[..., Any]
 ) -> None:
@@ -424,6 +427,7 @@ def test_failed_start_is_noticed_if_sigchld_is_ignored(
         consume(modules=("not_there_at_all",))
 
 
+@pytest.mark.usefixtures("real_start")
 def test_end_of_the_supervisor_is_noticed_if_sigchld_is_ignored(
     consume: Callable[..., Any], ignored_children: None, queue: Queue, path: Path, eventually: Any
 ) -> None:
