@@ -1,5 +1,7 @@
 """Starts `python -m conveyor …` without the start: a Python that has everything loaded forks a process for each.
 
+It does so for `python -c CODE …` and `python SCRIPT …` too.
+
 Run as a program, this is that Python. It reads requests from its standard input, a socket, until the other end closes.
 A forked process has its own arguments, environment, folder, streams and exit code, as any other has. Its arguments and
 environment cannot be seen in /proc; instead, its name is the text of the environment variable PROCESS_NAME.
@@ -24,7 +26,8 @@ import tempfile
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +50,8 @@ class Launched:
     def __init__(self, words: Sequence[str], answers: socket.socket) -> None:
         self.args = words
         self.returncode: int | None = None
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None
         self._reading = threading.Lock()
         self._answers = answers.detach()
         self.pid = int(os.read(self._answers, NUMBER))
@@ -70,6 +75,23 @@ class Launched:
                     self.returncode = int(os.read(self._answers, NUMBER))
         return self.returncode
 
+    def communicate(self, *, timeout: float | None = None) -> tuple[str, None]:
+        """Close its input, wait for the end, and return the rest of its output. Raises TimeoutExpired."""
+        assert self.stdin
+        assert self.stdout
+        told: list[str] = []
+        reading = threading.Thread(
+            target=lambda output: told.append(output.read()), args=[self.stdout], daemon=True
+        )
+        with contextlib.suppress(BrokenPipeError):  # it has ended
+            self.stdin.close()
+        reading.start()
+        reading.join(timeout)
+        if reading.is_alive():
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        self.wait(timeout)
+        return told[0], None
+
     def __del__(self) -> None:
         os.close(self._answers)
 
@@ -88,7 +110,11 @@ class Launched:
 
 
 class Launcher:
-    """The loaded Python, and the way to start a program of Conveyor with it, a module to run. Thread-safe."""
+    """The loaded Python, and the way to start a program of Conveyor with it, a module to run. Thread-safe.
+
+    Instead of the program, it runs code or a script if the words are those after `python`: "-c" and code, or the name
+    of a file.
+    """
 
     def __init__(self, program: str = "conveyor") -> None:
         self.program = program
@@ -117,6 +143,18 @@ class Launcher:
             self._requests.sendall(request)
         theirs.close()
         return Launched([self.program, *map(str, words)], mine)
+
+    def start_with_pipes(self, words: Sequence[object], folder: Path, env: Mapping[str, str]) -> Launched:
+        """Start the program with text pipes as its `stdin` and `stdout`."""
+        inward, to_it = os.pipe()
+        from_it, outward = os.pipe()
+        try:
+            process = self.start(words, folder, env, outward, 2, inward)
+        finally:
+            os.close(inward)
+            os.close(outward)
+        process.stdin, process.stdout = os.fdopen(to_it, "w"), os.fdopen(from_it)
+        return process
 
     def run(
         self, words: Sequence[object], folder: Path, env: Mapping[str, str], timeout: float = 90.0
@@ -203,6 +241,20 @@ def serve() -> list[Any]:
     return json.loads(message)
 
 
+def run(program: str, words: list[str]) -> None:
+    """Run the code or the script in the words, or else the program with them."""
+    if words[:1] == ["-c"]:
+        sys.argv = ["-c", *words[2:]]
+        main = sys.modules["__main__"] = ModuleType("__main__")
+        exec(words[1], main.__dict__)
+    elif words and words[0].endswith(".py"):
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+    else:
+        sys.argv[1:] = words
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
 if __name__ == "__main__":
     program = sys.argv[1]
     LOADED[program]()
@@ -215,10 +267,9 @@ if __name__ == "__main__":
     if name := environment.get(PROCESS_NAME):
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(name)
-    sys.argv[1:] = words
     sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     try:
-        runpy.run_module(program, run_name="__main__", alter_sys=True)
+        run(program, words)
     except SystemExit as end:
         # As the interpreter ends, but without taking down what is loaded, which costs more than most commands.
         threading._shutdown()
