@@ -32,7 +32,7 @@ from conveyor.store.client import Client
 sys.path.insert(0, str(Path(__file__).parent))
 
 import schedule
-from launcher import Launched, Launcher
+from launcher import Launched, Launcher, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -427,11 +427,7 @@ def start_python(consumer_launcher: Launcher) -> Iterator[Callable[..., Started]
 
     yield start
     for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            with suppress(BrokenPipeError):  # what was written has not been read
-                stream.close()
+        end(process)
 
 
 def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) -> str:

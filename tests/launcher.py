@@ -75,16 +75,16 @@ class Launched:
                     self.returncode = int(os.read(self._answers, NUMBER))
         return self.returncode
 
-    def communicate(self, *, timeout: float | None = None) -> tuple[str, None]:
-        """Close its input, wait for the end, and return the rest of its output. Raises TimeoutExpired."""
+    def communicate(self, text: str = "", timeout: float | None = None) -> tuple[str, None]:
+        """Write the last of its input, wait for the end, and return the rest of its output. Raises TimeoutExpired."""
         assert self.stdin
         assert self.stdout
         told: list[str] = []
         reading = threading.Thread(
             target=lambda output: told.append(output.read()), args=[self.stdout], daemon=True
         )
-        with contextlib.suppress(BrokenPipeError):  # it has ended
-            self.stdin.close()
+        with contextlib.suppress(BrokenPipeError), self.stdin:  # it may have ended
+            self.stdin.write(text)
         reading.start()
         reading.join(timeout)
         if reading.is_alive():
@@ -107,6 +107,16 @@ class Launched:
     def kill(self) -> None:
         """Kill it."""
         self.send_signal(signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[str] | Launched) -> None:
+    """Kill a process with pipes, wait for the end, and close them."""
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        assert stream
+        with contextlib.suppress(BrokenPipeError):  # what was written has not been read
+            stream.close()
 
 
 class Launcher:
@@ -267,6 +277,7 @@ if __name__ == "__main__":
     if name := environment.get(PROCESS_NAME):
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(name)
+    tempfile.tempdir = None  # it depends on the environment
     sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     try:
         run(program, words)

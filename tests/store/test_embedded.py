@@ -10,8 +10,6 @@ import signal
 import socket
 import socketserver
 import stat
-import subprocess
-import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +28,7 @@ from conveyor.store import commands, embedded
 from conveyor.store.client import Client
 from conveyor.store.embedded import new_socket
 from conveyor.wire.ids import PerProcess
+from launcher import Launched, Launcher, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,18 +76,21 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.01)
 
 
-def starter(**environment: str) -> subprocess.Popen[str]:
-    """Start a process that has everything loaded and calls `ensure` on request."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", STARTER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    return process
+@pytest.fixture
+def starter(consumer_launcher: Launcher) -> Iterator[Callable[..., Launched]]:
+    """Return a function that starts a process that has everything loaded and calls `ensure` on request."""
+    started: list[Launched] = []
+
+    def start(**environment: str) -> Launched:
+        env = {**os.environ, "PYTHONPATH": str(SOURCES), **environment}
+        started.append(consumer_launcher.start_with_pipes(["-c", STARTER], Path.cwd(), env))
+        assert started[-1].stdout
+        assert started[-1].stdout.readline() == "ready\n"
+        return started[-1]
+
+    yield start
+    for process in started:
+        end(process)
 
 
 def test_first_use_starts_a_server_for_this_user_only(home: Path) -> None:
@@ -135,7 +137,9 @@ def test_second_call_costs_less_than_a_millisecond(home: Path) -> None:
     assert sorted(costs)[10] < 0.001  # a busy machine makes most of them slow
 
 
-def test_server_is_detached_from_the_process_that_starts_it(home: Path) -> None:
+def test_server_is_detached_from_the_process_that_starts_it(
+    home: Path, starter: Callable[..., Launched]
+) -> None:
     """It survives Ctrl-C in any terminal, and the end of the process that started it."""
     process = starter()
     url, pid = process.communicate("go\n", timeout=30)[0].split()
@@ -144,7 +148,9 @@ def test_server_is_detached_from_the_process_that_starts_it(home: Path) -> None:
         assert server.ping()
 
 
-def test_twenty_simultaneous_processes_start_a_single_server(home: Path) -> None:
+def test_twenty_simultaneous_processes_start_a_single_server(
+    home: Path, starter: Callable[..., Launched]
+) -> None:
     processes = [starter() for _ in range(20)]
     for process in processes:
         assert process.stdin
@@ -395,7 +401,7 @@ def test_client_revives_its_own_server_in_any_environment(
 
 
 def test_long_path_puts_the_socket_in_a_shared_known_folder(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, starter: Callable[..., Launched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process with another temporary folder must find the same server, not start a second one."""
     long = home / ("long" * 20) / ("path" * 20)
@@ -413,7 +419,7 @@ def test_long_path_puts_the_socket_in_a_shared_known_folder(
 
 
 def test_socket_stays_if_another_process_restarts_the_server(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, starter: Callable[..., Launched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients that live know the socket by its path."""
     long = home / ("long" * 20) / ("path" * 20)
