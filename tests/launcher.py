@@ -258,7 +258,7 @@ def run(program: str, words: list[str]) -> None:
         main = sys.modules["__main__"] = ModuleType("__main__")
         exec(words[1], main.__dict__)
     elif words and words[0].endswith(".py"):
-        sys.argv = words
+        sys.argv, sys.path[0] = words, str(Path(words[0]).parent)
         runpy.run_path(words[0], run_name="__main__")
     else:
         sys.argv[1:] = words

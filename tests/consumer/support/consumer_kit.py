@@ -36,6 +36,8 @@ __all__ = ["alone", "consume", "path", "queue", "real_start", "short_lease"]
 
 MARK = "CONVEYOR_TEST_MARK"
 POPEN = subprocess.Popen
+#: The scripts of ours that are supervisors.
+SUPERVISORS = ("short_lease.py", "broken_supervisor.py")
 _numbers = itertools.count(1)
 
 
@@ -123,10 +125,16 @@ class Forking:
 
     def Popen(self, command: list[str], **options: Any) -> Any:  # noqa: N802 - the name it stands for
         """Start a supervisor; something else, or if the test has a Popen of its own, as always."""
-        if command[1:3] != ["-m", self.launcher.program] or subprocess.Popen is not POPEN:
+        if command[1:3] == ["-m", self.launcher.program]:
+            words = command[3:]
+        elif Path(command[1]).name in SUPERVISORS:
+            words = command[1:]
+        else:
+            words = []
+        if not words or subprocess.Popen is not POPEN:
             return subprocess.Popen(command, **options)
         env = {PROCESS_NAME: os.environ[MARK][:LONGEST_NAME], **(options["env"] or os.environ)}
-        return self.launcher.start(command[3:], Path.cwd(), env, 1, 2, options["stdin"])
+        return self.launcher.start(words, Path.cwd(), env, 1, 2, options["stdin"])
 
 
 def runs(process: psutil.Process) -> bool:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from conveyor.consumer import settings
+# Where they are loaded, they have taken the constants from settings.
+for name in [name for name in sys.modules if name.startswith("conveyor.consumer")]:
+    del sys.modules[name]
+
+from conveyor.consumer import settings  # noqa: E402
 
 settings.LEASE, settings.RENEWAL, settings.TICK = float(sys.argv[1]), float(sys.argv[1]) / 3, 0.1
 settings.HEARTBEAT = settings.RENEWAL
