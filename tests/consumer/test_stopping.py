@@ -15,7 +15,7 @@ import consumer_jobs as jobs
 import psutil
 import pytest
 import unruly_jobs as unruly
-from consumer_kit import go, lines, runs
+from consumer_kit import forking, go, lines, runs
 
 from conveyor import BadCall, Consumer, JobFailed
 from conveyor.monitor import Inspector, job_record
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor import Queue
+    from launcher import Launcher
 
 PRODUCER = """
 import sys
@@ -163,9 +164,14 @@ def test_signal_ends_forked_child_and_not_the_consumer(
 
 
 def test_stop_in_a_forked_child_leaves_the_consumer_running(
-    queue: Queue, alone: None, forked: Callable[..., str], eventually: Callable[..., Any]
+    queue: Queue,
+    alone: None,
+    forked: Callable[..., str],
+    eventually: Callable[..., Any],
+    consumer_launcher: Launcher,
 ) -> None:
-    with Consumer(queue.name, workers=1, tasks=["consumer_jobs"], store=queue.client) as consumer:
+    consumer = Consumer(queue.name, workers=1, tasks=["consumer_jobs"], store=queue.client)
+    with forking(consumer_launcher), consumer:
         assert forked(lambda: f"{consumer.stop()} {consumer.pid}") == "0 None"
         assert queue.submit(jobs.add, 1, 1).result(20) == 2
         eventually(lambda: states_of_workers(queue) == ["idle"])
@@ -352,10 +358,13 @@ def test_until_empty_replaces_workers_that_exit_with_0(
     assert later.result(30) == 2
 
 
-def test_run_returns_0_once_the_queue_is_empty(alone: None, queue: Queue) -> None:
+def test_run_returns_0_once_the_queue_is_empty(
+    alone: None, queue: Queue, consumer_launcher: Launcher
+) -> None:
     handles = queue.submit_many(jobs.add, [(1, 1)] * 10)
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client, until_empty=True)
-    assert consumer.run() == 0
+    with forking(consumer_launcher):
+        assert consumer.run() == 0
     assert [job.result(30) for job in handles] == [2] * 10
 
 

@@ -15,7 +15,7 @@ import consumer_jobs as jobs
 import msgspec
 import psutil
 import pytest
-from consumer_kit import fill, lines, runs
+from consumer_kit import fill, forking, lines, runs
 
 from conveyor import BadCall, Consumer, ConveyorError, JobCancelled, StoreUnavailable, clock, events
 from conveyor.consumer import __main__ as entrance
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from conveyor import Queue
+    from launcher import Launcher
 
 
 @pytest.fixture
@@ -342,12 +343,15 @@ def test_invalid_queue_name_is_refused_before_the_start(queues: Any) -> None:
         Consumer(queues)
 
 
-def test_consumer_can_be_started_and_stopped_again(queue: Queue, alone: None) -> None:
+def test_consumer_can_be_started_and_stopped_again(
+    queue: Queue, alone: None, consumer_launcher: Launcher
+) -> None:
     consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=queue.client)
     assert consumer.stop() == 0, "it does not run yet"
     for number in range(2):
-        consumer.start()
-        consumer.start()
+        with forking(consumer_launcher):
+            consumer.start()
+            consumer.start()
         assert consumer.pid
         supervisor = psutil.Process(consumer.pid)
         assert queue.submit(jobs.add, number, 1).result(30) == number + 1

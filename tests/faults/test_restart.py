@@ -11,7 +11,7 @@ import consumer_jobs as jobs
 import order_jobs
 import psutil
 import pytest
-from consumer_kit import Running, go, lines
+from consumer_kit import Running, forking, go, lines
 
 from conveyor import Consumer, DurabilityUnknown, Job, JobGone, Queue, store
 from conveyor.consumer.settings import LEASE
@@ -21,6 +21,8 @@ from conveyor.store import embedded, fitness
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from launcher import Launcher
 
 
 @pytest.fixture
@@ -35,13 +37,16 @@ def own_queue(alone: None) -> Iterator[Queue]:
 
 
 @pytest.fixture
-def start(own_queue: Queue, eventually: Callable[..., Any]) -> Iterator[Callable[[int], Running]]:
+def start(
+    own_queue: Queue, eventually: Callable[..., Any], consumer_launcher: Launcher
+) -> Iterator[Callable[[int], Running]]:
     """Return a function that starts a consumer on it with the given number of workers."""
     started = []
 
     def start(workers: int) -> Running:
         consumer = Consumer("work", workers, tasks=["consumer_jobs", "order_jobs"])
-        consumer.start()
+        with forking(consumer_launcher):
+            consumer.start()
         started.append(Running(consumer, own_queue.client, eventually))
         return started[-1]
 
@@ -225,14 +230,9 @@ def test_wait_for_a_job_unknown_to_the_server_raises_job_gone(own_queue: Queue) 
         Job[None](name, "work").result(30)
 
 
-def test_job_runs_even_if_the_server_lost_its_file(own_queue: Queue, eventually: Callable[..., Any]) -> None:
+def test_job_runs_even_if_the_server_lost_its_file(own_queue: Queue, start: Callable[[int], Running]) -> None:
     job = own_queue.submit(jobs.add, 1, 2)
     lose_everything()
     assert not job.done()
-    consumer = Consumer("work", 1, tasks=["consumer_jobs"])
-    consumer.start()
-    running = Running(consumer, own_queue.client, eventually)
-    try:
-        assert job.result(30) == 3
-    finally:
-        running.end()
+    start(1)
+    assert job.result(30) == 3

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 import pytest
-from consumer_kit import Running
+from consumer_kit import Running, forking
 from moving import LOCALHOST, Forwarder, Node, Sentinel, make_certificate
 
 from conveyor import Consumer, Job, Queue
@@ -24,6 +24,8 @@ from conveyor.torture.servers import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from launcher import Launcher
 
 
 @pytest.fixture
@@ -171,16 +173,29 @@ def test_certificate_of_another_host_or_time_is_refused(
         time_of(f"rediss://localhost:{process.port}?ssl_ca_certs={flawed}")
 
 
+@pytest.fixture
+def consume_at(
+    alone: None, eventually: Callable[..., Any], consumer_launcher: Launcher
+) -> Callable[[Queue, str, int], Running]:
+    """Return a function that starts a consumer of a queue at a URL, with the given number of workers."""
+
+    def start(queue: Queue, url: str, workers: int) -> Running:
+        consumer = Consumer(queue.name, workers, tasks=["consumer_jobs"], store=url)
+        with forking(consumer_launcher):
+            consumer.start()
+        return Running(consumer, queue.client, eventually)
+
+    return start
+
+
 @TLS
 def test_consumer_works_over_tls(
-    tls_binary: str, start: Callable[..., Any], certificate: Path, alone: None, eventually: Callable[..., Any]
+    tls_binary: str, start: Callable[..., Any], certificate: Path, consume_at: Callable[..., Running]
 ) -> None:
     port = start(Node, tls_binary, secret="open", certificate=certificate).port
     url = f"rediss://:open@localhost:{port}?ssl_ca_certs={certificate}"
     queue = Queue("work", store=connect(url))
-    consumer = Consumer(queue.name, 2, tasks=["consumer_jobs"], store=url)
-    consumer.start()
-    running = Running(consumer, queue.client, eventually)
+    running = consume_at(queue, url, 2)
     try:
         assert [job.result(30) for job in queue.submit_many(jobs.add, [(n, 1) for n in range(200)])][
             -1
@@ -263,7 +278,7 @@ def test_primary_killed_under_load_loses_no_job(
     is_secret: bool,  # noqa: FBT001
     start: Callable[..., Any],
     certificate: Path,
-    alone: None,
+    consume_at: Callable[..., Running],
     eventually: Callable[..., Any],
 ) -> None:
     """With three sentinels; with passwords and TLS, and without."""
@@ -274,9 +289,7 @@ def test_primary_killed_under_load_loses_no_job(
         f"sentinels://:open@{places}/films?ssl_ca_certs={file}" if is_secret else f"sentinel://{places}/films"
     )
     queue = Queue("work", durability="replicated:1", store=connect(url))
-    consumer = Consumer(queue.name, 1, tasks=["consumer_jobs"], store=url)
-    consumer.start()
-    running = Running(consumer, queue.client, eventually)
+    running = consume_at(queue, url, 1)
     submitted: list[str] = []  # without their handles, so no producer puts lost ones again
     enough = threading.Event()
 

@@ -137,6 +137,14 @@ class Forking:
         return self.launcher.start(words, Path.cwd(), env, 1, 2, options["stdin"])
 
 
+@contextlib.contextmanager
+def forking(launcher: Launcher) -> Iterator[None]:
+    """Fork the supervisors that consumers start meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("conveyor.consumer.subprocess", Forking(launcher))
+        yield
+
+
 def runs(process: psutil.Process) -> bool:
     """Tell whether a process runs; one that is over and that nobody has asked about yet does not."""
     try:
@@ -203,7 +211,6 @@ def consume(
     queue: Queue,
     eventually: Callable[..., Any],
     consumer_launcher: Launcher,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Running]]:
     """Give the function that starts a consumer of the tests' tasks; keyword arguments change its settings."""
     started: list[Running] = []
@@ -213,8 +220,7 @@ def consume(
         consumer = Consumer(queues, workers, tasks=tasks, store=store or queue.client)
         changes = {"script": "", **changes}
         consumer.settings = msgspec.structs.replace(consumer.settings, **changes)
-        with monkeypatch.context() as patch:
-            patch.setattr("conveyor.consumer.subprocess", Forking(consumer_launcher))
+        with forking(consumer_launcher):
             consumer.start()
         started.append(Running(consumer, queue.client, eventually))
         return started[-1]
