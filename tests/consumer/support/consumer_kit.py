@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["alone", "consume", "path", "queue", "real_start", "short_lease"]
 
-MARK = "CONVEYOR_TEST_MARK"
 POPEN = subprocess.Popen
 #: The scripts of ours that are supervisors.
 SUPERVISORS = ("short_lease.py", "broken_supervisor.py")
@@ -133,8 +132,7 @@ class Forking:
             words = []
         if not words or subprocess.Popen is not POPEN:
             return subprocess.Popen(command, **options)
-        env = {PROCESS_NAME: os.environ[MARK][:LONGEST_NAME], **(options["env"] or os.environ)}
-        return self.launcher.start(words, Path.cwd(), env, 1, 2, options["stdin"])
+        return self.launcher.start(words, Path.cwd(), options["env"] or os.environ, 1, 2, options["stdin"])
 
 
 @contextlib.contextmanager
@@ -168,14 +166,13 @@ def fill(pipe: int) -> None:
     os.set_blocking(pipe, True)
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Give the processes that run and have this test's mark in their environment or, if forked, as their name."""
+def named(name: str, before: set[int]) -> list[psutil.Process]:
+    """Return the new processes that have this name of a test, if forked, or else have it in their environment."""
     found = []
-    for process in psutil.process_iter():
+    for pid in {*psutil.pids()} - before:
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and (
-                process.environ().get(MARK) == mark or process.name() == mark[:LONGEST_NAME]
-            ):
+            process = psutil.Process(pid)
+            if process.environ().get(PROCESS_NAME) == name or process.name() == name:
                 found.append(process)
     return found
 
@@ -191,16 +188,17 @@ def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> Wor
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[None]:
     """Check that no process of the test is left at its end; kill any by pid."""
-    mark = uuid.uuid4().hex
-    monkeypatch.setenv(MARK, mark)
+    before = {*psutil.pids()}
+    name = uuid.uuid4().hex[:LONGEST_NAME]
+    monkeypatch.setenv(PROCESS_NAME, name)
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))
     yield
-    embedded.stop()  # a server that was started on first use is not one of the marked: it hides its environment
+    embedded.stop()  # a server that was started on first use is not one of the named: it hides its environment
     try:
-        eventually(lambda: not marked(mark))
+        eventually(lambda: not named(name, before))
     except BaseException:
-        for process in marked(mark):
+        for process in named(name, before):
             process.kill()
         raise
 
