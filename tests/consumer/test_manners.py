@@ -118,6 +118,7 @@ def test_terminated_worker_is_reported_as_exited(
     assert "died" not in told
 
 
+@pytest.mark.usefixtures("real_start")
 def test_worker_without_file_descriptors_is_replaced(
     one_server: Any,
     queue: Queue,
