@@ -9,6 +9,7 @@ With `--limited`, all but `raw` talks to these servers as a user with the rights
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import re
@@ -57,6 +58,17 @@ T = TypeVar("T")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files that take longest first."""
     items.sort(key=schedule.rank)
+
+
+def pytest_collection() -> None:
+    """Collect no garbage meanwhile."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip tests and modules from now on, since they stay to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
