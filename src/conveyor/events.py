@@ -125,7 +125,7 @@ class WorkerStopped(Event, frozen=True):
 
 
 class JobRecovered(Event, frozen=True):
-    """The job of a crashed worker was settled: `became` ready, dead or cancelled."""
+    """The running job of a worker that ended was settled: `became` tried again, given back, dead or cancelled."""
 
     job: str
     became: str

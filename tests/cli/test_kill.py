@@ -83,26 +83,32 @@ def test_long_job_finishes_first_or_is_released_with_now(
 
 
 @pytest.mark.parametrize(
-    ("verb", "summary"),
+    ("verb", "state", "summary"),
     [
-        ("stop", "1 worker will stop after the current job (--now does not wait for it).\n"),
-        ("kill", "1 worker still stopping.\n"),
-        ("pause", "1 worker will pause after the current job.\n"),
-        ("resume", "1 worker still resuming.\n"),
+        ("stop", "acknowledged", "1 worker will stop after the current job (--now does not wait for it).\n"),
+        ("kill", "acknowledged", "1 worker still stopping.\n"),
+        ("pause", "acknowledged", "1 worker will pause after the current job.\n"),
+        ("resume", "acknowledged", "1 worker still resuming.\n"),
+        ("pause", "unknown", "too late for 1 worker, where nothing was done.\n"),
     ],
 )
-def test_summary_of_a_pending_command_names_what_will_happen(
-    at_server: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any, verb: str, summary: str
+def test_summary_names_what_will_happen_or_did_not(
+    at_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    verb: str,
+    state: str,
+    summary: str,
 ) -> None:
-    def acknowledge(_client: Client, _id: str, targets: dict[str, Target], *_: float) -> Iterator[Target]:
+    def reply(_client: Client, _id: str, targets: dict[str, Target], *_: float) -> Iterator[Target]:
         for target in targets.values():
-            target.state = "acknowledged"
+            target.state = state
             yield target
 
-    monkeypatch.setattr(control_targets, "follow_command", acknowledge)
+    monkeypatch.setattr(control_targets, "follow_command", reply)
     client = Client(at_server.url)
     to = TargetSet(["host-ab12/1"], {"host-ab12/1": Target("host-ab12/1")})
-    assert send(client, to, verb, timeout=0.0) == 0
+    assert send(client, to, verb, timeout=0.0) == (state == "unknown")
     assert capsys.readouterr().err == summary
     client.close()
 

@@ -173,6 +173,14 @@ def test_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
     assert queue.count().dead == 0
 
 
+def test_cancelled_run_over_its_time_limit_is_not_reported_as_retried(queue: Queue) -> None:
+    scene = claimed(queue, jobs.limited_twice, "somewhere")
+    scene.worker.killed, scene.worker.timed_out = True, (1, 0)
+    scene.worker.status.start(0, 0.0, 0.2)
+    scene.jobs[0].cancel()
+    assert scene.recover() == (scene.jobs[0].id, "cancelled")
+
+
 def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None:
     class NoServer:
         """Fails on any query."""

@@ -60,6 +60,15 @@ def test_location_is_the_innermost_in_the_code_of_the_user() -> None:
     assert str(failure.innermost(traceback(ours))) == "csv_search.py:40 search"
 
 
+def test_location_in_the_package_is_not_the_users() -> None:
+    package = Path(conveyor.__file__).parent
+    user = '/srv/app/films.py", line 12, in cut'
+    ours = [f'{package}/queue.py", line 260, in submit', f'{package}/wire/codec.py", line 9, in encode']
+    assert str(failure.innermost(traceback(user, *ours))) == "films.py:12 cut"
+    theirs = f'{package}_tasks/films.py", line 3, in paste'
+    assert str(failure.innermost(traceback(user, theirs))) == "films.py:3 paste"
+
+
 def test_location_is_the_innermost_if_no_code_of_the_user_ran() -> None:
     assert str(failure.innermost(traceback())) == "execution.py:71 run"
     assert failure.innermost("") is None

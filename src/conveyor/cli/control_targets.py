@@ -105,7 +105,7 @@ def send(
             if target.state == NO_REPLY:
                 report(target)
         note(_summary(targets, verb) + ".")
-    failed = any(one.is_silent or one.had_no_effect for one in targets)
+    failed = any(one.state == NO_REPLY or one.had_no_effect for one in targets)
     return exit_codes.FAILED if failed else exit_codes.OK
 
 
@@ -142,8 +142,9 @@ def _describe(target: Target, verb: str) -> str:
 
 def _summary(targets: Sequence[Target], verb: str) -> str:
     states = Counter(one.state for one in targets if one.is_worker)
-    done, pending, failed = states["done"], states["acknowledged"], states["gone"] + states["expired"]
-    repeated, silent = states["repeated"], sum(one.is_silent for one in targets)
+    done, pending = states["done"], states["acknowledged"]
+    failed = sum(states[state] for state in control_messages.NOT_DONE)
+    repeated, silent = states["repeated"], sum(one.state == NO_REPLY for one in targets)
     kept = f"unlisted {control_channel.REPORT_KEEP} s after the last report"
     parts = [
         (done, f"{count_of(done, 'worker')} {_DONE[verb]}"),

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ORDERLY = "exit code 0"
 #: Seconds that a job may run before the prefetched jobs behind it are released.
 LONG = 0.2
-#: What became of a job, by the verb that settled it or the reply of `lost`.
+#: What became of a job, by the reply of the verb that settled it or, if that does not say, by the verb.
 _BECAME = {
     "finish": "cancelled",
     "cancelled": "cancelled",
@@ -75,9 +75,11 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
     was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
     if not running or was_settled:
         return "", ""
-    script = sent[0].script
+    script, reply = sent[0].script, replies[0]
     verb = script.name if script is not None else ""
-    return running, _BECAME.get(verb) or _BECAME.get(replies[0], "given back")
+    # The reply counts first: a job that was to be retried may have been cancelled.
+    became = _BECAME.get(reply) if isinstance(reply, str) else None
+    return running, became or _BECAME.get(verb, "given back")
 
 
 def _may_have_crashed(worker: WorkerHandle, how: str) -> bool:

@@ -41,14 +41,9 @@ class Target:
         return "/" in self.name
 
     @property
-    def is_silent(self) -> bool:
-        """True if no one handles the command."""
-        return self.state in {NO_REPLY, "unknown"}
-
-    @property
     def had_no_effect(self) -> bool:
         """True if the command was received but not carried out."""
-        return self.state in {"gone", "expired"}
+        return self.state in control_messages.NOT_DONE
 
     @property
     def job(self) -> str | None:

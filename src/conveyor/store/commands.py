@@ -245,7 +245,7 @@ def finish(queue: str, token: str, settlements: Iterable[Settlement], counter: s
 
 
 def retry(queue: str, token: str, job_id: str, delay: float, note: bytes, attempt: bytes = b"") -> Command:
-    """Use up a retry: leased -> delayed. Reply: OK or STALE."""
+    """Use up a retry: leased -> delayed. Reply: OK, STALE or, if that was requested, cancelled."""
     return script("retry", queue, token, job_id, milliseconds(delay), note, attempt)
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
-
-#: Group of the dead jobs whose workers and supervisors are gone.
-LOST = "lost"
 
 _FRAME = re.compile(r'^[ |]*File "(.+)", line (\d+), in (.+)$')
 _CHAINS = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = f"{Path(__file__).parents[1]}{os.sep}"
 _FOREIGN = re.compile(
     r"[\\/](?:site|dist)-packages[\\/]|[\\/]lib(?:64)?[\\/]python\d[\d.]*[\\/]|^<|[\\/]conveyor[\\/]consumer[\\/]execution\.py$"
 )
