@@ -93,7 +93,8 @@ def test_idle_consumer_exits_promptly_if_the_server_hangs(
     server: Any, consume: Callable[..., Any], eventually: Callable[..., Any]
 ) -> None:
     running = consume(workers=2)
-    eventually(lambda: {one.state for one in running.report().workers} == {"idle"})
+    # Both workers and the supervisor wait. One that is claiming just then waits for a reply first, ten seconds.
+    eventually(lambda: [one["cmd"] for one in server.raw.client_list()].count("blpop") == 3)
     with hung(server):
         running.signal()
         eventually(running.has_left, 20.0)  # 31 s and more before it was bounded
