@@ -18,6 +18,8 @@ from conveyor.torture.judge import PROMISES
 
 ROOT = Path(__file__).parents[2]
 LONGEST = {"README.md": 200, "ARCHITECTURE.md": 400}
+#: Modules and scripts that one has to read to follow a job.
+MAX_HOPS = {"py": 20, "lua": 3}
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -93,6 +95,12 @@ def test_files_named_by_the_architecture_page_exist(pages: dict[str, str]) -> No
     package = ROOT / "src" / "conveyor"
     places = (package, package / "store", package / "consumer")
     assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []
+
+
+def test_way_of_a_job_is_short(pages: dict[str, str]) -> None:
+    section = pages["ARCHITECTURE.md"].split("## The way of a job")[1].split("\n\n")[2]
+    hops = set(re.findall(r"`([\w/]+)\.(py|lua)`", section))
+    assert {kind: sum(kind == one for _, one in hops) for kind in MAX_HOPS} == MAX_HOPS
 
 
 def test_changelog_begins_with_this_version(pages: dict[str, str]) -> None:
