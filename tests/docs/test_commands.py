@@ -90,6 +90,19 @@ def test_make_targets_shown_on_pages_exist(pages: dict[str, str]) -> None:
     assert set(shown) - set(targets) == set()
 
 
+def test_table_of_targets_has_all(pages: dict[str, str]) -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    told = re.findall(r"^\| `([a-z]+)` \|", pages["CONTRIBUTING.md"], re.MULTILINE)
+    assert sorted(told) == sorted({*targets} - {"help"})
+
+
+def test_tests_selected_by_name_on_pages_exist(pages: dict[str, str]) -> None:
+    shown = re.findall(r"pytest ([\w/]+\.py) -k (\w+)", "\n".join(pages.values()))
+    assert shown
+    for file, word in shown:
+        assert re.search(rf"def test_\w*{word}", (ROOT / file).read_text()), f"{file} -k {word}"
+
+
 def test_scripts_shown_on_pages_exist(pages: dict[str, str]) -> None:
     shown = re.findall(r"python3? ([\w/]+\.py)", "\n".join(pages.values()))
     assert [file for file in shown if not (ROOT / file).is_file()] == []
