@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
@@ -14,9 +15,14 @@ import pytest
 import conveyor
 from conveyor import dashboard
 from conveyor.dashboard import wsgi
+from conveyor.store.commands import Count
+
+from .test_examples import PAGES, blocks_of
 
 ROOT = Path(__file__).parents[2]
 _ANCHOR = re.compile(r'<h\d id="([\w.]+)"')
+#: What calls of the public names return.
+RETURNED = ("store.commands.Count", "wire.control_messages.Progress", "order.OrderProgress")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,29 @@ def test_reference_has_every_method(name: str, documented: set[str]) -> None:
     members = inspect.getmembers(getattr(conveyor, name), callable)
     methods = {method for method, member in members if not method.startswith("_") and inspect.getdoc(member)}
     assert {f"conveyor.{name}.{method}" for method in methods} - documented == set()
+
+
+def test_reference_has_what_the_guides_import(documented: set[str]) -> None:
+    python = [
+        ast.parse(block.text) for page in PAGES for block in blocks_of(page) if block.language == "python"
+    ]
+    froms = [one for tree in python for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)]
+    imported = {
+        f"{one.module}.{alias.name}"
+        for one in froms
+        if one.module and one.module.partition(".")[0] == "conveyor"
+        for alias in one.names
+    }
+    assert imported >= {"conveyor.order.Order", "conveyor.dashboard.access.users.Users"}
+    assert imported - documented == set()
+
+
+def test_reference_has_what_calls_return(documented: set[str]) -> None:
+    assert {f"conveyor.{name}" for name in RETURNED} - documented == set()
+
+
+def test_reference_has_every_field_of_a_count(documented: set[str]) -> None:
+    assert {f"conveyor.store.commands.Count.{name}" for name in Count._fields} - documented == set()
 
 
 def test_site_has_every_page(site: Path, pages: dict[str, str]) -> None:
