@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
+from conveyor.cli.main import exit_code
+from conveyor.cli.prompts import MenuPrompt
+
 COMMANDS = {
     "status": ("typer", "cli"),
+    "queues": ("rich", "cli"),
     "dashboard": ("starlette", "dashboard"),
     "top": ("textual", "top"),
     "tasks web_scrape": ("protego", "tasks"),
@@ -41,6 +45,21 @@ def test_command_without_its_extra_exits_with_2(command: str) -> None:
     assert done.returncode == 2
     assert said.endswith(f'needs the extra "{extra}": {library} is not installed')
     assert hint == f'  Hint: run pip install ".[{extra}]" in a checkout of Conveyor'
+
+
+def test_menu_without_its_library_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "questionary", None)
+
+    def prompt() -> int:
+        MenuPrompt()
+        return 0
+
+    assert exit_code(prompt) == 2
+    said, hint = capsys.readouterr().err.splitlines()
+    assert said == 'conveyor: the command line needs the extra "cli": questionary is not installed'
+    assert hint == '  Hint: run pip install ".[cli]" in a checkout of Conveyor'
 
 
 @pytest.mark.parametrize(("command", "other"), [("dashboard", "textual"), ("top", "starlette")])

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import conveyor
 from conveyor.cli.exit_codes import Usage
+from conveyor.errors import MissingExtra
 
 #: The commands by panel of the help: the module of each one's function, which has its name, and the first line of the
 #: function's docstring, so that `--help` imports no command.
@@ -72,9 +73,12 @@ class LazyGroup(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Import a command or a group of commands."""
+    """Import a command or a group of commands. Raises MissingExtra if a library is not installed."""
     module = next(commands[name][0] for commands in COMMANDS.values() if name in commands)
-    function = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    try:
+        function = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+    except ModuleNotFoundError as error:
+        raise MissingExtra("the command line", "cli", error.name) from error
     if isinstance(function, typer.Typer):
         return typer.main.get_command(function)
     # A paragraph of help is one line, which typer folds to the width of the terminal.

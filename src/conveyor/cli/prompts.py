@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from conveyor.cli.exit_codes import Interrupted, Usage
 from conveyor.cli.output import is_lively, is_terminal, note
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, MissingExtra
 from conveyor.monitor.format import printable
 
 if TYPE_CHECKING:
@@ -93,10 +93,16 @@ class Prompt:
 
 
 class MenuPrompt(Prompt):
-    """Prompts with menus to move in and lines that are checked while they are typed, by questionary."""
+    """Prompts with menus to move in and lines that are checked while they are typed, by questionary.
+
+    Raises MissingExtra if that is not installed.
+    """
 
     def __init__(self) -> None:
-        self._library: Any = importlib.import_module("questionary")  # slow to import
+        try:
+            self._library: Any = importlib.import_module("questionary")  # slow to import
+        except ModuleNotFoundError as error:
+            raise MissingExtra("the command line", "cli", error.name) from error
 
     def choose(
         self, question: str, choices: Sequence[Choice], check: Callable[[str], T], *, others: bool = False
