@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 NUMBER = 12
 #: The variable with the name that processes have, and those that they fork; of a name, Linux keeps 15 characters.
 PROCESS_NAME = "CONVEYOR_TEST_PROCESS_NAME"
-LONGEST_NAME = 15
+MAX_NAME_LENGTH = 15
 
 
 def number(value: int) -> bytes:

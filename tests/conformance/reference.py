@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 LEVEL = 2**45
 PREFIX = 10  # characters of an id that name the inbox of its producer
-LEAST_KEEP, WISHED_KEEP, DAY = 20_000, 3_600_000, 86_400_000  # ms
+MIN_KEEP, CANCELLED_KEEP, DAY = 20_000, 3_600_000, 86_400_000  # ms
 #: Parts that outlive a removed queue.
 LASTING = ("jobs", "births", "claims", "wakes", "letters", "attempts", "notes", "lives")
 NOW = 10.0**12  # a due time after all that the test has made past, and before all that are ahead
 
 pack = msgspec.msgpack.encode
-WISHED = pack(["cancelled", False, 0])
+CANCELLED = pack(["cancelled", False, 0])
 LAPSED = pack(
     ["lost", ["LeaseLost", "ten leases of its runs expired: their workers missed their heartbeats", ""], 0]
 )
@@ -264,18 +264,18 @@ class Model:
     def renew(self, held: list[tuple[Modelled, str, str]], lease: float) -> tuple[list[int], list[int]]:
         """Return the lost leases and those of jobs with a cancel request."""
         lost = [place for place, (job, token, _) in enumerate(held) if not job.is_held_by(token)]
-        wished = []
+        to_cancel = []
         for place, (job, _, how) in enumerate(held):
             if place in lost:
                 continue
             job.time, job.lease = None, lease
             if job.how == "C":
-                wished.append(place)
+                to_cancel.append(place)
             else:
                 job.how = how
         self.promote()
         self.reap()
-        return lost, wished
+        return lost, to_cancel
 
     def finish(self, jobs: list[Modelled], token: str, ends: list[End], counter: str) -> list[str]:
         """Return the ids that the token does not hold."""
@@ -292,7 +292,7 @@ class Model:
         if not job.is_held_by(token):
             return "STALE"
         if job.how == "C":
-            self.settle(job, WISHED, WISHED_KEEP)
+            self.settle(job, CANCELLED, CANCELLED_KEEP)
             return "cancelled"
         job.retries += 1
         self.progress.pop(job.id, None)
@@ -307,7 +307,7 @@ class Model:
     def fail(self, job: Modelled, token: str, end: End) -> str:
         if not job.is_held_by(token):
             return "STALE"
-        self.bury(job, end)
+        self.make_dead(job, end)
         self.remember(end.note)
         return "OK"
 
@@ -315,7 +315,7 @@ class Model:
         mine = [job for job in jobs if job.is_held_by(token)]
         for job in mine:
             if job.how == "C":
-                self.settle(job, WISHED, WISHED_KEEP)
+                self.settle(job, CANCELLED, CANCELLED_KEEP)
                 continue
             self.give_back(job)
             if attempt:
@@ -347,7 +347,9 @@ class Model:
                 "L": "its consumer was exiting, and ended before the run did",
             }.get(job.how)
             attempt = pack([number, 0, 0, job.owner, state, "LeaseLost", why]) if why else b""
-            self.take_back(job, End(LAPSED, WISHED_KEEP / 1000, b"", attempt, "lost"), WISHED, crashed=False)
+            self.take_back(
+                job, End(LAPSED, CANCELLED_KEEP / 1000, b"", attempt, "lost"), CANCELLED, crashed=False
+            )
         self.ledger["lapsed"] += len(expired)
         return len(expired)
 
@@ -366,7 +368,7 @@ class Model:
             job.crashes += crashed
             job.lapses += not crashed
         if job.crashes >= CRASH_BUDGET or job.lapses >= LAPSE_BUDGET:
-            self.bury(job, end)
+            self.make_dead(job, end)
             return
         if end.attempt:
             self.attempted(job, end.attempt)
@@ -383,7 +385,7 @@ class Model:
         job.move("over")
         job.forget_tries()
         job.outcome = outcome
-        self.lives[f"outcome:{job.id}"] = max(keep, LEAST_KEEP)
+        self.lives[f"outcome:{job.id}"] = max(keep, MIN_KEEP)
         self.ledger[counter] += 1
 
     def settle(self, job: Modelled, outcome: bytes, keep: float) -> None:
@@ -391,11 +393,11 @@ class Model:
         self.over(job, outcome, keep if job.keep is None else job.keep * 1000, "cancelled")
         self.post([job])
 
-    def bury(self, job: Modelled, end: End) -> None:
-        """Make a job a dead letter."""
+    def make_dead(self, job: Modelled, end: End) -> None:
+        """Make a job dead."""
         job.move("dead")
         job.outcome, job.group = end.outcome, end.group
-        self.lives[f"outcome:{job.id}"] = max(end.keep * 1000, LEAST_KEEP)
+        self.lives[f"outcome:{job.id}"] = max(end.keep * 1000, MIN_KEEP)
         self.attempted(job, end.attempt, 7 * DAY)
         self.post([job])
 
@@ -519,7 +521,7 @@ class Model:
         self.leave_out(one for one in self.joiners if self.is_gone(one))
         return live
 
-    def tell_joiners(self) -> None:
+    def wake_joiners(self) -> None:
         """Wake all joiners if no job is left, however the last one ended."""
         if not self.of("ready", "delayed", "leased"):
             for joiner in sorted(self.joiners):

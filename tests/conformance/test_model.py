@@ -139,8 +139,8 @@ class Machine(RuleBasedStateMachine):
                 self.put_jobs(self.new(1), PutParams())
             self.claim_jobs("ann", 2)
             self.compare()
-        wished = [job for job in self.model.of("leased") if job.how == "C"]
-        return data.draw(st.sampled_from(wished)) if wished and data.draw(EVEN) else self.one(data, "leased")
+        marked = [job for job in self.model.of("leased") if job.how == "C"]
+        return data.draw(st.sampled_from(marked)) if marked and data.draw(EVEN) else self.one(data, "leased")
 
     def one(self, data: st.DataObject, *states: str) -> Modelled:
         """Choose a job, usually in such a state."""
@@ -506,7 +506,7 @@ class Machine(RuleBasedStateMachine):
             pytest.skip(
                 "the machine stood still"
             )  # ends the run: time has changed parts the model does not know
-        self.model.tell_joiners()
+        self.model.wake_joiners()
         self.compare_times(snapshot)
         assert snapshot.keys == self.model.keys()
         self.compare_lives(snapshot)

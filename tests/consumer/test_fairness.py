@@ -87,7 +87,7 @@ def test_idle_worker_takes_a_job_immediately(
         began = time.monotonic()
         queue.submit(jobs.nothing).result(30)
         times.append(time.monotonic() - began)
-    assert sorted(times)[len(times) // 2] < MAX_BLOCK / 4, "a hint wakes it"
+    assert sorted(times)[len(times) // 2] < MAX_BLOCK / 4, "a put wakes it"
 
 
 def test_job_behind_a_gil_holder_is_passed_to_another_worker(

@@ -17,7 +17,7 @@ from conveyor.torture.faults import FAULTS
 from conveyor.torture.judge import PROMISES
 
 ROOT = Path(__file__).parents[2]
-LONGEST = {"README.md": 200, "ARCHITECTURE.md": 400}
+MAX_LINES = {"README.md": 200, "ARCHITECTURE.md": 400}
 #: Modules and scripts that one has to read to follow a job.
 MAX_HOPS = {"py": 20, "lua": 3}
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -109,8 +109,8 @@ def test_changelog_begins_with_this_version(pages: dict[str, str]) -> None:
 
 
 def test_pages_stay_short(pages: dict[str, str]) -> None:
-    lengths = {page: len(pages[page].splitlines()) for page in LONGEST}
-    assert {page: lines for page, lines in lengths.items() if lines > LONGEST[page]} == {}
+    lengths = {page: len(pages[page].splitlines()) for page in MAX_LINES}
+    assert {page: lines for page, lines in lengths.items() if lines > MAX_LINES[page]} == {}
 
 
 def test_documented_rights_are_sufficient(pages: dict[str, str], one_server: Any, tmp_path: Path) -> None:

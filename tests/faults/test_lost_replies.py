@@ -59,7 +59,7 @@ class Lossy:
         thread.join()
         return results[0]
 
-    def bury(self, *ids: str) -> None:
+    def make_dead(self, *ids: str) -> None:
         """Put jobs and have them fail."""
         client, name = self.direct.client, self.direct.name
         client.run(commands.put(name, [(one, b"bytes") for one in ids], commands.PutParams()))
@@ -96,7 +96,7 @@ def test_clear_may_cancel_delayed_jobs_put_meanwhile(lossy: Lossy) -> None:
 
 @pytest.mark.parametrize(("kind", "verb"), [("retry", "revive"), ("discard", "discard")])
 def test_operation_counts_jobs_as_skipped_if_a_reply_is_lost(lossy: Lossy, kind: str, verb: str) -> None:
-    lossy.bury("one", "two")
+    lossy.make_dead("one", "two")
     begun = Actions(lossy.client, Actor("ada", "test")).begin(kind, "work")
     lossy.lose_next(verb)
     *_, ended = bulk.run(lossy.client, begun, pause=0)
@@ -106,7 +106,7 @@ def test_operation_counts_jobs_as_skipped_if_a_reply_is_lost(lossy: Lossy, kind:
 
 @pytest.mark.parametrize(("act", "verb"), [("retry_job", "revive"), ("discard_job", "discard")])
 def test_dead_job_is_reported_as_unchanged_if_a_reply_is_lost(lossy: Lossy, act: str, verb: str) -> None:
-    lossy.bury("one")
+    lossy.make_dead("one")
     actions = Actions(lossy.client, Actor("ada", "test"))
     lossy.lose_next(verb)
     assert not getattr(actions, act)("work", "one").changed

@@ -76,7 +76,7 @@ def test_queue_without_waiters_is_released(bench: Bench, monkeypatch: pytest.Mon
     waiter.join()
 
 
-def settle_unheard(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader: str = "") -> None:
+def settle_undelivered(bench: Bench, jobs: Sequence[Job[Any]], value: object, reader: str = "") -> None:
     """End jobs so that the pushes get lost: the list is gone in the same moment, with its reader's connection."""
     batch = bench.claim(len(jobs))
     assert [one.id for one in batch.jobs] == [job.id for job in jobs]
@@ -136,7 +136,7 @@ def test_ten_thousand_jobs_are_awaited_over_a_single_connection(bench: Bench, ne
 def test_lost_push_is_found_by_polling(bench: Bench, asking_often: None) -> None:
     job = bench.queue.submit(double, 4)
     job.add_done_callback(lambda job: None)
-    settle_unheard(bench, [job], 8)
+    settle_undelivered(bench, [job], 8)
     assert job.result(timeout=10) == 8
 
 
@@ -145,7 +145,7 @@ def test_lost_push_is_found_among_many_awaited_jobs(bench: Bench, asking_often: 
     others = bench.queue.submit_many(double, [(number,) for number in range(1_200)])
     for job in [*others, lucky]:
         job.add_done_callback(lambda job: None)
-    settle_unheard(bench, [lucky], 0)
+    settle_undelivered(bench, [lucky], 0)
     assert lucky.result(timeout=10) == 0
     assert waiting(bench) == 1_200
 
@@ -159,7 +159,7 @@ def test_results_lost_with_a_connection_are_queried_soon(bench: Bench, never_ask
         job.add_done_callback(ended.append)
     for start in range(0, len(jobs), 500):
         reader = bench.eventually(lambda: reader_of(bench, "mine")) if start + 500 == len(jobs) else ""
-        settle_unheard(bench, jobs[start : start + 500], "found", reader)
+        settle_undelivered(bench, jobs[start : start + 500], "found", reader)
     bench.eventually(lambda: len(ended) == len(jobs), 10.0)
     assert {job.result(timeout=0) for job in jobs} == {"found"}
 
@@ -171,7 +171,7 @@ def test_results_missing_from_the_inbox_are_queried_soon(bench: Bench, way: str)
     for job in jobs:
         job.add_done_callback(ended.append)
     for start in range(0, len(jobs), 500):
-        settle_unheard(bench, jobs[start : start + 500], "found")
+        settle_undelivered(bench, jobs[start : start + 500], "found")
     key = f"conveyor:{{{bench.queue.name}}}:inbox"
     if way == "lapsed":
         bench.server.raw.delete(f"{key}es")

@@ -208,9 +208,9 @@ def lane(server: Any) -> Iterator[Lane]:
 @pytest.fixture
 def few_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Limit the dead jobs the scripts keep of a queue to two instead of ten thousand."""
-    read, most = scripts._read, "MOST_DEAD = 10000"
-    assert most in read("shared/settle.lua")
-    monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(most, "MOST_DEAD = 2"))
+    read, limit = scripts._read, "MAX_DEAD = 10000"
+    assert limit in read("shared/settle.lua")
+    monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(limit, "MAX_DEAD = 2"))
     scripts.load.cache_clear()
     yield
     monkeypatch.undo()

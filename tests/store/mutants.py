@@ -89,7 +89,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "#!lua\n", "#!lua flags=allow-oom\n"),
     ),
     test_put.test_wake_up_list_has_at_most_32_entries: (
-        ("shared/wake", "math.min(count, MOST_HINTS - redis.call('LLEN', BELL))", "count"),
+        ("shared/wake", "math.min(count, MAX_WAKE_UPS - redis.call('LLEN', BELL))", "count"),
     ),
     test_line.test_producer_outside_the_line_gets_only_leftover_room: (
         ("put", "maxsize - waiting - ahead", "maxsize - waiting"),
@@ -120,7 +120,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_line.test_line_is_not_woken_without_room: (("shared/wake", "if free <= 0 then return end", ""),),
     test_line.test_room_wakes_only_as_many_producers_as_fit: (
-        ("shared/wake", "math.min(free, MOST_HINTS) - 1", "-1"),
+        ("shared/wake", "math.min(free, MAX_WAKE_UPS) - 1", "-1"),
     ),
     test_line.test_producer_that_leaves_admits_the_next: (
         ("leave", "redis.call('ZREM', LINE, ARGV[1])", ""),
@@ -177,7 +177,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "local is_suspect = text and string.sub(text, -4) ~= ' 0 0'", "local is_suspect = false"),
     ),
     test_claim.test_claim_returns_at_most_a_mebibyte_but_at_least_a_job: (
-        ("claim", "(is_suspect or size > most_bytes)", "is_suspect"),
+        ("claim", "(is_suspect or size > max_bytes)", "is_suspect"),
     ),
     test_claim.test_entries_without_a_job_are_dropped_and_counted: (
         ("claim", "if orphans > 0 then redis.call('HINCRBY', META, 'orphans', orphans) end", ""),
@@ -187,7 +187,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end", ""),
     ),
     test_claim.test_pause_and_resume_change_no_job_and_wake_waiters: (
-        ("resume", "ring(math.min(redis.call('ZCARD', READY), MOST_HINTS))", ""),
+        ("resume", "ring(math.min(redis.call('ZCARD', READY), MAX_WAKE_UPS))", ""),
         ("pause", ", 'paused', 1", ""),
         ("resume", "redis.call('HDEL', META, 'paused', 'shutdown')", ""),
     ),
@@ -214,7 +214,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_release.test_release_of_a_job_marked_as_cancelled_cancels_it: (
         ("release", "if lease.how == 'C' then", "if false then"),
-        ("release", "tell_joiners()", ""),
+        ("release", "wake_joiners()", ""),
     ),
     test_release.test_released_jobs_return_to_their_position_without_blame: (
         ("release", "redis.call('HDEL', LEASES, id)", ""),
@@ -250,7 +250,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("finish", "redis.call('HINCRBY', META, counter, #ids)", ""),
     ),
     test_finish.test_outcome_without_keep_time_is_kept_for_resent_commands: (
-        ("shared/deliver", "if keep_ms < LEAST_KEEP then keep_ms = LEAST_KEEP end", "keep_ms = keep_ms + 1"),
+        ("shared/deliver", "if keep_ms < MIN_KEEP then keep_ms = MIN_KEEP end", "keep_ms = keep_ms + 1"),
     ),
     test_finish.test_progress_after_the_end_is_not_kept: (
         ("plain/progress", "if redis.call('HEXISTS', KEYS[2], ARGV[place]) == 1 then", "if true then"),
@@ -301,7 +301,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "redis.call('ZREM', LEASED, id)", ""),
     ),
     test_fail.test_oldest_dead_job_beyond_ten_thousand_is_dropped: (
-        ("shared/settle", "if redis.call('ZCARD', DEAD) > MOST_DEAD then", "if false then"),
+        ("shared/settle", "if redis.call('ZCARD', DEAD) > MAX_DEAD then", "if false then"),
     ),
     test_fail.test_oldest_dead_job_is_dropped_with_all_its_records: (
         ("shared/settle", "redis.call('HDEL', REASONS, oldest)", ""),
@@ -387,7 +387,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/recover", "redis.call('HDEL', PROGRESS, id)", ""),
         ("shared/recover", "redis.call('ZADD', READY, lease.place, id)", ""),
         ("shared/recover", "if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end", ""),
-        ("lost", "if state == 'ready' then ring(1) else tell_joiners() end", "tell_joiners()"),
+        ("lost", "if state == 'ready' then ring(1) else wake_joiners() end", "wake_joiners()"),
         ("lost", "remember('end', ARGV[6])", ""),
         ("shared/recover", "recoveries + 1", "recoveries"),
     ),
@@ -396,7 +396,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/recover", "redis.call('ZREM', LEASED, id)\n      redis", "redis"),
     ),
     test_lost.test_joiners_are_woken_if_recovery_ends_the_last_job: (
-        ("shared/recover", "tell_joiners()", ""),
+        ("shared/recover", "wake_joiners()", ""),
     ),
     test_lost.test_clock_set_an_hour_ahead_ends_no_lease: (
         ("shared/lease", "math.min(now - wall, LEASE_STEP)", "now - wall"),
@@ -420,9 +420,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("purge", "math.min(upto, LEVEL - 1)", "(LEVEL - 1)"),
     ),
     test_cancel.test_purge_limits_its_chunks_to_a_megabyte: (
-        ("purge", "if purged > 0 and bytes > MOST_BYTES then break end", ""),
+        ("purge", "if purged > 0 and bytes > MAX_BYTES then break end", ""),
     ),
-    test_cancel.test_purge_wakes_joiners: (("purge", "tell_joiners()", ""),),
+    test_cancel.test_purge_wakes_joiners: (("purge", "wake_joiners()", ""),),
     test_cancel.test_waiting_job_is_cancelled_immediately: (
         ("shared/settle", "redis.call('ZREM', READY, id)", ""),
         ("shared/settle", "redis.call('HDEL', JOBS, id)\n  redis", "redis"),
@@ -439,12 +439,12 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_join.test_only_the_end_of_the_last_job_wakes_joiners: (
         (
             "lost",
-            "if state == 'ready' then ring(1) else tell_joiners() end",
+            "if state == 'ready' then ring(1) else wake_joiners() end",
             "if state == 'ready' then ring(1) end",
         ),
-        ("finish", "tell_joiners()", ""),
-        ("fail", "tell_joiners()", ""),
-        ("cancel", "tell_joiners()", ""),
+        ("finish", "wake_joiners()", ""),
+        ("fail", "wake_joiners()", ""),
+        ("cancel", "wake_joiners()", ""),
         ("shared/wake", "if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end", ""),
     ),
     test_join.test_joiner_leaves_no_trace_after_the_last_job: (
@@ -538,7 +538,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("listen", "redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)", ""),
     ),
     test_forget.test_only_the_last_deleted_births_are_kept: (
-        ("forget", "redis.call('LTRIM', BASE .. 'deleted', 0, MOST_DELETED - 1)", ""),
+        ("forget", "redis.call('LTRIM', BASE .. 'deleted', 0, MAX_DELETED - 1)", ""),
     ),
     test_forget.test_deleted_queue_leaves_no_key_and_no_name: (
         ("forget", "redis.call('UNLINK', unpack(KEYS))", ""),
@@ -548,7 +548,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("plain/note", "redis.call('SADD', KEYS[1], ARGV[1])", "0"),
     ),
     test_retry.test_last_twenty_attempts_are_kept_for_a_day: (
-        ("shared/settle", "redis.call('LTRIM', list, -MOST_ATTEMPTS, -1)", ""),
+        ("shared/settle", "redis.call('LTRIM', list, -MAX_ATTEMPTS, -1)", ""),
     ),
     test_plain.test_control_command_is_kept_for_a_minute_after_the_last: (
         ("plain/tell", "redis.call('EXPIRE', KEYS[1], ARGV[1])", ""),

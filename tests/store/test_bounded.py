@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from conftest import Lane, Server
 
 WAITING, DUE, LAPSED = 200_000, 10_000, 2_000
-MOST = 500  # jobs of one command
+MAX_JOBS = 500  # jobs of one command
 MOVES = ("ready", "delayed", "leased", "dead", "finished", "cancelled", "discarded", "lapsed", "orphans")
-LONGEST = 0.01  # seconds of processor time; to go through all that waits takes longer
+MAX_TIME = 0.01  # seconds of processor time; to go through all that waits takes longer
 LONG = 1000.0
 
 
@@ -29,10 +29,10 @@ class Backlog:
 
     def __init__(self, lane: Lane, waiting: int) -> None:
         self.lane = lane
-        taken = LAPSED + 2 * MOST  # one batch is held, and one is dead
+        taken = LAPSED + 2 * MAX_JOBS  # one batch is held, and one is dead
         self.fill("first", waiting + taken)
         self.fill("due", DUE, delay=LONG)
-        batches = [lane.claim(MOST) for _ in range(taken // MOST)]
+        batches = [lane.claim(MAX_JOBS) for _ in range(taken // MAX_JOBS)]
         self.held = [(job.id, batches[0].token) for job in batches[0].jobs]
         self.dead = [job.id for job in batches[1].jobs]
         settlements = [Settlement(one, b"no", 60.0) for one in self.dead]
@@ -54,8 +54,8 @@ class Backlog:
         mine = [one for one, _ in self.held]
         one = Settlement(mine[0], b"no", 60.0)
         return {
-            "put": ([(f"new{number}", b"bytes") for number in range(MOST)], PutParams()),
-            "claim": ("bob", "nonce", MOST, LONG),
+            "put": ([(f"new{number}", b"bytes") for number in range(MAX_JOBS)], PutParams()),
+            "claim": ("bob", "nonce", MAX_JOBS, LONG),
             "renew": ([(*each, "S") for each in self.held], LONG),
             "retry": (token, mine[1], 0.0, b""),
             "fail": (token, Settlement(mine[2], b"no", 60.0)),
@@ -71,7 +71,7 @@ class Backlog:
             "count": (),
             "rows": ("ready", RowRange(200, down=True)),
             "state": ("first025000",),
-            "listen": ("inbox", 60.0, [f"first{number:06}" for number in range(10_000, 10_000 + MOST)]),
+            "listen": ("inbox", 60.0, [f"first{number:06}" for number in range(10_000, 10_000 + MAX_JOBS)]),
             "join": ("joiner",),
             "leave": ("joiner",),
             "series": ("minute", 1, 180),
@@ -101,14 +101,14 @@ def check_work(server: Server, lane: Lane, quickest: Callable[..., float], waiti
         lane.run(getattr(commands, verb), *words)
         time = processor_time(server.pid) - before
         moves = {name: getattr(lane.count(), name) - getattr(count, name) for name in MOVES}
-        assert {name: moved for name, moved in moves.items() if abs(moved) > MOST} == {}, verb
+        assert {name: moved for name, moved in moves.items() if abs(moved) > MAX_JOBS} == {}, verb
         return time
 
-    times = {verb: quickest(lambda verb=verb: seconds(verb), LONGEST) for verb in calls}
-    assert {verb: time for verb, time in times.items() if time >= LONGEST} == {}
+    times = {verb: quickest(lambda verb=verb: seconds(verb), MAX_TIME) for verb in calls}
+    assert {verb: time for verb, time in times.items() if time >= MAX_TIME} == {}
     count = lane.count()
     assert (count.imbalance, count.torn) == (0, 0)
-    assert count.ready > waiting - 2 * MOST
+    assert count.ready > waiting - 2 * MAX_JOBS
     assert count.delayed > DUE // 2
     assert 0 < count.lapsed < LAPSED // 2
 

@@ -104,7 +104,7 @@ def test_row_of_a_running_job_has_its_known_facts(lane: Lane) -> None:
     assert abs(row.since - lane.raw.time()[0]) < 60
 
 
-def bury(lane: Lane, *ids: str, text: str = "no such file") -> None:
+def make_dead(lane: Lane, *ids: str, text: str = "no such file") -> None:
     for one in ids:
         put(lane, {one: job()})
         reason = encode_settled("failed", describe_text("OSError", text, "trace" * 1000), 0.5)
@@ -112,7 +112,7 @@ def bury(lane: Lane, *ids: str, text: str = "no such file") -> None:
 
 
 def test_dead_jobs_come_newest_first_with_their_error(lane: Lane) -> None:
-    bury(lane, "first", "second")
+    make_dead(lane, "first", "second")
     lane.raw.zadd(lane.key("dead"), {"first": 1_000.0, "second": 2_000.0})
     rows = job_list.page(lane.queue, "dead").ask(lane.client).rows
     assert [(row.id, row.kind, row.message, row.since) for row in rows] == [
@@ -201,8 +201,8 @@ def test_search_continues_after_its_last_result(lane: Lane) -> None:
 
 
 def test_search_covers_text_and_workers(lane: Lane) -> None:
-    bury(lane, "three", text="disk on fire")
-    bury(lane, "four", text="disk full")
+    make_dead(lane, "three", text="disk on fire")
+    make_dead(lane, "four", text="disk full")
     assert [row.id for row in search(lane, state="dead", text="FIRE").rows] == ["three"]
     put(lane, {"one": job(argument="Casablanca"), "two": job(argument="Metropolis")})
     assert [row.id for row in search(lane, text="metro").rows] == ["two"]

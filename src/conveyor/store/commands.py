@@ -581,7 +581,7 @@ class ListenReply(NamedTuple):
 
 
 class Pushed(NamedTuple):
-    """Entries of an inbox: id, outcome, id, outcome, … or, instead of them, a hint that the queue may have room."""
+    """Entries of an inbox: id, outcome, id, outcome, … or, instead of them, a wake-up, as the queue may have room."""
 
     queue: str
     entries: Sequence[bytes] = ()
@@ -645,12 +645,12 @@ def nudge(queue: str, inbox: str) -> Command:
 
 
 def await_bell(queues: Iterable[str], seconds: float) -> Command:
-    """Wait for a hint that a job may be there. Reply: the hint, or None."""
+    """Wait for a wake-up: a job may be there. Reply: the wake-up, or None."""
     return block_on([keys.key(queue, "bell") for queue in queues], seconds)
 
 
 def await_wake(queue: str, waiter: str, seconds: float) -> Command:
-    """Wait for the wake-up of one blocked producer or joiner. Reply: the hint, or None."""
+    """Wait for the wake-up of one blocked producer or joiner. Reply: the wake-up, or None."""
     return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
 
 

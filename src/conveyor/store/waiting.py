@@ -3,12 +3,12 @@
 1. The caller's script replies that the queue is full or empty, or has unfinished jobs. For put and join it also notes
    the caller.
 2. The caller blocks on a list: `bell` for all consumers, `wake:<waiter>` for one producer or joiner.
-3. The script that changes this (claim makes room, put brings jobs, finish ends the last) pushes a hint to the list, in
-   the same atomic step. A hint pushed between 1 and 2 stays in the list and is found immediately.
-4. Hints may be lost with their receivers, so no block is longer than two seconds, after which step 1 is repeated.
+3. The script that changes this (claim makes room, put brings jobs, finish ends the last) pushes a wake-up to the list,
+   in the same atomic step. A wake-up pushed between 1 and 2 stays in the list and is found immediately.
+4. Wake-ups may be lost with their receivers, so no block is longer than two seconds, after which step 1 is repeated.
 
-A blocked producer asks without its jobs, which keeps its position in line, and the hint says for how many of them there
-is room: a job is rarely sent before there is room for it.
+A blocked producer asks without its jobs, which keeps its position in line, and the wake-up carries the number of jobs
+there is room for: a job is rarely sent before there is room for it.
 
 Producers are served first come, first served: the line keeps their order, and a put further back, or not in line at
 all, only gets what those in front leave.

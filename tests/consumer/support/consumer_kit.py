@@ -25,7 +25,7 @@ from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.monitor import Inspector
 from conveyor.store import connect, control_channel, embedded
 from conveyor.wire import control_messages, ids
-from launcher import LONGEST_NAME, PROCESS_NAME, Launcher
+from launcher import MAX_NAME_LENGTH, PROCESS_NAME, Launcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +189,7 @@ def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> Wor
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[None]:
     """Check that no process of the test is left at its end; kill any by pid."""
     before = {*psutil.pids()}
-    name = uuid.uuid4().hex[:LONGEST_NAME]
+    name = uuid.uuid4().hex[:MAX_NAME_LENGTH]
     monkeypatch.setenv(PROCESS_NAME, name)
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
     monkeypatch.setenv("CONVEYOR_HOME", str(tmp_path / "home"))

@@ -27,7 +27,7 @@ if waiting or text then
   note()
   settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', server_time())
   make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
-  tell_joiners()
+  wake_joiners()
   return {'cancelled', owner, token}
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end

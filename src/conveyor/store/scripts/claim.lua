@@ -9,7 +9,7 @@
 --       | SHUT | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local lease_ms, most_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall')
 if is_foreign(meta[1]) then return {'VERSION'} end
@@ -79,7 +79,7 @@ while taken < #ids and not is_full do
     local text = tries[taken + 1]
     local is_suspect = text and string.sub(text, -4) ~= ' 0 0'
     size = size + (data and #data or 0)
-    is_full = taken > 0 and (is_suspect or size > most_bytes)
+    is_full = taken > 0 and (is_suspect or size > max_bytes)
     if is_full then break end
     taken = taken + 1
     bytes[taken] = data

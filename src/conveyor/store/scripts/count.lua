@@ -6,7 +6,7 @@
 --       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys have a wrong type, and how many entries
 --       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta
 -- Works even if another program has written to the queue's keys: one such queue must not hide the others.
-local MOST_IN_LINE = 1000 -- that are checked; all others count
+local MAX_IN_LINE = 1000 -- that are checked; all others count
 local reply, strange = {}, 0
 local function size_of(key, command)
   local size = redis.pcall(command or 'ZCARD', key)
@@ -18,7 +18,7 @@ end
 local function blocked() -- those in line that were seen lately; the next put removes the crashed ones
   local size = size_of(LINE)
   if size == 0 then return 0 end
-  local waiters = redis.call('ZRANGE', LINE, 0, MOST_IN_LINE - 1)
+  local waiters = redis.call('ZRANGE', LINE, 0, MAX_IN_LINE - 1)
   local seen, now = redis.pcall('HMGET', SEEN, unpack(waiters)), server_time()
   if seen.err then
     strange = strange + 1

@@ -10,7 +10,7 @@ if not is_holder(text, token) then
   return {redis.call('HGET', REASONS, id) == ARGV[3] and 'OK' or 'STALE'} -- OK: this command arrived twice
 end
 local reason = {lost = ARGV[3], keep_ms = tonumber(ARGV[4]), attempt = ARGV[6], group = ARGV[7]}
-bury(id, read_lease(text).place, reason, server_time())
+make_dead(id, read_lease(text).place, reason, server_time())
 remember('end', ARGV[5])
-tell_joiners()
+wake_joiners()
 return {'OK'}

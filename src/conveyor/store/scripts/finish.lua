@@ -34,5 +34,5 @@ if redis.call('EXISTS', TRIES) == 1 then each_part('HDEL', TRIES, ids) end
 clear_traces(letters, ids, outcomes)
 redis.call('HINCRBY', META, counter, #ids)
 send_letters(letters)
-tell_joiners()
+wake_joiners()
 return reply

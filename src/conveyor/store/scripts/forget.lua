@@ -6,8 +6,8 @@
 -- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
 --       | LIVE | VERSION; then how many are ready, delayed, leased and dead
 -- A queue is unused from the first check at which it is empty until a job is accepted or claimed.
-local MOST_TIDIED = 100
-local MOST_DELETED = 20
+local MAX_TIDIED = 100
+local MAX_DELETED = 20
 local DELETED_KEEP = 2592000 -- s
 local unused, removes = tonumber(ARGV[1]), ARGV[2] == 'yes'
 local version = redis.call('HGET', META, 'version')
@@ -21,7 +21,7 @@ local function answer(word)
 end
 
 local function tidy() -- a few at a time of the waiters and joiners that were not seen lately
-  local seen = redis.call('EXISTS', SEEN) == 1 and redis.call('HRANDFIELD', SEEN, MOST_TIDIED, 'WITHVALUES') or {}
+  local seen = redis.call('EXISTS', SEEN) == 1 and redis.call('HRANDFIELD', SEEN, MAX_TIDIED, 'WITHVALUES') or {}
   local tidied = 0
   for place = 1, #seen, 2 do
     if is_gone(seen[place + 1], now) then
@@ -58,7 +58,7 @@ if not removes then return answer('IDLE') end
 local born = redis.call('HGET', META, 'born')
 if born then
   redis.call('LPUSH', BASE .. 'deleted', born)
-  redis.call('LTRIM', BASE .. 'deleted', 0, MOST_DELETED - 1)
+  redis.call('LTRIM', BASE .. 'deleted', 0, MAX_DELETED - 1)
   redis.call('EXPIRE', BASE .. 'deleted', DELETED_KEEP)
 end
 redis.call('UNLINK', unpack(KEYS))

@@ -4,7 +4,7 @@
 -- reply id, outcome (empty: unknown job) of each finished one; ids left out are unfinished, and their outcomes will be
 --       pushed; then the number of ids looked up, 1 if the inbox was open already, the birth of the queue
 --       (0: there is none), and its sequence
-local inbox, hold, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local inbox, hold, max_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local FIRST = 4
 local now = server_time()
 redis.call('ZREMRANGEBYSCORE', INBOXES, '-inf', now)
@@ -42,7 +42,7 @@ for place = FIRST, #ARGV do
     watch(id)
   end
   looked = looked + 1
-  if size > most_bytes then break end
+  if size > max_bytes then break end
 end
 reply[#reply + 1] = looked
 reply[#reply + 1] = 1 - was_closed

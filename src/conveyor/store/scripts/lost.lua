@@ -14,5 +14,5 @@ local reason = {
 }
 local state = take_back(id, lease, reason, server_time())
 remember('end', ARGV[6])
-if state == 'ready' then ring(1) else tell_joiners() end
+if state == 'ready' then ring(1) else wake_joiners() end
 return {state}

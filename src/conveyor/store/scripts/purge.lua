@@ -6,17 +6,17 @@
 --       3 max jobs; 4 outcome; 5 keep, ms, for a job without one of its own
 -- reply OK, how many | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
-local MOST_BYTES = 1048576 -- of jobs that are read in one slice, but at least one job
-local index, upto, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local MAX_BYTES = 1048576 -- of jobs that are read in one slice, but at least one job
+local index, upto, max_jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function first_ready(ids) -- of each priority those up to the last position
   local low = '-inf'
-  while #ids < most do
+  while #ids < max_jobs do
     local head = redis.call('ZRANGE', READY, low, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     if #head == 0 then return end
     local level = math.floor(tonumber(head[2]) / LEVEL)
     local high = exact(level * LEVEL + math.min(upto, LEVEL - 1))
-    for _, id in ipairs(redis.call('ZRANGE', READY, low, high, 'BYSCORE', 'LIMIT', 0, most - #ids)) do
+    for _, id in ipairs(redis.call('ZRANGE', READY, low, high, 'BYSCORE', 'LIMIT', 0, max_jobs - #ids)) do
       ids[#ids + 1] = id
     end
     low = exact((level + 1) * LEVEL)
@@ -27,15 +27,15 @@ local ids, now = {}, server_time()
 if index == 'ready' then
   first_ready(ids)
 else
-  ids = redis.call('ZRANGE', DELAYED, '-inf', ARGV[2], 'BYSCORE', 'LIMIT', 0, most)
+  ids = redis.call('ZRANGE', DELAYED, '-inf', ARGV[2], 'BYSCORE', 'LIMIT', 0, max_jobs)
 end
 local bytes, purged = 0, 0
 for _, id in ipairs(ids) do
   bytes = bytes + redis.call('HSTRLEN', JOBS, id)
-  if purged > 0 and bytes > MOST_BYTES then break end
+  if purged > 0 and bytes > MAX_BYTES then break end
   settle(id, ARGV[4], tonumber(ARGV[5]), 'cancelled', now)
   purged = purged + 1
 end
 make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
-tell_joiners()
+wake_joiners()
 return {'OK', purged}

@@ -12,7 +12,7 @@ for place = 3, #ARGV do
   if is_holder(text, token) then
     local lease = read_lease(text)
     if lease.how == 'C' then
-      settle(id, WISHED, WISHED_KEEP, 'cancelled', server_time())
+      settle(id, CANCELLED, CANCELLED_KEEP, 'cancelled', server_time())
     else
       redis.call('ZREM', LEASED, id)
       redis.call('HDEL', LEASES, id)
@@ -25,6 +25,6 @@ for place = 3, #ARGV do
 end
 if released > 0 then
   ring(released)
-  tell_joiners()
+  wake_joiners()
 end
 return {'OK', released}

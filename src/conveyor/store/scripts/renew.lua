@@ -10,7 +10,7 @@ local meta = redis.call('HMGET', META, 'clock', 'wall')
 local clock = lease_clock(meta[1], meta[2], now)
 if redis.call('EXISTS', LEASED) == 1 then redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now)) end
 local till = exact(clock + lease_ms)
-local lost, wishes = {}, {}
+local lost, to_cancel = {}, {}
 for place = 2, #ARGV, 3 do
   local id, token, how = ARGV[place], ARGV[place + 1], ARGV[place + 2]
   local text = redis.call('HGET', LEASES, id)
@@ -18,7 +18,7 @@ for place = 2, #ARGV, 3 do
     redis.call('ZADD', LEASED, 'XX', till, id)
     local lease = read_lease(text)
     if lease.how == 'C' then
-      wishes[#wishes + 1] = (place - 2) / 3
+      to_cancel[#to_cancel + 1] = (place - 2) / 3
     elseif lease.how ~= how then
       lease.how = how
       redis.call('HSET', LEASES, id, write_lease(lease))
@@ -30,5 +30,5 @@ end
 if promote(now) + reap(clock, now) > 0 then ring(1) end
 local reply = {'OK', #lost}
 for _, place in ipairs(lost) do reply[#reply + 1] = place end
-for _, place in ipairs(wishes) do reply[#reply + 1] = place end
+for _, place in ipairs(to_cancel) do reply[#reply + 1] = place end
 return reply

@@ -8,8 +8,8 @@ local text = redis.call('HGET', LEASES, id)
 if not is_holder(text, token) then return {'STALE'} end
 local lease = read_lease(text)
 if lease.how == 'C' then
-  settle(id, WISHED, WISHED_KEEP, 'cancelled', server_time())
-  tell_joiners()
+  settle(id, CANCELLED, CANCELLED_KEEP, 'cancelled', server_time())
+  wake_joiners()
   return {'cancelled'}
 end
 local retries, crashes, recoveries, lapses = read_tries(id)

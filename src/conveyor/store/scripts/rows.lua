@@ -6,7 +6,7 @@
 -- reply OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
 --       of each row: id, score, first bytes of the job, how many bytes it has, lease, tries, progress, first bytes of
 --       the reason; missing ones are empty
-local MOST_BYTES = 3145728 -- of jobs that are read for one page; later ones come without their bytes
+local MAX_BYTES = 3145728 -- of jobs that are read for one page; later ones come without their bytes
 local INDEXES = {ready = READY, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
 local score, id, skip, cut = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -45,7 +45,7 @@ local size = redis.call('ZCARD', index)
 local first, last = first_and_last(size)
 first = math.max(first, 0)
 local found = last >= first and redis.call('ZRANGE', index, first, last, 'WITHSCORES') or {}
-local dead, budget = index == DEAD, MOST_BYTES
+local dead, budget = index == DEAD, MAX_BYTES
 local shift = index == DELAYED and redis.call('HGET', META, 'due_shift')
 local reply = {'OK', size, first, tonumber(shift or 0) or 0}
 local from, to, step = 1, #found - 1, 2

@@ -8,7 +8,7 @@
 -- and X the greatest counts. They are kept by field: `*` for the queue, `:task` for the first 200 tasks, `:_other`
 -- for the rest; of a minute, since there are many, for its first 20.
 -- Atomic because workers add to the same fields.
-local MOST_TASKS = 200
+local MAX_TASKS = 200
 local SHORT = 80 -- characters of figures
 local NUMBER_KEEP = 3600000
 local TIERS = { -- ms; kept, s; tasks
@@ -50,7 +50,7 @@ end
 
 local function by_field() -- the names of the fields, and what to add to each
   local fields, deltas, all = {'*'}, {}, {}
-  local spare = MOST_TASKS + 2 - redis.call('HLEN', TOTALS) -- also for the queue, and the other tasks
+  local spare = MAX_TASKS + 2 - redis.call('HLEN', TOTALS) -- also for the queue, and the other tasks
   if redis.call('HEXISTS', TOTALS, '*') == 0 then spare = spare - 1 end
   if redis.call('HEXISTS', TOTALS, ':_other') == 0 then spare = spare - 1 end
   for place = 4, #ARGV, 2 do
@@ -68,8 +68,8 @@ local function by_field() -- the names of the fields, and what to add to each
   return fields, deltas
 end
 
-local function narrowed(key, fields, deltas, most) -- the same for a hash with fewer tasks: its first
-  local spare = most - redis.call('HLEN', key)
+local function narrowed(key, fields, deltas, max_tasks) -- the same for a hash with fewer tasks: its first
+  local spare = max_tasks - redis.call('HLEN', key)
   for _, own in ipairs(redis.call('HMGET', key, '*', ':_other', 'depth', 'running', 'oldest')) do
     if own then spare = spare + 1 end
   end

@@ -1,13 +1,13 @@
 -- Delivery of outcomes: kept under the id, and pushed to each open inbox, large ones as ids only.
-local LEAST_KEEP = 20000 -- ms; longer than any client retries a command, so that its reply stays the same
-local MOST_ENDS = 5000 -- entries of the history
--- An inbox is limited, since its producer may be stopped: beyond MOST_FULL entries of its list, and if an outcome has
--- more than LETTER_BYTES and does not come first, only the id is pushed. Beyond MOST_ENTRIES only one "more" is.
-local MOST_FULL, MOST_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
+local MIN_KEEP = 20000 -- ms; longer than any client retries a command, so that its reply stays the same
+local MAX_ENDS = 5000 -- entries of the history
+-- An inbox is limited, since its producer may be stopped: beyond MAX_FULL entries of its list, and if an outcome has
+-- more than LETTER_BYTES and does not come first, only the id is pushed. Beyond MAX_ENTRIES only one "more" is.
+local MAX_FULL, MAX_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
 local open_inboxes = {}
 
 local function remember(what, text) -- in the history; `what` is end or discarded
-  redis.call('XADD', HISTORY, 'MAXLEN', '~', MOST_ENDS, '*', what, text)
+  redis.call('XADD', HISTORY, 'MAXLEN', '~', MAX_ENDS, '*', what, text)
 end
 
 local function is_open(inbox, now)
@@ -30,7 +30,7 @@ end
 
 -- letters: inbox -> list of id, outcome, …; filled here, sent by send_letters
 local function deliver(letters, id, outcome, keep_ms, now)
-  if keep_ms < LEAST_KEEP then keep_ms = LEAST_KEEP end
+  if keep_ms < MIN_KEEP then keep_ms = MIN_KEEP end
   redis.call('SET', BASE .. 'outcome:' .. id, outcome, 'PX', keep_ms)
   local inbox = string.sub(id, 1, 10)
   if is_open(inbox, now) then push(letters, inbox, id, outcome) end
@@ -41,15 +41,15 @@ local function send_letters(letters)
   for inbox, letter in pairs(letters) do
     local list = BASE .. 'inbox:' .. inbox
     local length = redis.call('LLEN', list)
-    if length < MOST_ENTRIES then
+    if length < MAX_ENTRIES then
       for place = 2, #letter, 2 do
         local entries = length + place
-        if entries > MOST_FULL or #letter[place] > LETTER_BYTES and entries > 2 then
+        if entries > MAX_FULL or #letter[place] > LETTER_BYTES and entries > 2 then
           take_over(redis.call('HGET', META, 'version'))
           letter[place] = ''
         end
       end
-      if length + #letter >= MOST_ENTRIES then
+      if length + #letter >= MAX_ENTRIES then
         letter[#letter + 1] = ''
         letter[#letter + 1] = 'more'
       end

@@ -1,6 +1,6 @@
 -- Bounded slices of work that claims and renewals do for all: due jobs, expired leases. Nothing for a queue of an
 -- unknown version: a holder renews and settles its own jobs there, and does not touch those of others.
-local MOST_DUE, MOST_LAPSED = 64, 32
+local MAX_DUE, MAX_LAPSED = 64, 32
 local CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
 local function read_tries(id) -- retries used, crashes, recoveries, lapses of started runs
@@ -21,7 +21,7 @@ end
 
 local function promote(now) -- delayed -> ready, at a new position; returns how many
   if redis.call('EXISTS', DELAYED) == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
-  local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MOST_DUE)
+  local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MAX_DUE)
   if #due == 0 then return 0 end
   local last = redis.call('HINCRBY', META, 'sequence', #due)
   local places = {}
@@ -36,8 +36,8 @@ local function promote(now) -- delayed -> ready, at a new position; returns how 
   return #due
 end
 
--- An attempt of which no more is known.
-local function unheard(number, owner, state, why)
+-- An attempt whose worker reported nothing.
+local function unreported(number, owner, state, why)
   return cmsgpack.pack({number, 0, 0, owner, state, 'LeaseLost', why})
 end
 
@@ -53,14 +53,15 @@ local function take_back(id, lease, reason, now)
   end
   local attempt, number = '', retries + crashes + lapses + 1
   if lease.how == 'S' then
-    attempt = reason.attempt or unheard(number, lease.owner, 'lost', 'its worker missed its heartbeats')
+    attempt = reason.attempt or unreported(number, lease.owner, 'lost', 'its worker missed its heartbeats')
     if reason.lapsed then lapses = lapses + 1 else crashes = crashes + 1 end
   elseif lease.how == 'L' then
-    attempt = unheard(number, lease.owner, 'killed', 'its consumer was exiting, and ended before the run did')
+    attempt = unreported(number, lease.owner, 'killed', 'its consumer was exiting, and ended before the run did')
   end
   if crashes >= CRASH_BUDGET or lapses >= LAPSE_BUDGET then
     write_tries(id, retries, crashes, recoveries, lapses)
-    bury(id, lease.place, {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}, now)
+    local final = {lost = reason.lost, keep_ms = reason.keep_ms, attempt = attempt, group = reason.group}
+    make_dead(id, lease.place, final, now)
     return 'dead'
   end
   if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end
@@ -74,15 +75,15 @@ end
 
 local LAPSED = {
   lapsed = true,
-  cancelled = WISHED,
+  cancelled = CANCELLED,
   lost = cmsgpack.pack({'lost', {'LeaseLost', 'ten leases of its runs expired: their workers missed their heartbeats',
     ''}, 0}),
-  keep_ms = WISHED_KEEP,
+  keep_ms = CANCELLED_KEEP,
   group = 'lost',
 }
 
 local function reap(clock, now) -- expired leases; returns how many
-  local lapsed = redis.call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, MOST_LAPSED)
+  local lapsed = redis.call('ZRANGEBYSCORE', LEASED, '-inf', clock, 'LIMIT', 0, MAX_LAPSED)
   if #lapsed == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   for _, id in ipairs(lapsed) do
     local text = redis.call('HGET', LEASES, id)
@@ -94,6 +95,6 @@ local function reap(clock, now) -- expired leases; returns how many
     end
   end
   redis.call('HINCRBY', META, 'lapsed', #lapsed)
-  tell_joiners() -- some may have finished here
+  wake_joiners() -- some may have finished here
   return #lapsed
 end

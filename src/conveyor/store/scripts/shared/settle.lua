@@ -1,10 +1,10 @@
 -- The end of a job: removed from all indexes, its outcome kept and delivered.
-local MOST_DEAD = 10000
-local MOST_ATTEMPTS = 20
-local MOST_KEEP = 315360000 -- s, ten years
+local MAX_DEAD = 10000
+local MAX_ATTEMPTS = 20
+local MAX_KEEP = 315360000 -- s, ten years
 local ATTEMPT_KEEP, DEAD_KEEP = 86400000, 604800000 -- ms: of a live job, and of a dead one
 -- The outcome of a job with a requested cancellation that no worker reports.
-local WISHED, WISHED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
+local CANCELLED, CANCELLED_KEEP = cmsgpack.pack({'cancelled', false, 0}), 3600000
 
 local function forget_index(id)
   redis.call('ZREM', READY, id)
@@ -22,7 +22,7 @@ local function own_keep(id)
   local parts = bytes and string.byte(bytes)
   if parts ~= 0x95 and parts ~= 0x97 or string.byte(bytes, -9) ~= 0xcb then return nil end
   local keep = cmsgpack.unpack(string.sub(bytes, -9))
-  if keep >= 0 and keep <= MOST_KEEP then return math.floor(keep * 1000) end
+  if keep >= 0 and keep <= MAX_KEEP then return math.floor(keep * 1000) end
 end
 
 -- keep_ms: of a job without a `keep`
@@ -43,7 +43,7 @@ local function add_attempt(id, attempt, keep_ms)
   local list = BASE .. 'attempts:' .. id
   if attempt ~= '' then
     redis.call('RPUSH', list, attempt)
-    redis.call('LTRIM', list, -MOST_ATTEMPTS, -1)
+    redis.call('LTRIM', list, -MAX_ATTEMPTS, -1)
   end
   redis.call('PEXPIRE', list, keep_ms)
 end
@@ -54,7 +54,7 @@ end
 
 -- Make a job dead, which keeps its bytes, its priority, and its tries.
 -- place: position in ready; reason: lost, the outcome; keep_ms; attempt; group
-local function bury(id, place, reason, now)
+local function make_dead(id, place, reason, now)
   local letters = {}
   forget_index(id)
   if priority_of(place) > 0 then redis.call('HSET', PRIORITIES, id, priority_of(place)) end
@@ -67,7 +67,7 @@ local function bury(id, place, reason, now)
   deliver(letters, id, reason.lost, reason.keep_ms, now)
   clear_traces(letters, {id}, {reason.lost})
   send_letters(letters)
-  if redis.call('ZCARD', DEAD) > MOST_DEAD then
+  if redis.call('ZCARD', DEAD) > MAX_DEAD then
     local oldest = redis.call('ZPOPMIN', DEAD)[1]
     redis.call('HDEL', REASONS, oldest)
     redis.call('HDEL', GROUPS, oldest)

@@ -1,12 +1,12 @@
 -- Wake-ups. A wake-up may be lost or spurious: a woken waiter polls again.
-local MOST_HINTS = 32
+local MAX_WAKE_UPS = 32
 
 local function ring(count) -- wake up to `count` waiting consumers
-  local spare = math.min(count, MOST_HINTS - redis.call('LLEN', BELL))
+  local spare = math.min(count, MAX_WAKE_UPS - redis.call('LLEN', BELL))
   if spare > 0 then
-    local hints = {}
-    for place = 1, spare do hints[place] = '1' end
-    redis.call('RPUSH', BELL, unpack(hints))
+    local entries = {}
+    for place = 1, spare do entries[place] = '1' end
+    redis.call('RPUSH', BELL, unpack(entries))
   end
 end
 
@@ -23,12 +23,12 @@ local function make_room(maxsize) -- wake as many producers as have room now, fi
   local free = LEVEL -- without a limit there is room for any number
   if maxsize > 0 then free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED) end
   if free <= 0 then return end
-  for place, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MOST_HINTS) - 1)) do
+  for place, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MAX_WAKE_UPS) - 1)) do
     wake(waiter, exact(free - place + 1))
   end
 end
 
-local function tell_joiners() -- wake the joiners if no job is left
+local function wake_joiners() -- wake the joiners if no job is left
   if redis.call('EXISTS', JOINERS) == 0 then return end
   if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end
   for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do
