@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that a lease lasts, and seconds between heartbeats, which renew the leases.
-LEASE, HEARTBEAT = leases.LEASE, leases.RENEWAL
+#: Seconds that a lease lasts, and seconds between renewals.
+LEASE, RENEWAL = leases.LEASE, leases.RENEWAL
 #: Seconds after which an item is reported as received; most items are processed by then.
 SOON = 0.01
 #: Seconds for which the server remembers a claim.
@@ -161,10 +161,11 @@ class ItemHolder:
                 self._wake()  # the thread may have ended meanwhile
             raise
         if refused:
-            message = f"item {held.id} of {queue} went to another consumer"
-            raise LeaseLost(
-                message, hint="this process missed its heartbeats for longer than the lease of 15 s"
+            message = f"item {held.id} of {queue} went to another consumer: its lease was not renewed in time"
+            hint = (
+                f"keep the process running and connected: a lease expires after {LEASE:g} s without a renewal"
             )
+            raise LeaseLost(message, hint=hint)
 
     def _next(self, consumer: object) -> HeldItem:
         with self.lock:
@@ -195,13 +196,13 @@ class ItemHolder:
 
     def _keep(self) -> None:
         """Renew and release until nothing is held. No error ends this thread earlier."""
-        heartbeat = clock.Deadline(HEARTBEAT)
+        renewal = clock.Deadline(RENEWAL)
         while True:
             try:
-                if self._updated.wait(heartbeat.left(HEARTBEAT)):
-                    clock.sleep(min(SOON, HEARTBEAT))
+                if self._updated.wait(renewal.left(RENEWAL)):
+                    clock.sleep(min(SOON, RENEWAL))
                 self._updated.clear()
-                due = heartbeat.passed()
+                due = renewal.passed()
                 with self.lock:
                     if due and not self.held and not self.unanswered:
                         self.thread = None
@@ -209,13 +210,13 @@ class ItemHolder:
                     held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
                     unanswered = list(self.unanswered)
                 if due:
-                    heartbeat = clock.Deadline(HEARTBEAT)
+                    renewal = clock.Deadline(RENEWAL)
                 self._send(held, unanswered)
             except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
-                clock.sleep(HEARTBEAT)
+                clock.sleep(RENEWAL)
 
     def _send(self, held: list[HeldItem], unanswered: list[Unanswered]) -> None:
-        """Renew and release. A failed step does not affect other queues, and the next heartbeat retries it."""
+        """Renew and release. A failed step does not affect other queues, and the next renewal retries it."""
         steps: list[Callable[[], None]] = [
             *(partial(self._renew, command) for command in leases.renewals(held, LEASE)),
             *(partial(self._release, claim) for claim in unanswered),
@@ -228,7 +229,7 @@ class ItemHolder:
                 return  # to every step
             except StoreError:
                 continue
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next heartbeat retries
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next renewal retries
                 failure = repr(error)
                 if self._logged != failure:
                     self._logged = failure
@@ -236,7 +237,7 @@ class ItemHolder:
         self._logged = failure
 
     def _renew(self, command: Command) -> None:
-        renewed: leases.Renewed[HeldItem] = self.client.run(command, patience=HEARTBEAT)
+        renewed: leases.Renewed[HeldItem] = self.client.run(command, patience=RENEWAL)
         with self.lock:
             for one in renewed.leases:
                 if one.key in self.held:
@@ -246,13 +247,13 @@ class ItemHolder:
         """Release the items of a claim that no caller received; a claim still in transit will bring none."""
         if not claim.deadline.passed():
             again = commands.claim(claim.queue, claim.owner, claim.nonce, 0, LEASE)
-            batch = self.client.run(again, patience=HEARTBEAT)
+            batch = self.client.run(again, patience=RENEWAL)
             names = [job.id for job in batch.jobs]
             with self.lock:  # an item interrupted at the very end is held, but was not received
                 for name in names:
                     self.held.pop((claim.queue, name, batch.token), None)
             if names:
-                self.client.run(commands.release(claim.queue, batch.token, names), patience=HEARTBEAT)
+                self.client.run(commands.release(claim.queue, batch.token, names), patience=RENEWAL)
         with self.lock:
             self.unanswered.remove(claim)
 

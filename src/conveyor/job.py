@@ -166,7 +166,7 @@ class Job(Generic[R]):
         """The bytes kept in case that the server loses the job, and its number among them."""
         return self._submission.kept, self._place
 
-    def neighbours(self, most: int) -> Sequence[Job[Any]]:
+    def neighbors(self, most: int) -> Sequence[Job[Any]]:
         """Return this job and those put together with it right after it, which are looked up together."""
         return self._submission.jobs[self._place : self._place + most] or [self]
 
@@ -224,7 +224,7 @@ class Job(Generic[R]):
         if settled.state == "gone":
             raise JobGone(
                 f"unknown job {self.id} on the queue {self.queue_name}",
-                hint="outcomes are kept for an hour, or for the seconds of the job's option keep",
+                hint="ask within an hour of its end, or put jobs with a longer `keep`",
             )
         return settled
 

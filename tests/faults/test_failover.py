@@ -101,7 +101,7 @@ def test_listener_moves_to_the_new_primary(pair: Pair) -> None:
 @one_kind
 def test_held_item_keeps_its_lease_through_a_failover(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 2.0)
-    monkeypatch.setattr(held_items, "HEARTBEAT", 0.2)
+    monkeypatch.setattr(held_items, "RENEWAL", 0.2)
     queue = Queue("held", store=Client(pair.url))
     queue.put("item")
     assert queue.get() == "item"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TAKE_AND_HOLD = """
 import sys
 from conveyor import Queue, held_items
-held_items.LEASE, held_items.HEARTBEAT = 2.0, 0.2
+held_items.LEASE, held_items.RENEWAL = 2.0, 0.2
 item = Queue(sys.argv[2], store=sys.argv[1]).get()
 print(item, flush=True)
 sys.stdin.readline()
@@ -41,12 +41,12 @@ sys.stdin.readline()
 @pytest.fixture
 def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 1.5)
-    monkeypatch.setattr(held_items, "HEARTBEAT", 0.05)
+    monkeypatch.setattr(held_items, "RENEWAL", 0.05)
 
 
 @pytest.fixture
-def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_items, "HEARTBEAT", 0.05)
+def quick_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_items, "RENEWAL", 0.05)
 
 
 def key(bench: Bench, name: str) -> str:
@@ -77,7 +77,7 @@ def test_item_is_held_beyond_its_lease_while_its_consumer_lives(bench: Bench, sh
 
 def test_unrenewed_item_goes_to_the_next_consumer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 0.1)
-    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "RENEWAL", 60.0)
     bench.queue.put("item")
     assert bench.queue.get() == "item"
     batch = bench.eventually(lambda: found if (found := bench.claim()).jobs else None)
@@ -104,7 +104,7 @@ def test_late_task_done_is_refused_if_another_has_settled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held_items, "LEASE", 0.3)
-    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "RENEWAL", 60.0)
     bench.queue.put("item")
     bench.queue.get()
     other = Queue(bench.queue.name, store=bench.worker)
@@ -177,7 +177,7 @@ def assert_leases_are_renewed(bench: Bench, count: int) -> None:
 
 
 def test_logging_that_raises_does_not_end_renewals(
-    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, quick_renewals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, raised = bench.client.run, []
 
@@ -202,7 +202,7 @@ def test_logging_that_raises_does_not_end_renewals(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("call", ["get", "task_done"])
 def test_ended_lease_thread_is_replaced_by_next_call(
-    call: str, bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+    call: str, bench: Bench, quick_renewals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holder = held_items.holder_of(bench.client)
     bench.queue.put_many(range(3))
@@ -222,7 +222,7 @@ def test_ended_lease_thread_is_replaced_by_next_call(
 
 
 def test_task_done_starts_the_lease_thread_if_get_could_not(
-    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, quick_renewals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(thread: threading.Thread) -> None:
         message = "can't start new thread"
@@ -239,7 +239,7 @@ def test_task_done_starts_the_lease_thread_if_get_could_not(
 
 
 def test_lease_is_renewed_after_task_done_without_reply(
-    bench: Bench, quick_heartbeats: None, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, quick_renewals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread ends while only items being settled are held."""
     bench.queue.put("item")
@@ -354,7 +354,7 @@ def test_task_done_settles_item_of_its_queue_object(bench: Bench) -> None:
 
 def test_late_task_done_spares_item_taken_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_items, "LEASE", 0.3)
-    monkeypatch.setattr(held_items, "HEARTBEAT", 60.0)
+    monkeypatch.setattr(held_items, "RENEWAL", 60.0)
     bench.queue.put("item")
     bench.queue.get()
     is_taken, is_refused = threading.Event(), threading.Event()

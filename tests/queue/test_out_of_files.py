@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PROCESS = """
 import resource, sys, threading
 from conveyor import Queue, held_items
-held_items.LEASE, held_items.HEARTBEAT = 60.0, 0.05
+held_items.LEASE, held_items.RENEWAL = 60.0, 0.05
 queue = Queue(sys.argv[2], store=sys.argv[1])
 queue.put("item")
 job = queue.submit(len, "abc")

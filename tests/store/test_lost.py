@@ -278,7 +278,7 @@ def test_clock_set_back_does_not_freeze_leases(lane: Lane) -> None:
     ("lease", "gap"),
     [
         pytest.param(settings.LEASE, settings.RENEWAL + settings.TICK, id="consumers"),
-        pytest.param(held_items.LEASE, held_items.HEARTBEAT, id="takers"),
+        pytest.param(held_items.LEASE, held_items.RENEWAL, id="holders"),
     ],
 )
 def test_lease_ends_within_20_seconds_if_workers_only_renew(lane: Lane, lease: float, gap: float) -> None:

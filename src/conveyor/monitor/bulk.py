@@ -285,7 +285,7 @@ def resume(client: Client, operation_id: str, stalled_after: float = STALLED_AFT
         raise BadCall(message)
     if found.state == "running" and now - found.changed <= stalled_after:
         message = f"operation {operation_id} is running"
-        hint = f"it counts as stalled after {stalled_after:g} s without progress"
+        hint = f"wait for its end, or until it has made no progress for {stalled_after:g} s"
         raise BadCall(message, hint=hint)
     client.run(records.unstop_operation(operation_id))
     return save(client, replace(found, state="running", changed=now, error=""))
@@ -296,7 +296,9 @@ def load(client: Client, operation_id: str) -> Operation:
     data = client.run(records.operation_states([operation_id]))[0]
     if data is None:
         message = f"unknown operation {operation_id!r:.80}"
-        raise BadCall(message, hint="operations are forgotten after 7 days")
+        raise BadCall(
+            message, hint=f"use the id of an operation of the last {records.OPERATION_KEEP // 86400} days"
+        )
     return decode_operation(data)
 
 
