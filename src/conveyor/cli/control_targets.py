@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.wire.control_messages import ConsumerReport
 
-#: Seconds that a supervisor has for its first reply, whatever --timeout is.
-FIRST_REPLY = 2.0
+#: Min seconds to wait for a supervisor's first reply, even if --timeout is shorter.
+MIN_FIRST_REPLY = 2.0
 #: Seconds that a supervisor has to return a stack; it takes less than one.
 STACK_TIMEOUT = 3.0
 #: What a target that has acknowledged a command does with its job.
@@ -91,7 +91,7 @@ def send(
             print(f"{printable(target.name)}: {_describe(target, verb)}", flush=True)
 
     try:
-        for one in follow_command(client, receipt.id, to.targets, timeout, max(timeout, FIRST_REPLY)):
+        for one in follow_command(client, receipt.id, to.targets, timeout, max(timeout, MIN_FIRST_REPLY)):
             report(one)
     except KeyboardInterrupt:
         note("No longer waiting for replies; the command stays in effect.")

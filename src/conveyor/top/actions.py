@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from conveyor.monitor.actions import Actions
     from conveyor.top.poller import PollResult
 
-#: Seconds that a consumer is given for its first reply, and that an action is followed.
-FIRST_REPLY, FOLLOWED = 10.0, 55.0
+#: Max seconds until a consumer's first reply, and for which an action is followed.
+MAX_FIRST_REPLY, MAX_FOLLOWED = 10.0, 55.0
 REQUESTED, REFUSED = "requested", "refused"
 FOR_WORKERS, FOR_JOBS = "this is for workers", "this is for jobs"
 
@@ -143,7 +143,9 @@ def _cancel(queue: str, job_id: str) -> Intent:
 def _control(verb: str, worker: str, job: str, actions: Actions, reason: str) -> Iterator[Step]:
     command = actions.control_workers(verb, [worker], reason, jobs={worker: job})
     target = follow.Target(worker)
-    for one in follow.follow_command(actions.client, command.id, {worker: target}, FOLLOWED, FIRST_REPLY):
+    for one in follow.follow_command(
+        actions.client, command.id, {worker: target}, MAX_FOLLOWED, MAX_FIRST_REPLY
+    ):
         if one is not target:  # its consumer, which exits with its last worker
             continue
         if one.state not in {ACKNOWLEDGED, DONE}:
@@ -170,7 +172,7 @@ def _cancel_job(queue: str, job_id: str, actions: Actions, reason: str) -> Itera
     state = actions.cancel_job(queue, job_id, reason).state
     if state == "running":
         yield Step(ACKNOWLEDGED, "its worker was asked to stop it")
-        if follow.wait_until_stopped(actions.client, queue, job_id, FOLLOWED):
+        if follow.wait_until_stopped(actions.client, queue, job_id, MAX_FOLLOWED):
             yield Step(DONE)
     else:
         yield Step(DONE) if state == "cancelled" else Step(REFUSED, f"it is {state}")
