@@ -89,7 +89,7 @@ class PendingResult(Protocol):
     def kept(self) -> tuple[Kept | None, int]:
         """What is kept to put the job again, and its number there."""
 
-    def neighbours(self, most: int) -> Sequence[PendingResult]:
+    def neighbors(self, most: int) -> Sequence[PendingResult]:
         """Return this one and those that are best looked up together with it."""
 
 
@@ -255,7 +255,7 @@ class Inbox:
             ask = outcome == ASK or job.covered == 0 or job.covered != self.open_for(queue)
         try:
             if ask:
-                self._ask(queue, job.neighbours(MAX_ASKED), deadline)
+                self._ask(queue, job.neighbors(MAX_ASKED), deadline)
         finally:
             self._start()
 

@@ -49,10 +49,10 @@ def test_empty_list_is_a_json_document(
 def test_queue_with_only_listeners_is_listed(at_server: Any, conveyor: Any) -> None:
     now = time.time()
     worker = WorkerReport("rack-0001/1", 100, "idle")
-    crew = ConsumerReport(
+    consumer = ConsumerReport(
         "rack-0001", "rack", 99, ["fresh_q"], "process", now, [worker], "0.1", 8, "3.12", now
     )
-    at_server.client.run(control_channel.report(crew.name, control_messages.encode(crew), now))
+    at_server.client.run(control_channel.report(consumer.name, control_messages.encode(consumer), now))
     Queue("a_put", store=at_server.client).put(1)
     found = [(one["name"], one["workers"]) for one in conveyor("queues", "--json").document["queues"]]
     assert found == [("a_put", 0), ("fresh_q", 1)]

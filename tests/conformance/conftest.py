@@ -67,7 +67,7 @@ class SharedBelts(Belts):
 
 @pytest.fixture(params=["standard library", *KINDS])
 def belts(request: pytest.FixtureRequest, servers: Any, eventually: WaitFor) -> Iterator[Belts]:
-    """Run the test with the standard library's queue, whose behaviour is the measure, and with ours on each server."""
+    """Run the test with the standard library's queue, whose behavior is the measure, and with ours on each server."""
     if request.param == "standard library":
         yield Belts(eventually)
     else:

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
-from consumer_kit import crew_worker, go, lines
+from consumer_kit import go, lines, make_worker
 
 from conveyor import events
 from conveyor.store.waiting import MAX_BLOCK
@@ -123,7 +123,7 @@ def test_worker_without_a_monitor_thread_claims_single_jobs(
         raise RuntimeError("can't start new thread")
 
     handles = queue.submit_many(jobs.nothing, [()] * 10)
-    worker = crew_worker(queue, queue.client, loaded(), 1)
+    worker = make_worker(queue, queue.client, loaded(), 1)
     sizes = []
     for start in (refuse, refuse, Thread.start):
         worker.sizer.size = 4
@@ -141,7 +141,7 @@ def test_worker_without_a_monitor_thread_claims_single_jobs(
 
 def test_rest_of_a_batch_of_brief_jobs_is_released(queue: Queue) -> None:
     handles = queue.submit_many(jobs.brief, [(1,)] * 300)
-    worker = crew_worker(queue, queue.client, loaded(), 300)
+    worker = make_worker(queue, queue.client, loaded(), 300)
     worker._run_batch(*worker._claim())
     worker._settle_all()
     worker.monitor.rest()

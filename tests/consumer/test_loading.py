@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import msgspec
 import pytest
-from consumer_kit import crew_worker
+from consumer_kit import make_worker
 
 from conveyor import Consumer, ConveyorError, JobFailed
 from conveyor.monitor import Inspector
@@ -252,7 +252,7 @@ def test_import_at_the_first_run_is_part_of_the_run(
     registry, seen = Registry(), []
     monkeypatch.setattr("conveyor.tasks.registry", registry)
     registry.promise({"slow": "slow_to_load"})
-    worker = crew_worker(queue, queue.client, registry, 1)
+    worker = make_worker(queue, queue.client, registry, 1)
     load = importlib.import_module
 
     def look_and_load(name: str, *rest: Any) -> Any:
@@ -302,7 +302,7 @@ def test_monitor_does_not_read_the_script_of_a_running_job(
     )
     registry.load("consumer_jobs")
     registry.promise_script(str(script), "a_script")
-    worker = crew_worker(queue, gate, registry, 3)
+    worker = make_worker(queue, gate, registry, 3)
     handles = [put(queue, "consumer_jobs.text_of", 1), put(queue, "a_script.shout", "hey")]
     handles.append(put(queue, "consumer_jobs.text_of", 2))
     try:

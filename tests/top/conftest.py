@@ -43,7 +43,7 @@ class Seat:
         ]
 
     @property
-    def colours(self) -> set[str]:
+    def colors(self) -> set[str]:
         """The current colors of the terminal."""
         app = self.pilot.app
         strips = self.pilot.app.screen._compositor.render_strips()
@@ -73,7 +73,7 @@ class Seat:
 
     async def has(self, *colors: str) -> None:
         """Wait until the terminal has these colors and no others."""
-        await self._until(lambda: self.colours == set(colors), 15.0, colors)
+        await self._until(lambda: self.colors == set(colors), 15.0, colors)
 
     async def _until(self, fact: Callable[[], Any], seconds: float, words: tuple[str, ...]) -> Any:
         deadline = time.monotonic() + seconds

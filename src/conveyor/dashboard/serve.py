@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Also rq-dashboard's port, so that its users find the dashboard there.
 PORT = 9181
 #: Addresses that a browser on this machine reaches as localhost.
-_HERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to recognise, not to listen there
+_HERE = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - to recognize, not to listen there
 #: Concurrent connections; further requests get 503 before the process is out of file descriptors.
 MAX_CONNECTIONS = 800
 #: Seconds that the server has to begin and to end.

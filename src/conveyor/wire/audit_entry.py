@@ -39,7 +39,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     origin: str = ""
     """Where it was done: `cli@host`, or the IP address of a browser."""
     nonce: str = msgspec.field(default_factory=ids.unique)
-    """Lets the server recognise a record that arrives twice."""
+    """Lets the server recognize a record that arrives twice."""
 
     @property
     def order(self) -> str:

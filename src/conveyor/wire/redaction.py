@@ -108,7 +108,7 @@ _MASKED = re.compile(_HIDDEN)
 _WORD = re.compile(r"""(?:[^\s,;&"'<>)\]}\\]|\\(?!["']))*""")
 _HEADERS, _HEADER_VALUE = re.compile(r"cookie|authorization", re.IGNORECASE), re.compile(r"""[^"'\n]*""")
 # Colors and other control sequences of terminals.
-_COLOURS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_COLORS = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _TYPES = re.compile(r"(?:Error|Exception|Warning|Exit|Interrupt)\Z")
 
 
@@ -152,13 +152,13 @@ def redacted_text(text: str, *, cut: bool = False) -> str:
 
     Hidden are the values after names that suggest one (`password=x`, `"token": "x"`, `Authorization: Bearer x`), and
     passwords in URLs. A secret without its name cannot be recognized. Takes linear time.
-    Colours for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
+    Colors for a terminal, which may stand between a name and its value, are left out. Of a text that is `cut` the end
     may be the beginning of a password.
     """
-    # Colours may part a name from its value; and what looks like one may have the first letter of a name in it.
-    plain = _COLOURS.sub("", text)
+    # Colors may part a name from its value; and what looks like one may have the first letter of a name in it.
+    plain = _COLORS.sub("", text)
     if plain != text:
-        plain = _COLOURS.sub("", _without_named(text))
+        plain = _COLORS.sub("", _without_named(text))
     shown = str(_redacted(_without_named(plain), _NOTHING, 0))
     return _CUT_ADDRESS.sub(rf"\1:{MASK}", shown) if cut else shown
 

@@ -177,7 +177,7 @@ def named(name: str, before: set[int]) -> list[psutil.Process]:
     return found
 
 
-def crew_worker(queue: Queue, client: Any, registry: Registry, size: int) -> WorkerProcess:
+def make_worker(queue: Queue, client: Any, registry: Registry, size: int) -> WorkerProcess:
     """Return a worker in this process that claims `size` jobs at a time."""
     worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), client, registry)
     worker.process_state = ProcessState()
