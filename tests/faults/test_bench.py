@@ -30,7 +30,7 @@ def report_of(*words: object) -> list[str]:
 
 def held(report: list[str]) -> dict[str, int]:
     """Return the promises that were held, and the number of checks."""
-    found = re.findall(r"^held\s+(.+) \((\d+) looked at", "\n".join(report), re.MULTILINE)
+    found = re.findall(r"^held\s+(.+) \((\d+) checked", "\n".join(report), re.MULTILINE)
     return {promise: int(count) for promise, count in found}
 
 

@@ -42,7 +42,7 @@ def impatient(stage: Any, one_server: Any) -> Iterator[Any]:
     """Return a stage behind a proxy that loses replies, which are not waited for again."""
     with Proxy(one_server.url) as stage.proxy:
         client = stage.client = Client(stage.proxy.url, patience=0.0)
-        stage.server = SimpleNamespace(tell=lambda *words: client.run(Command(words)))
+        stage.server = SimpleNamespace(run=lambda *words: client.run(Command(words)))
         yield stage
 
 

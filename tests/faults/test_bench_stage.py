@@ -84,7 +84,7 @@ def test_permanent_server_loss_breaks_a_promise(
     monkeypatch.setattr(bench, "BOUND", 0.1)
     monkeypatch.setattr(bench, "stages_of", lambda *_: [stage])
     asked = history.Put(1.0, "a.1.1", "torture-1-own-items", "item"), history.Accepted(1.1, "a.1.1", "")
-    monkeypatch.setattr(bench, "_torment", lambda *_: history.note(*asked) or mortal.end())
+    monkeypatch.setattr(bench, "_inject_faults", lambda *_: history.note(*asked) or mortal.end())
     seen = bench.run(bench.Plan(0.0, "1"), tmp_path)
     assert [one.name for one in seen.of(history.Fault)] == ["the server did not reply at the end"]
     assert [one.promise for one in judge(Record(seen)) if one.broken] == [

@@ -414,7 +414,7 @@ def test_stale_replica_keeps_confirmed_jobs_and_gets_the_rest(
     )
     pair.replica.raw.replicaof("NO", "ONE")  # it misses later jobs
     late = queue.submit_many(double, [(3,), (4,)])
-    queue.put("an item, which nobody holds")
+    queue.put("an item, which no process holds")
     assert len(ready(pair.primary)) == 5
     pair.primary.end()
     pair.forwarder.target = pair.replica.port

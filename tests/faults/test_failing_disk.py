@@ -67,7 +67,7 @@ def disk(server: Any, tmp_path: Path, eventually: Callable[..., Any]) -> Iterato
     if shutil.which("strace") is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("strace is not installed")
     if subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], check=False).returncode:
-        pytest.skip("this machine lets nobody trace a process")
+        pytest.skip("this machine does not allow tracing")
     disk = Disk(server.binary, tmp_path / "disk", eventually)
     yield disk
     disk.end()

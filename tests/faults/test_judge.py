@@ -95,7 +95,7 @@ def test_quiet_history_keeps_and_tests_each_promise() -> None:
 HARMS: dict[str, tuple[str, list[Event]]] = {
     "a job without an outcome": ("no accepted job is lost", [*put(9, 1.0), *run(9, 2.0, 3.0)]),
     "an outcome that is gone": ("no accepted job is lost", [*put(9, 1.0), told(9, 4.0, "gone")]),
-    "an item that nobody processed": ("no accepted job is lost", put(9, 1.0, ITEMS, "item")),
+    "an item that was not processed": ("no accepted job is lost", put(9, 1.0, ITEMS, "item")),
     "two outcomes": ("one outcome each", [told(1, 5.0, "failed", "late")]),
     "an item processed twice": ("one outcome each", [told(3, 5.0)]),
     "the value of another job": ("outcomes are right", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 4.0, value="x")]),
@@ -115,8 +115,8 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     "a crashing job that failed": (
         "outcomes are right", [*put(9, 1.0, kind="crashes"), *run(9, 2.0, 3.0, 209, how=""), told(9, 4.0, "failed")],
     ),
-    "cancelled by nobody": ("no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", "")]),
-    "cancelled before anybody asked": (
+    "cancelled without a request": ("no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", "")]),
+    "cancelled before the request": (
         "no healthy job is cancelled", [*put(9, 1.0), told(9, 4.0, "cancelled", ""), CancelAsked(4.5, "id9")],
     ),
     "a run that vanished": (
@@ -149,7 +149,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
         ],
     ),
     "blamed for nothing": ("no healthy job is blamed", [*put(9, 1.0), told(9, 4.0, "lost", "died")]),
-    "blamed for a run that nobody began": (
+    "blamed for a run that never started": (
         "no healthy job is blamed",
         [
             *put(9, 1.0), Start(2.0, key(9), "id9", 20, WORKER, attempt=2), End(3.0, key(9), 20, WORKER, "done"),
@@ -271,7 +271,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
             *put(9, 1.0, kind="retried"), *run(9, 2.0, 3.0, how="Spoiled"), *run(9, 64.0, 64.5), told(9, 64.6),
         ],
     ),
-    "an outcome that was heard late": ("nothing is stuck", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 64.0)]),
+    "an outcome that was reported late": ("nothing is stuck", [*put(9, 1.0), *run(9, 2.0, 3.0), told(9, 64.0)]),
     "a job that started late": ("nothing is stuck", [*put(9, 1.0), *run(9, 62.0, 62.5), told(9, 62.6)]),
     "jobs left at the end": ("nothing is stuck", [Closed(9.0, EMPTY, 3, 0, 0, 0, 3.0, 0)]),
     "no end within the bound": ("nothing is stuck", [Closed(9.0, EMPTY, 0, 0, 0, 0, None, 0)]),
@@ -354,7 +354,7 @@ EXCUSES: dict[str, list[Event]] = {
     "run by a worker that stood still while the server forgot its job": [
         *put(9, 1.0), *run(9, 4.0, 4.5, token=8), told(9, 4.6), *run(9, 6.0, 6.5, OTHER, token=7), LOSS,
     ],
-    "run again after its outcome was told, since the server forgot": [
+    "run again after its outcome was reported, since the server forgot": [
         *put(9, 1.0), *run(9, 1.5, 1.8, how="Spoiled"), LOSS, told(9, 2.0), *run(9, 8.0, 9.0),
     ],
     "urgent, and overtaken by what a killed consumer held": [
@@ -429,7 +429,7 @@ def test_loss_of_a_replicated_job_in_a_takeover_is_a_breach() -> None:
 def test_promise_with_only_excused_harms_was_not_tested() -> None:
     record = Record(History([LossSeen(61.0, LANE), LOSS]))
     said = [one for one in report.lines(record, judge(record), "", "") if "levels of durability" in one]
-    assert said == ["not seen  levels of durability are kept (1 looked at; 1 explained by a fault)"]
+    assert said == ["not seen  levels of durability are kept (1 checked; 1 explained by a fault)"]
 
 
 def test_stop_of_a_producer_excuses_a_late_outcome() -> None:

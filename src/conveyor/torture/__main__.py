@@ -1,4 +1,4 @@
-"""`python -m conveyor.torture`: the bench against servers of its own, with all faults; for `make torture`."""
+"""`python -m conveyor.torture`: the bench with its own servers and all faults; for `make torture`."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from conveyor.torture.faults import FAULTS
 
 
 def main() -> int:
-    """Run it and print the report; 1 if a promise was broken."""
+    """Run the bench and print the report; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m conveyor.torture", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="seconds of faults")
-    parser.add_argument("--seed", default="1", help="what all chance comes from")
+    parser.add_argument("--seed", default="1", help="seed of all random choices")
     parser.add_argument(
-        "--server", default="", help="program of the server; default: that of the embedded one"
+        "--server", default="", help="program of the server; default: that of the embedded server"
     )
-    parser.add_argument("--rate", type=float, default=900.0, help="jobs per second, at most")
+    parser.add_argument("--rate", type=float, default=900.0, help="max jobs per second")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         choices=FAULTS,
         metavar="FAULT",
-        help="do this fault; repeatable",
+        help="inject only this fault; repeatable",
     )
     parser.add_argument(
-        "--lane", action="append", default=[], choices=bench.LANES, help="this lane; repeatable"
+        "--lane", action="append", default=[], choices=bench.LANES, help="run only this lane; repeatable"
     )
     parser.add_argument("--keep", type=Path, help="folder that the history and all logs are copied to")
-    asked = parser.parse_args()
-    binary = shutil.which(asked.server or str(find_binary()))
+    args = parser.parse_args()
+    binary = shutil.which(args.server or str(find_binary()))
     if binary is None:
-        parser.error(f"unknown server {asked.server}")
-    plan = bench.Plan(asked.seconds, asked.seed, binary, rate=asked.rate, keep=asked.keep)
-    plan = plan._replace(only=tuple(asked.only), lanes=tuple(asked.lane))
+        parser.error(f"unknown server {args.server}")
+    plan = bench.Plan(args.seconds, args.seed, binary, rate=args.rate, keep=args.keep)
+    plan = plan._replace(only=tuple(args.only), lanes=tuple(args.lane))
     return bench.report_on(plan, replay())
 
 

@@ -1,4 +1,4 @@
-"""A whole run: stages, faults at random moments from a seed, and the history of it."""
+"""A whole run: stages, faults at random moments from a seed, and the recorded history."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from conveyor.torture.stage import Effect, OwnStage, Stage, WatchedStage, YourSt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_PAUSE = (0.1, 0.9)  # seconds between two faults of a kind of trouble
-_AIR = 1.0  # seconds more after one of server or network: time to renew a lease before the next
-_PATIENCE = 4.0  # seconds that the next fault waits for one that takes long
-_AT_ONCE = 32  # faults of a kind of trouble under way, at most
-#: Lanes of a run; the watched one is on a stage of its own.
+_PAUSE = (0.1, 0.9)  # seconds between two faults of a group
+_RENEWAL_TIME = 1.0  # more seconds after a fault of server or network: time to renew a lease before the next
+_PATIENCE = 4.0  # seconds that the next fault waits for a slow one
+_MAX_ACTIVE = 32  # active faults of a group
+#: Lanes of a run; the watched one is on a separate stage.
 LANES = ("mixed", "order", "items", "long", "watched")
-_ROOM_FOR_LONG_JOBS = 30.0  # seconds of a run from which on there is a lane of them
-_TICK, _STALL = 0.5, 2.0  # seconds between two looks at the clock, and what it may be late
-#: What is added to the name of a fault that another one has hindered.
+_MIN_FOR_LONG_JOBS = 30.0  # min seconds of a run that has a lane of long jobs
+_TICK, _STALL = 0.5, 2.0  # seconds between two readings of the clock, and by which one may be late
+#: Suffix of the name of a fault that another one interrupted.
 CUT_SHORT = ", cut short"
-#: What a time in which the machine stood still is called in the history.
+#: Name in the history of a time in which the machine stood still.
 STALLED = "the machine was too busy"
-#: What it is called there that a server is gone for good.
+#: Name in the history of a server that is gone for good.
 UNANSWERED = "the server did not reply at the end"
 
 
 class Plan(NamedTuple):
-    """What is to be done."""
+    """The options of a run."""
 
     seconds: float
     seed: str
@@ -55,41 +55,41 @@ class Plan(NamedTuple):
     """The server's program; empty if `url` names a server."""
     url: str = ""
     rate: float = 900.0
-    """Jobs per second that all producers put together, at most."""
+    """Max jobs per second of all producers together."""
     only: tuple[str, ...] = ()
     """Names of faults; empty for all."""
     lanes: tuple[str, ...] = ()
     """Names of lanes, of LANES; empty for all."""
     keep: Path | None = None
-    """Where the history and all logs are copied to."""
+    """The folder to copy the history and all logs to."""
     durability: str = "memory"
-    """Level at which jobs are put to the server that `url` names."""
+    """Level of durability of jobs put to the server that `url` names."""
 
 
-class Trouble:
-    """Does one group of faults to a stage, one after the other, until `over` is set; then all are healed."""
+class Injector:
+    """Injects one group of faults into a stage, one after the other, until `over` is set; then undoes them."""
 
     def __init__(self, stage: Stage, table: list[Fault], seed: str, over: threading.Event) -> None:
         self._stage, self._table, self._seed, self._over = stage, table, seed, over
         self._chance = random.Random(seed)
 
     def run(self) -> None:
-        """Deal faults from a deck in which each is as often as its weight says.
+        """Draw faults from a deck in which each appears as often as its weight.
 
-        Raises what went wrong with the bench itself, once all is healed.
+        Raises errors of the bench itself once all faults are undone.
         """
-        under_way: list[Future[None]] = []
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        active: list[Future[None]] = []
+        with ThreadPoolExecutor(_MAX_ACTIVE) as pool:
             while not self._over.is_set():
                 for fault in self._deck():
                     if self._over.wait(self._chance.uniform(*_PAUSE)):
                         break
-                    chance = random.Random(f"{self._seed} {len(under_way) + 1}")
-                    under_way.append(pool.submit(self._try, fault, chance))
-                    wait(under_way[-1:], _PATIENCE)
+                    chance = random.Random(f"{self._seed} {len(active) + 1}")
+                    active.append(pool.submit(self._inject_and_note, fault, chance))
+                    wait(active[-1:], _PATIENCE)
                     if fault.is_outside:
-                        self._over.wait(_AIR)
-        for one in under_way:
+                        self._over.wait(_RENEWAL_TIME)
+        for one in active:
             one.result()
 
     def _deck(self) -> list[Fault]:
@@ -101,23 +101,23 @@ class Trouble:
         self._chance.shuffle(deck)
         return deck
 
-    def _try(self, fault: Fault, chance: random.Random) -> None:
+    def _inject_and_note(self, fault: Fault, chance: random.Random) -> None:
         began = time.monotonic()
         name, pids = fault.name, list[int]()
         # Now, since an id may be that of another process later.
         lanes = {one.pid: one.queue for one in self._stage.kept}
         try:
-            pids = self._do(fault, chance)
+            pids = self._inject(fault, chance)
         except Missing:
             return
         except (ConveyorError, OSError):
-            name += CUT_SHORT  # by another fault, perhaps after a part of this one was done
+            name += CUT_SHORT  # by another fault, perhaps after a part of this one
         lane = lanes.get(pids[0], "") if pids else ""
         now, stage = time.monotonic(), self._stage.name
         note(history.Fault(began, now, name, pids, sorted(fault.effects), stage, lane))
 
-    def _do(self, fault: Fault, chance: random.Random) -> list[int]:
-        """Do a fault, heal it after a while, and return the ids of the processes concerned."""
+    def _inject(self, fault: Fault, chance: random.Random) -> list[int]:
+        """Inject a fault, undo it after a while, and return the ids of the affected processes."""
         steps = fault.steps(self._stage, chance)
         pids = next(steps)
         self._over.wait(chance.uniform(*fault.lasts))
@@ -125,8 +125,8 @@ class Trouble:
         return pids
 
 
-def watch_the_clock(over: threading.Event) -> None:
-    """Note when this machine was too busy to run this thread: then it does not renew leases in time either."""
+def watch_clock(over: threading.Event) -> None:
+    """Note when this machine was too busy to run this thread, and thus to renew leases in time."""
     before = time.monotonic()
     while not over.wait(_TICK):
         now = time.monotonic()
@@ -136,13 +136,13 @@ def watch_the_clock(over: threading.Event) -> None:
 
 
 def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
-    """Make the stages of a run, with their servers."""
+    """Yield the stages of a run, with their servers."""
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
     mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(6, 4))
     order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(1,))
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
-    long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), most=3)
-    wanted = plan.lanes or (LANES if plan.seconds >= _ROOM_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
+    long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), max_pending=3)
+    wanted = plan.lanes or (LANES if plan.seconds >= _MIN_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     level = plan.durability if plan.url else "fsync"
     lanes = [one._replace(durability=level) for one in (mixed, order, items, long) if one.role in wanted]
     if plan.url:
@@ -156,15 +156,15 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
         yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 
-def report_on(plan: Plan, again: str) -> int:
-    """Run it all and print the report, which ends with the command that does the same again.
+def report_on(plan: Plan, replay: str) -> int:
+    """Run it all and print the report, which ends with the command that repeats the run.
 
     Returns 1 if a promise was broken, or if the server accepted nothing, else 0.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends everything that was started
     place, version = shown(plan.url) if plan.url else plan.binary, version_of(plan)
     print(f"seed {plan.seed}, {plan.seconds:g} s of faults, {place}", flush=True)
-    # A short name, since sockets lie in it.
+    # A short name, since it holds sockets.
     with tempfile.TemporaryDirectory(prefix="torture", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         try:
@@ -176,7 +176,7 @@ def report_on(plan: Plan, again: str) -> int:
                 )
     record = Record(seen)
     verdicts = judge(record)
-    for line in report.lines(record, verdicts, version, again):
+    for line in report.lines(record, verdicts, version, replay):
         print(line)
     return int(any(one.broken for one in verdicts) or not seen.of(history.Accepted))
 
@@ -191,19 +191,19 @@ def version_of(plan: Plan) -> str:
 
 
 def run(plan: Plan, folder: Path) -> history.History:
-    """Run it all in an empty folder with a short name, since sockets lie in it, and return the history."""
+    """Run it all in an empty folder with a short name, since it holds sockets, and return the history."""
     notes = folder / "history"
     notes.mkdir(parents=True)
     os.environ[history.FOLDER] = str(notes)
     stages: list[Stage] = []
     over = threading.Event()
-    clock = threading.Thread(target=watch_the_clock, args=(over,), name="clock")
+    clock = threading.Thread(target=watch_clock, args=(over,), name="clock")
     clock.start()
     try:
         for stage in stages_of(plan, folder):
             stages.append(stage)
             stage.start()
-        _torment(stages, plan)
+        _inject_faults(stages, plan)
         _together([partial(_settle, stage) for stage in stages])
     finally:
         _together([stage.close for stage in stages])
@@ -222,16 +222,16 @@ def _settle(stage: Stage) -> None:
         note(*(history.Closed(now, one.queue, 0, 0, 0, 0, None, None) for one in stage.lanes))
 
 
-def _torment(stages: list[Stage], plan: Plan) -> None:
-    """Do the faults of the plan that each stage has all for: at the same time one from outside and one other."""
+def _inject_faults(stages: list[Stage], plan: Plan) -> None:
+    """Inject the faults of the plan that each stage supports: at the same time one from outside and one other."""
     over = threading.Event()
     chosen = [one for one in FAULTS.values() if not plan.only or one.name in plan.only]
-    troubles = []
+    injectors = []
     for stage, outside in itertools.product(stages, (False, True)):
         if table := [one for one in chosen if one.needs <= stage.has and one.is_outside == outside]:
-            troubles.append(Trouble(stage, table, f"{plan.seed} {stage.name} {outside}", over))
-    with ThreadPoolExecutor(max(1, len(troubles))) as pool:
-        running = [pool.submit(one.run) for one in troubles]
+            injectors.append(Injector(stage, table, f"{plan.seed} {stage.name} {outside}", over))
+    with ThreadPoolExecutor(max(1, len(injectors))) as pool:
+        running = [pool.submit(one.run) for one in injectors]
         try:
             time.sleep(plan.seconds)
         finally:
@@ -241,7 +241,7 @@ def _torment(stages: list[Stage], plan: Plan) -> None:
 
 
 def _together(calls: list[Callable[[], object]]) -> None:
-    """Make calls at the same time, and wait for all; the first error is raised."""
+    """Make concurrent calls and wait for all. Raises the first error."""
     with ThreadPoolExecutor(max(1, len(calls))) as pool:
         for one in [pool.submit(call) for call in calls]:
             one.result()

@@ -1,6 +1,6 @@
-"""The faults: what each does to a stage, how it is healed, and what it may do to jobs by the documented contract.
+"""The faults: what each does to a stage, how it is undone, and what it may do to jobs by the documented contract.
 
-`FAULTS` is the table. A fault is a generator: it does something, yields the ids of the processes concerned, and heals.
+`FAULTS` is the table. A fault is a generator: it injects, yields the ids of the affected processes, and undoes.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from conveyor.torture.stage import Kept, OwnStage, Stage, WatchedStage
 
 
-_HEALING = 60.0  # seconds within which a server that is not gone for good does what heals a fault
+_UNDOING = 60.0  # seconds within which a server that is not gone for good undoes a fault
 
 T = TypeVar("T")
-#: Does a fault to a stage, yields the ids of the processes concerned, and heals it.
+#: Injects a fault into a stage, yields the ids of the affected processes, and undoes it.
 Steps = Callable[[Any, Random], Iterator[list[int]]]
 
 
@@ -45,7 +45,7 @@ class Fault(NamedTuple):
     name: str
     steps: Steps
     lasts: tuple[float, float]
-    """Seconds from doing to healing, at least and at most."""
+    """Min and max seconds from doing to undoing."""
     needs: frozenset[Need]
     effects: frozenset[Effect]
     weight: float
@@ -53,12 +53,12 @@ class Fault(NamedTuple):
 
     @property
     def is_outside(self) -> bool:
-        """True if it is about the server or the network, False if it is about processes and what people do."""
+        """True for faults of the server or the network, False for those of processes and for actions of operators."""
         return bool(self.needs)
 
     @property
     def about(self) -> str:
-        """What it does, in a line."""
+        """Its description, in one line."""
         return (self.steps.__doc__ or "").partition("\n")[0]
 
 
@@ -83,7 +83,7 @@ def _fault(
 
 
 class Missing(Exception):
-    """There is nothing at the moment that the fault could be done to."""
+    """The fault has no possible target at the moment."""
 
 
 def _one(found: list[T], chance: Random) -> T:
@@ -111,21 +111,21 @@ def _send(pid: int, number: int) -> None:
 
 
 def _stopped(pid: int, *children: int) -> Iterator[list[int]]:
-    """Send SIGSTOP to a process, and SIGCONT after a while; its children are concerned, too."""
+    """Send SIGSTOP to a process, and SIGCONT after a while; its children are affected, too."""
     _send(pid, signal.SIGSTOP)
     yield [pid, *children]
     _send(pid, signal.SIGCONT)
 
 
 def _ended(one: Kept, number: int = signal.SIGKILL) -> Iterator[list[int]]:
-    """Send a process a signal that ends it; its children are concerned, too."""
+    """Send a process a signal that ends it; its children are affected, too."""
     pids = [one.pid, *one.children()]
     one.signal(number)
     yield pids
 
 
 def _network(proxy: Proxy, mode: Mode, *pids: int, cut: bool = False) -> Iterator[list[int]]:
-    """Change the network for a while, and then cut the connections if so."""
+    """Change the network for a while, and then cut the connections if `cut`."""
     proxy.mode = mode
     yield list(pids)
     if cut:
@@ -154,7 +154,7 @@ def stop_worker(stage: Stage, chance: Random) -> Iterator[list[int]]:
 def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Make a supervisor kill a worker, as `conveyor kill --now` does; replace a killed consumer."""
     consumer = _to_end(stage.at_work(), chance)
-    # Consumers of others, on other machines, may have the same process id, but not the queue.
+    # Consumers on other machines may have the same process id, but not the queue.
     reports = [
         one
         for one in Inspector(stage.client).consumers()
@@ -164,15 +164,15 @@ def command_kill(stage: Stage, chance: Random) -> Iterator[list[int]]:
         raise Missing
     report = reports[0]
     expires = stage.client.run(commands.server_time()) + EXPIRES_AFTER["kill"]
-    order = ControlCommand(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
+    command = ControlCommand(ids.unique(), "kill", [report.workers[-1].name], expires=expires)
     with contextlib.suppress(StoreUnavailable):  # it may arrive nevertheless
-        stage.client.run(control_channel.send(report.name, encode(order)))
-    # The order names the worker, which may have been replaced since the report.
+        stage.client.run(control_channel.send(report.name, encode(command)))
+    # The command names the worker, which may have been replaced since the report.
     reported, killed = {one.pid for one in report.workers}, report.workers[-1].pid
     yield [killed, *(one for one in consumer.children() if one not in reported)]
-    # A worker that was told to leave stays away, and one without others leaves: the consumer is replaced.
+    # A killed worker is not replaced, and a consumer without workers exits: a new consumer is started.
     consumer.wanted, pid = True, consumer.pid
-    with contextlib.suppress(TimeoutError):  # it may be obeyed late
+    with contextlib.suppress(TimeoutError):  # it may be handled late
         wait_for(lambda: killed not in consumer.children(), EXPIRES_AFTER["kill"])
     if consumer.pid == pid:
         consumer.signal(signal.SIGTERM)
@@ -201,7 +201,7 @@ def stop_supervisor(stage: Stage, chance: Random) -> Iterator[list[int]]:
 )
 def stop_supervisor_long(stage: Stage, chance: Random) -> Iterator[list[int]]:
     """Send SIGSTOP to a supervisor for longer than a lease, and SIGCONT: others have run its jobs."""
-    # At work: one that starts gives up if it does not reach the server in 15 s.
+    # At work: a starting consumer gives up if it does not reach the server within 15 s.
     consumer = _one(stage.at_work(), chance)
     yield from _stopped(consumer.pid, *consumer.children())
 
@@ -247,7 +247,7 @@ def kill_taker(stage: Stage, chance: Random) -> Iterator[list[int]]:
     yield from _ended(_to_end(stage.of_role("taker"), chance))
 
 
-# --- what operators do --------------------------------------------------------------------------------------------
+# --- operators' actions ------------------------------------------------------------------------------------------
 
 
 @_fault("jobs cancelled")
@@ -291,12 +291,12 @@ def _undone(do: Callable[[], object], undo: Callable[[], object]) -> Iterator[li
         _insist(undo)
 
 
-def _insist(heal: Callable[[], object]) -> None:
-    """Do it again until the server takes it: other faults go on meanwhile. Raises StoreError if it never does."""
-    deadline = time.monotonic() + _HEALING
+def _insist(undo: Callable[[], object]) -> None:
+    """Retry until the server accepts it: other faults may be active. Raises StoreError if it never does."""
+    deadline = time.monotonic() + _UNDOING
     while True:
         try:
-            heal()
+            undo()
         except StoreError:
             if time.monotonic() > deadline:
                 raise
@@ -377,7 +377,7 @@ def cut_off(stage: Stage, _: Random) -> Iterator[list[int]]:
 
 
 def _restarted(stage: OwnStage, number: int, *, forget: bool = False) -> Iterator[list[int]]:
-    """End the server by a signal, and start it after a while, without its file if so."""
+    """End the server by a signal, and start it after a while; without its file if `forget`."""
     with stage.server_down() as server:
         pid = server.pid
         server.end(number)
@@ -431,28 +431,28 @@ def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:
 @_fault("clients killed", Need.SERVER, weight=2)
 def kill_clients(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send CLIENT KILL TYPE normal: the server closes all connections."""
-    stage.server.tell("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    stage.server.run("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     yield []
 
 
 @_fault("clients paused", Need.SERVER)
 def pause_clients(stage: OwnStage, chance: Random) -> Iterator[list[int]]:
     """Send CLIENT PAUSE: the server executes no commands, or no writes, for a while."""
-    stage.server.tell("CLIENT", "PAUSE", chance.randint(100, 3000), chance.choice(("ALL", "WRITE")))
+    stage.server.run("CLIENT", "PAUSE", chance.randint(100, 3000), chance.choice(("ALL", "WRITE")))
     yield []
 
 
 @_fault("scripts forgotten", Need.SERVER)
 def flush_scripts(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send SCRIPT FLUSH: the server forgets the scripts."""
-    stage.server.tell("SCRIPT", "FLUSH")
+    stage.server.run("SCRIPT", "FLUSH")
     yield []
 
 
 def _configured(stage: OwnStage, name: str, value: str) -> Iterator[list[int]]:
     """Change a setting of the server for a while; 0 is its default."""
-    tell = partial(stage.server.tell, "CONFIG", "SET", name)
-    yield from _undone(lambda: tell(value), lambda: tell("0"))
+    configure = partial(stage.server.run, "CONFIG", "SET", name)
+    yield from _undone(lambda: configure(value), lambda: configure("0"))
 
 
 @_fault("server out of memory", Need.SERVER, lasts=(0.3, 2.0))
@@ -472,7 +472,7 @@ def fill_disk(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Fill the small disk that the server writes to, then free it."""
     assert stage.disk is not None
     place = Path(stage.disk, "filled")
-    with stage.server_down():  # one that syncs always ends when it cannot
+    with stage.server_down():  # a server that syncs always ends if it cannot
         fill(place)
         yield []
         place.unlink()

@@ -1,8 +1,8 @@
-"""What was seen from outside: one event per line, in a file per process, and all of them read back.
+"""The recorded history: one event per line, in a file per process.
 
 Producers, tasks and the bench write; only the judge reads. Times are those of the machine's monotonic clock, which all
-processes share. An event is written by one call before the program goes on, so one that was noted survives the end of
-its process by SIGKILL.
+processes share. An event is written by one call before the program continues, so a recorded event survives a SIGKILL
+of its process.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: The variable of the environment that names the folder.
+#: The environment variable that names the folder.
 FOLDER = "CONVEYOR_TORTURE_HISTORY"
 
 
 class Event(msgspec.Struct, gc=False, array_like=True, tag=True):
-    """What all events have."""
+    """The base of all events."""
 
     at: float
-    """When, in seconds of the monotonic clock."""
+    """Seconds of the monotonic clock."""
 
 
 class Put(Event):
     """A producer is about to put a job. Without an `Accepted`, nothing is promised about it."""
 
     key: str
-    """The job's name in this history; its task gets it as an argument."""
+    """The job's name in this history, and an argument of its task."""
     lane: str
     kind: str
-    """What its task does: a name of `load.KINDS`."""
+    """A name of `load.KINDS`, for what its task does."""
     value: str = ""
     """The value that its task must return; the item itself if it is one."""
     delay: float = 0.0
@@ -55,13 +55,13 @@ class Accepted(Event):
 
 
 class Outcome(Event):
-    """What a producer was told about a job, or that a taker marked an item as processed."""
+    """A producer received the outcome of a job, or a taker marked an item as processed."""
 
     key: str
     state: str
     """done, failed, lost, cancelled or gone."""
     value: str = ""
-    """What the task returned, or the error."""
+    """The return value, or the error."""
 
 
 class Start(Event):
@@ -84,21 +84,21 @@ class End(Event):
 
 
 class Fault(Event):
-    """A fault was applied at `at` and healed at `until`."""
+    """A fault was injected at `at` and undone at `until`."""
 
     until: float
     name: str
     pids: list[int]
-    """The processes it was about."""
+    """The affected processes."""
     effects: list[str]
-    """What it may do by the documented contract: names of `faults.Effect`."""
+    """Its possible harm by the documented contract: names of `faults.Effect`."""
     stage: str
     lane: str = ""
-    """The only queue whose processes it was about, if there is only one."""
+    """The queue of the affected processes, if there is only one."""
 
 
 class CancelAsked(Event):
-    """Somebody is about to cancel a job."""
+    """The bench is about to cancel a job."""
 
     id: str
 
@@ -110,7 +110,7 @@ class LossSeen(Event):
 
 
 class ProcessEnded(Event):
-    """A process of the bench ended; `wanted` if a fault or the end of the run asked for that."""
+    """A process of the bench ended; `wanted` if a fault or the end of the run requested that."""
 
     name: str
     pid: int
@@ -119,7 +119,7 @@ class ProcessEnded(Event):
 
 
 class Depth(Event):
-    """How many jobs waited in a queue, and its bound at that moment."""
+    """The number of waiting jobs of a queue, and its max size at that moment."""
 
     lane: str
     waiting: int
@@ -127,7 +127,7 @@ class Depth(Event):
 
 
 class Closed(Event):
-    """How a queue stood at the end: jobs in it, and what does not add up."""
+    """The state of a queue at the end: its jobs, and what does not add up."""
 
     lane: str
     live: int
@@ -137,11 +137,11 @@ class Closed(Event):
     seconds: float | None
     """From the last fault's end until all was settled; None if that took longer than the bound."""
     accepted: int | None
-    """Jobs that the server has accepted, by its own count; None if it does not reply."""
+    """Jobs that the server has accepted, by its own count, or None if it does not reply."""
 
 
 class Usage(Event):
-    """What something used at a moment: bytes of memory and, of a server, keys of no known kind that never expire."""
+    """Bytes of memory in use at a moment and, of a server, keys of no known kind that never expire."""
 
     what: str
     memory: int
@@ -154,9 +154,9 @@ _decoder = msgspec.json.Decoder(functools.reduce(operator.or_, Event.__subclasse
 
 
 def note(*events: Event) -> None:
-    """Write events of this process, in the folder that its environment names.
+    """Append events of this process to its file, in the folder named by its environment.
 
-    The file is opened each time: tasks close descriptors that are not theirs, and are forked.
+    The file is opened each time: tasks close file descriptors of others, and are forked.
     """
     data = b"".join([_encode(one) + b"\n" for one in events])
     place = f"{os.environ[FOLDER]}/{os.getpid()}.events"
@@ -181,7 +181,7 @@ class History:
 
 
 def read(folder: Path, pids: list[int] | None = None) -> History:
-    """Return what was written into a folder, by all or some processes. A last line that was cut short is left out."""
+    """Return the events recorded in a folder, of all or some processes, without an incomplete last line."""
     events: list[Event] = []
     for file in sorted(folder.glob("*.events")):
         if pids is not None and int(file.stem) not in pids:

@@ -1,7 +1,7 @@
-"""The judge: from a history alone, whether each promise was kept. Pure functions; nothing here runs or asks anything.
+"""The judge: checks each promise from a history only. Pure functions; nothing here runs or queries anything.
 
-Harm counts as excused only if a fault that may do it by the documented contract (`faults.Effect`) was there at the
-time. What is excused is counted, and reported.
+Harm counts as excused only if a fault that may do it by the documented contract (`faults.Effect`) was active at the
+time. Excused harm is counted and reported.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ from conveyor.torture.stage import Effect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Seconds after the last fault within which everything must be settled: a lease, and the work that is left.
+#: Seconds after the last fault within which everything must be settled: a lease, and the remaining jobs.
 BOUND = 90.0
-#: Bytes by which each may grow, as `growth` counts, by role; a producer holds payloads of different size.
+#: Max bytes of growth, as `growth` measures it, by role; a producer holds payloads of different sizes.
 GROWTH = {"consumer": 4 << 20, "worker": 4 << 20, "taker": 4 << 20, "producer": 12 << 20, "server": 20 << 20}
-#: Faults that end processes in which jobs run, "worker killed by command" among them; what was cut short began so, too.
+#: Prefixes of the names of faults that end processes with jobs, such as "worker killed by command", cut short or not.
 ENDING = ("worker killed", "supervisor killed", "roll-out", "taker killed")
 _FOREVER = float("inf")
-#: Exit codes of what somebody ended; by SIGTERM before it listened to that.
+#: Exit codes of processes that the bench ended; -SIGTERM if they had not installed a handler yet.
 _ENDS = {0, -signal.SIGKILL, -signal.SIGTERM}
 _TAKERS = 2  # processes that take items
 _CRASHES = 3  # deaths of workers under one job that make it dead
-_SETTLING = 1.0  # seconds after a task has ended in which its worker still settles it
-_UNSETTLED = 30.0  # seconds after a task has ended in which its outcome may be held up by the longest outage
+_SETTLING = 1.0  # seconds after the end of a task in which its worker still settles it
+_UNSETTLED = 30.0  # seconds after the end of a task by which the longest outage may delay its outcome
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
-_COMING_BACK = 30.0  # seconds within which an item is taken again whose taker ended
-#: Jobs that workers hold and have not begun, at most: they may come back at once, beyond the bound. By what is put.
-_CAME_BACK = {"order": 64, "mixed": 1_000}
-_CLAIMED = 32  # jobs of the lane order that one claim takes at most
-_STARTED = 20.0  # seconds after which a process has loaded what it needs, on a busy machine as well
-_RESTORING = 10.0  # seconds within which a producer that runs puts again what the server lost
-#: How a run may end whose job may fail; a time limit ends the worker.
+_RETURNING = 30.0  # seconds within which an item is taken again after its taker ended
+#: Max prefetched jobs of all workers, which may all return and exceed the max size. By lane.
+_MAX_RETURNED = {"order": 64, "mixed": 1_000}
+_CLAIMED = 32  # max jobs of one claim in the lane order
+_STARTED = 20.0  # seconds after which a process has loaded its modules, even on a busy machine
+_RESTORING = 10.0  # seconds within which a running producer puts lost jobs again
+#: Ends of a run whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_HELD = 5.0  # seconds after a job was cancelled in which a worker may start it that holds it
-_START = 60.0  # seconds within which a job starts, and an interrupted one again, whatever else breaks
-_FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, whatever breaks meanwhile
+_HELD = 5.0  # seconds after a job was cancelled in which a worker that has prefetched it may start it
+_START = 60.0  # seconds within which a job starts, and an interrupted one again, under any fault
+_FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, under any fault
 _GONE = 5.0  # seconds after which an ended process is no longer seen
-_ANOTHER = 60.0  # seconds without a process after which its id may be that of another one
-_RESIZING = 1.0  # seconds that a change of a bound may be away from where it was noted
-_STARTING = 20.0  # seconds within which a consumer that starts gives up on its server
+_REUSED = 60.0  # seconds without a process after which its id may be reused
+_RESIZING = 1.0  # seconds between a change of a max size and its record
+_STARTING = 20.0  # seconds within which a starting consumer gives up on its server
 
 
 class Verdict(NamedTuple):
@@ -72,24 +72,24 @@ class Verdict(NamedTuple):
 
     promise: str
     broken: list[str]
-    """A line for each time it was broken."""
+    """A line per violation."""
     excused: int
-    """How often a fault explained it."""
+    """Number of violations that a fault explains."""
     seen: int
-    """How many things were looked at; a promise about nothing proves nothing."""
+    """Number of checks; a promise without any is not tested."""
 
 
 class Run(NamedTuple):
-    """One run of a task; `end` is when it ended, or when its process was last known to live."""
+    """One run of a task; `end` is when it ended, or when its process was last seen."""
 
     start: Start
     end: float
     how: str
-    """As in `End`; empty if the process ended under it."""
+    """As in `End`; empty if the process ended during the run."""
 
 
 class Case:
-    """All about one job."""
+    """All events of one job."""
 
     def __init__(self, put: Put) -> None:
         self.put = put
@@ -103,12 +103,12 @@ class Case:
 
     @property
     def is_item(self) -> bool:
-        """True if it was put as a plain item, of which nobody waits for an outcome."""
+        """True if it was put as a plain item, for whose outcome no process waits."""
         return self.put.kind == "item"
 
     @property
-    def wants(self) -> str:
-        """The state that it must end in, unless somebody cancels it."""
+    def expected(self) -> str:
+        """The state that it must end in, unless it is cancelled."""
         return KINDS[self.put.kind].ends
 
     @property
@@ -119,7 +119,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What to call it in a report."""
+        """Its name in a report."""
         return f"{self.put.key} ({self.put.lane}, {self.put.kind}, id {self.id or 'unknown'})"
 
 
@@ -143,7 +143,7 @@ class Record:
         self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
 
     def _add_runs(self) -> None:
-        #: When jobs began that end their worker, by its process.
+        #: When jobs that end their worker began, by its process.
         self.enders: dict[int, list[float]] = defaultdict(list)
         # An item may have several ends in one process, since it has no token.
         ends: dict[tuple[str, int, int], deque[End]] = defaultdict(deque)
@@ -164,7 +164,7 @@ class Record:
                 run = Run(start, end.at, end.how)
             else:
                 run = Run(start, last_of(seen[start.pid], start.at), "")
-            if start.key in self.cases:  # not one that an earlier run of the bench has left on the server
+            if start.key in self.cases:  # not left on the server by an earlier run of the bench
                 case = self.cases[start.key]
                 case.id = case.id or start.id
                 case.runs.append(run)
@@ -172,7 +172,7 @@ class Record:
                     self.enders[start.pid].append(start.at)
 
     def has(self, effect: Effect, lane: str, since: float, until: float, pid: int = 0) -> bool:
-        """Return True if a fault with this effect touched a lane between two moments, or a process if one is named."""
+        """Return True if a fault with this effect affected a lane between two moments, or a process if one is named."""
         return any(
             effect in one.effects
             and one.at <= until
@@ -183,28 +183,28 @@ class Record:
         )
 
     def lost_since(self, put: Put, until: float) -> bool:
-        """Return True if a fault from the put of a job to a moment may have ended its lease, or lost it."""
+        """Return True if a fault between the put of a job and `until` may have ended its lease, or lost it."""
         return any(self.has(effect, put.lane, put.at, until) for effect in (Effect.LEASE, Effect.LOSS))
 
     def lost_lease(self, run: Run, lane: str, until: float) -> bool:
-        """Return True if a fault from the start of a run to a moment may have ended its lease, or lost its job."""
+        """Return True if a fault between the start of a run and `until` may have ended its lease, or lost its job."""
         since = run.start.at
         return self.has(Effect.LEASE, lane, since, until, run.start.pid) or self.has(
             Effect.LOSS, lane, since, until
         )
 
     def was_claimed_before_a_loss(self, put: Put, first: Run, second: Run) -> bool:
-        """Return True if the second run's worker may have had the job before the server lost it, and began it later."""
+        """Return True if the second run's worker may have claimed the job before its loss, and started later."""
         return second.start.token <= first.start.token and self.has(
             Effect.LOSS, put.lane, put.at, second.start.at
         )
 
     def ended_at(self, pid: int, since: float) -> float:
-        """Return when a process ended that there was at some time."""
+        """Return when a process that existed at `since` ended."""
         return min((at for at in self._ended[pid] if at >= since), default=_FOREVER)
 
     def stopped(self, lane: str, since: float, until: float, pid: int = 0) -> float:
-        """Return for how many seconds producers of a lane, or the one named, stood still between two moments."""
+        """Return for how many seconds producers of a lane, or the named one, were stopped between two moments."""
         return sum(
             max(0.0, min(until, one.until) - max(since, one.at))
             for one in self.faults
@@ -212,7 +212,7 @@ class Record:
         )
 
     def ended_by_fault(self, run: Run, lane: str, until: float) -> bool:
-        """Return True if a fault ended the process of a run, or its next job did, from its start to a moment."""
+        """Return True if a fault, or the next job, ended the process of a run between its start and `until`."""
         pid, since = run.start.pid, run.start.at
         return any(since <= at <= until for at in self.enders[pid]) or any(
             pid in one.pids and one.at <= until and one.until + _SETTLING >= since and concerns(one, lane)
@@ -221,17 +221,17 @@ class Record:
 
 
 def last_of(seen: list[float], since: float) -> float:
-    """Return when a process was last seen that there was at some time: its id may be that of another one later."""
+    """Return when a process that existed at `since` was last seen; its id may be reused later."""
     last = since
     for at in seen[bisect(seen, since) :]:
-        if at - last > _ANOTHER:
+        if at - last > _REUSED:
             break
         last = at
     return last
 
 
 def concerns(fault: Fault, lane: str) -> bool:
-    """Return True if a fault was on this lane, on its whole stage, or everywhere."""
+    """Return True if a fault affected this lane, its whole stage, or everything."""
     return fault.lane in {"", lane} and (not fault.stage or f"-{fault.stage}-" in lane)
 
 
@@ -240,15 +240,15 @@ Finding = tuple[str, bool]
 
 
 def no_accepted_job_is_lost(record: Record) -> Iterator[Finding | None]:
-    """Every job whose put returned has an outcome, or is an item that somebody processed."""
+    """Every job whose put returned has an outcome, or is a processed item."""
     for case in record.cases.values():
         if case.accepted != _FOREVER:
-            line = f"{case.name}: accepted, and then nothing is known of it"
-            yield (line, _was_given_up(record, case)) if case.is_lost else None
+            line = f"{case.name}: accepted, but without an outcome"
+            yield (line, _loss_is_excused(record, case)) if case.is_lost else None
 
 
-def _was_given_up(record: Record, case: Case) -> bool:
-    """Return True if a fault explains that a job is lost: nobody held it, or it was lost unnoticed."""
+def _loss_is_excused(record: Record, case: Case) -> bool:
+    """Return True if a fault explains the loss of a job: no producer held it, or it was lost unnoticed."""
     found = case.accepted + _FOUND if case.is_item else _FOREVER
     until = max([one.at for one in case.outcomes], default=found)
     for fault in record.faults:
@@ -270,44 +270,44 @@ def _was_given_up(record: Record, case: Case) -> bool:
 
 
 def _survives(level: str, fault: Fault) -> bool:
-    """Return True if a job that has reached this level of durability must survive a fault that loses others."""
+    """Return True if a job at this level of durability must survive a fault that loses others."""
     return Effect.STALE in fault.effects and level.startswith("replicated")
 
 
 def levels_are_kept(record: Record) -> Iterator[Finding | None]:
-    """No server loses data that a fault leaves it; what it loses all the same is put again, and so not lost above."""
+    """No server loses data without a fault that may cause it. Lost jobs are put again, and so are not lost above."""
     for one in record.history.of(LossSeen):
         excused = record.has(Effect.LOSS, one.lane, one.at - _FOUND, one.at)
         yield f"{one.lane}: a producer saw that the server had lost data", excused
     for case in record.cases.values():
-        if case.level != "memory" and not case.held:  # nobody puts it again
-            lost = case.is_lost and not _was_given_up(record, case)
+        if case.level != "memory" and not case.held:  # no producer puts it again
+            lost = case.is_lost and not _loss_is_excused(record, case)
             yield (f"{case.name}: accepted at the level {case.level}, and lost", False) if lost else None
 
 
 def one_outcome_each(record: Record) -> Iterator[Finding | None]:
     """No job has two different outcomes, and an item is processed once."""
     for case in record.cases.values():
-        told = {(one.state, one.value) for one in case.outcomes if one.state != "gone"}
-        if len(told) > 1 or (case.is_item and len(case.outcomes) > 1):
+        known = {(one.state, one.value) for one in case.outcomes if one.state != "gone"}
+        if len(known) > 1 or (case.is_item and len(case.outcomes) > 1):
             since, until = case.put.at, case.outcomes[-1].at
             excused = record.has(Effect.LOSS, case.put.lane, since, until)
-            yield f"{case.name}: {len(case.outcomes)} outcomes: {sorted(told)}", excused
-        elif case.is_item or len(case.outcomes) > 1:  # one that was asked for once can only be one
+            yield f"{case.name}: {len(case.outcomes)} outcomes: {sorted(known)}", excused
+        elif case.is_item or len(case.outcomes) > 1:  # a single query returns a single outcome
             yield None
 
 
 def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
-    """A job that is done has run to its end and has the value of its arguments; one that must fail has failed."""
+    """A succeeded job has run to its end and has the value of its arguments; one that must fail has failed."""
     for case in record.cases.values():
         for one in case.outcomes[:1]:
-            if one.state == "done" and case.wants != "done":
+            if one.state == "done" and case.expected != "done":
                 yield f"{case.name}: done, though its task never returns", False
             elif one.state == "done" and one.value != case.put.value:
                 yield f"{case.name}: a wrong value: {one.value!r:.80}", False
             elif one.state == "done" and not any(run.how == "done" for run in case.runs):
                 yield f"{case.name}: done, though no run of it finished", False
-            elif one.state == "failed" and case.wants != "failed":
+            elif one.state == "failed" and case.expected != "failed":
                 yield f"{case.name}: failed: {one.value!r:.80}", False
             elif one.state == "failed" and not any(run.how in _FAILED for run in case.runs):
                 yield f"{case.name}: failed, though no run of it did", False
@@ -316,17 +316,17 @@ def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
 
 
 def no_healthy_job_is_cancelled(record: Record) -> Iterator[Finding | None]:
-    """No job ends as cancelled unless somebody asked for that."""
+    """No job ends as cancelled without a request."""
     for case in record.cases.values():
         for one in case.outcomes[:1]:
             if one.state == "cancelled" and one.at < record.cancelled.get(case.id, _FOREVER):
-                yield f"{case.name}: cancelled, though nobody asked", False
+                yield f"{case.name}: cancelled without a request", False
             else:
                 yield None
 
 
 def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
-    """Every run comes to the end that its task has, unless somebody cancels it or its process is killed."""
+    """Every run ends as its task does, unless it is cancelled or its process is killed."""
     for case in record.cases.values():
         for run in case.runs if not KINDS[case.put.kind].ends_worker else ():
             if run.how in {"done", Spoiled.__name__}:
@@ -346,9 +346,9 @@ def no_healthy_run_is_ended(record: Record) -> Iterator[Finding | None]:
 
 
 def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
-    """No job ends as lost unless it has ended three workers, or three of them were killed under it.
+    """No job ends as lost unless it has ended three workers, or three of them were killed during its runs.
 
-    No attempt counts that was not begun, unless its worker may have been killed in that moment.
+    No attempt counts that was not started, unless its worker may have been killed at that moment.
     """
     kills = [one for one in record.faults if Effect.KILL in one.effects]
     for case in record.cases.values():
@@ -361,7 +361,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                 excused = killed or record.lost_since(case.put, until)
                 yield f"{case.name}: its run {number} counts as attempt {run.start.attempt}", excused
         for one in case.outcomes[:1]:
-            if one.state == "lost" and (case.wants != "lost" or len(case.runs) < _CRASHES):
+            if one.state == "lost" and (case.expected != "lost" or len(case.runs) < _CRASHES):
                 deaths = sum(
                     run.start.pid in kill.pids
                     and run.start.at <= kill.at + _SETTLING
@@ -370,7 +370,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                     for run in case.runs
                     for kill in kills
                 )
-                excused = case.wants != "lost" and deaths >= _CRASHES
+                excused = case.expected != "lost" and deaths >= _CRASHES
                 yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", excused
             else:
                 yield None
@@ -397,21 +397,22 @@ def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
 def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
     """A job runs again after its last run only if its worker ended before that was settled, or lost its lease.
 
-    The last is one that has done it, or that failed if it has no retries. Once its outcome was told it does not start.
+    The last run is one that succeeded, or that failed without retries. The job does not start after its outcome was
+    reported.
     """
     for case in record.cases.values():
         runs = [] if case.is_item else case.runs
-        told, state = min(
+        reported, state = min(
             ((one.at, one.state) for one in case.outcomes if one.state != "gone"), default=(_FOREVER, "")
         )
         for run in runs:
-            if run.start.at > told + (_HELD if state == "cancelled" else 0.0):
+            if run.start.at > reported + (_HELD if state == "cancelled" else 0.0):
                 excused = record.lost_since(case.put, run.start.at)
-                yield f"{case.name}: started {run.start.at - told:.3f} s after its outcome", excused
+                yield f"{case.name}: started {run.start.at - reported:.3f} s after its outcome", excused
         for first, second in itertools.zip_longest(runs, runs[1:]):
-            if first.how != "done" and (first.how, case.wants) != (Spoiled.__name__, "failed"):
+            if first.how != "done" and (first.how, case.expected) != (Spoiled.__name__, "failed"):
                 continue
-            if second is None or second.start.at < first.end:  # two at once are judged above
+            if second is None or second.start.at < first.end:  # overlapping runs are judged above
                 yield None
                 continue
             lane, until = case.put.lane, second.start.at
@@ -422,7 +423,7 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
                 or record.was_claimed_before_a_loss(case.put, first, second)
             )
             after = second.start.at - first.end
-            yield f"{case.name}: over on {first.start.pid}, and run again {after:.3f} s later", excused
+            yield f"{case.name}: finished on {first.start.pid}, and run again {after:.3f} s later", excused
 
 
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
@@ -435,11 +436,11 @@ def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
     for cases in lanes.values():
         for priority in {case.put.priority for case in cases}:
             alike = [case for case in cases if case.put.priority == priority]
-            yield from _each_after_the_one_before(record, alike)
+            yield from _each_after_the_previous(record, alike)
         yield from _urgent_ones_first(record, cases)
 
 
-def _each_after_the_one_before(record: Record, cases: list[Case]) -> Iterator[Finding | None]:
+def _each_after_the_previous(record: Record, cases: list[Case]) -> Iterator[Finding | None]:
     latest: Case | None = None
     for case in cases:
         began = case.runs[0].start.at
@@ -454,7 +455,7 @@ def _each_after_the_one_before(record: Record, cases: list[Case]) -> Iterator[Fi
 
 
 def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | None]:
-    """From its acceptance to its start, no more jobs of lower priority start than one claim may have taken before."""
+    """Between its acceptance and its start, at most as many jobs of lower priority start as one claim takes."""
     usual = sorted(case.runs[0].start.at for case in cases if not case.put.priority)
     for case in cases:
         if case.put.priority:
@@ -466,7 +467,7 @@ def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | 
 
 
 def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
-    """No job that was put with a delay starts before that has passed."""
+    """No delayed job starts early."""
     for case in record.cases.values():
         for run in case.runs if case.put.delay else ():
             early = case.put.at + case.put.delay - run.start.at
@@ -474,7 +475,7 @@ def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
-    """Starts, second starts and outcomes come within a bound, and so does the end of all jobs after the last fault."""
+    """Starts, second starts and outcomes happen within a bound, as does the end of all jobs after the last fault."""
     for case in record.cases.values():
         for wait, what in _waits(record, case):
             yield None if wait <= _START else (f"{case.name}: {wait:.1f} s until {what}", False)
@@ -489,59 +490,59 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
 
 
 def _waits(record: Record, case: Case) -> Iterator[tuple[float, str]]:
-    """Return the seconds from acceptance to the first run, from each to the next, and from the last to the outcome."""
+    """Yield the seconds from acceptance to the first run, between runs, and from the last run to the outcome."""
     if case.runs and case.accepted != _FOREVER:
         yield case.runs[0].start.at - case.accepted - case.put.delay, "it started"
     for first, second in itertools.pairwise(case.runs):
         yield second.start.at - first.end, "it started again after a run"
-    told = min((one.at for one in case.outcomes), default=_FOREVER)
-    done = max((run.end for run in case.runs if run.how == "done" and run.end <= told), default=_FOREVER)
-    if not case.is_item and done <= told < _FOREVER:
-        wait = told - done - record.stopped(case.put.lane, done, told)
-        yield wait, "its outcome was reported after a run had done it"
+    reported = min((one.at for one in case.outcomes), default=_FOREVER)
+    done = max((run.end for run in case.runs if run.how == "done" and run.end <= reported), default=_FOREVER)
+    if not case.is_item and done <= reported < _FOREVER:
+        wait = reported - done - record.stopped(case.put.lane, done, reported)
+        yield wait, "its outcome was reported after its last run"
 
 
 def maxsize_holds(record: Record) -> Iterator[Finding | None]:
-    """No more jobs wait than the bound allows, but for those that came back; above a new bound they only get fewer."""
+    """No more jobs wait than maxsize allows, except returned ones; above a reduced limit, their number only falls."""
     lanes: dict[str, list[Depth]] = defaultdict(list)
     for one in record.history.of(Depth):
         lanes[one.lane].append(one)
     ends = [one.at for one in record.history.of(ProcessEnded) if one.name.startswith("taker")]
     resizes = [one for one in record.faults if one.name == "queue resized"]
     for lane, seen in lanes.items():
-        bound, most = 0, 0
+        bound, limit = 0, 0
         changed = sorted(at for one in resizes if concerns(one, lane) for at in (one.at, one.until))
         for before, one in itertools.pairwise([seen[0], *seen]):
             unseen = bisect(changed, one.at + _RESIZING) > bisect(changed, before.at - _RESIZING)
-            if one.maxsize != bound or unseen:  # the bound may have been another one for a moment
-                bound, most = one.maxsize, one.waiting
-            most = max(most, bound)
-            if one.waiting > most + _back(one, ends):
-                yield f"{lane}: {one.waiting} waiting, and {bound} may", False
+            if one.maxsize != bound or unseen:  # the max size may have been another one for a moment
+                bound, limit = one.maxsize, one.waiting
+            limit = max(limit, bound)
+            if one.waiting > limit + _max_returned(one, ends):
+                yield f"{lane}: {one.waiting} waiting, but at most {bound} may", False
             else:
                 yield None
-            most = min(most, one.waiting)
+            limit = min(limit, one.waiting)
 
 
-def _back(depth: Depth, ends: list[float]) -> int:
-    """Return how many jobs may have come back: of the items one from each taker that is, or was until it ended."""
+def _max_returned(depth: Depth, ends: list[float]) -> int:
+    """Return how many jobs may have returned: of the items one per taker, running or recently ended."""
     if not depth.lane.endswith("items"):
-        return _CAME_BACK.get(depth.lane.rpartition("-")[2], 0)
-    # Each taker may give one back as well: a get whose answer was lost.
-    return _TAKERS + bisect(ends, depth.at) - bisect(ends, depth.at - _COMING_BACK)
+        return _MAX_RETURNED.get(depth.lane.rpartition("-")[2], 0)
+    # Each taker may also release one: that of a get whose reply was lost.
+    return _TAKERS + bisect(ends, depth.at) - bisect(ends, depth.at - _RETURNING)
 
 
 def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
-    """At the end accepted jobs are all accounted for, and no key lacks its other half."""
+    """At the end all accepted jobs are accounted for, and no key lacks its other half."""
     put = Counter(case.put.lane for case in record.cases.values())
     accepted = Counter(case.put.lane for case in record.cases.values() if case.accepted != _FOREVER)
     for one in record.history.of(Closed):
         if one.accepted is None:
             continue
-        forgot = record.has(Effect.LOSS, one.lane, -_FOREVER, _FOREVER)
+        excused = record.has(Effect.LOSS, one.lane, -_FOREVER, _FOREVER)
         if not accepted[one.lane] <= one.accepted <= put[one.lane]:
             what = f"{put[one.lane]} put, {accepted[one.lane]} known as accepted"
-            yield f"{one.lane}: the server accepted {one.accepted}: {what}", forgot
+            yield f"{one.lane}: the server accepted {one.accepted}: {what}", excused
         else:
             yield None
         if one.imbalance or one.torn or one.orphans:
@@ -551,7 +552,7 @@ def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
 
 
 def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
-    """Consumers, producers and takers end only when somebody wants it, and then as they should."""
+    """Consumers, producers and takers exit only on request, and then as they should."""
     for one in record.history.of(ProcessEnded):
         if one.wanted and one.status in _ENDS:
             yield None
@@ -559,11 +560,14 @@ def no_process_ends_by_itself(record: Record) -> Iterator[Finding | None]:
         excused = one.status == os.EX_UNAVAILABLE and record.has(
             Effect.REFUSAL, one.name.split()[1], one.at - _STARTING, one.at
         )
-        yield f"{one.name} ended with {one.status}, {'as' if one.wanted else 'though not'} asked", excused
+        yield (
+            f"{one.name} ended with {one.status}, {'as requested' if one.wanted else 'without a request'}",
+            excused,
+        )
 
 
 def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
-    """No process grows while it works, the server is as large at the end as before, and no key is left for good."""
+    """No process grows, the server is as large at the end as before, and no key is left for good."""
     for what, (memory, keys) in growth(record.history).items():
         if memory > GROWTH[role_of(what)]:
             yield f"{what}: grew by {memory / (1 << 20):.1f} MiB", False
@@ -574,15 +578,15 @@ def memory_and_keys_are_flat(record: Record) -> Iterator[Finding | None]:
 
 
 def role_of(what: str) -> str:
-    """Return the first word of what something is called: consumer, worker, producer, taker or server."""
+    """Return the first word of a name: consumer, worker, producer, taker or server."""
     return what.partition(" ")[0]
 
 
 def growth(history: History) -> dict[str, tuple[float, list[str]]]:
     """Return by how many bytes each process and server grew, and new keys.
 
-    Of a process the readings begin once it has loaded what it needs, and the median of their middle third is compared
-    with that of the last: what it grew to at first, and the payloads of a moment, say nothing.
+    The readings of a process begin once it has loaded its modules. The median of their middle third is compared with
+    that of the last third, since initial growth and momentary payloads do not count.
     """
     used: dict[str, list[Usage]] = defaultdict(list)
     first: dict[str, float] = {}
@@ -627,8 +631,8 @@ PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
 def judge(record: Record) -> list[Verdict]:
     """Return a verdict on each promise."""
     verdicts = []
-    for promise, look in PROMISES.items():
-        findings = list(look(record))
+    for promise, check in PROMISES.items():
+        findings = list(check(record))
         broken = [one[0] for one in findings if one is not None and not one[1]]
         excused = sum(one is not None and one[1] for one in findings)
         verdicts.append(Verdict(promise, broken, excused, len(findings)))
@@ -636,18 +640,18 @@ def judge(record: Record) -> list[Verdict]:
 
 
 def lost_by_level(record: Record) -> dict[str, Counter[str]]:
-    """Return, by level of durability, how many jobs were accepted, and lost to faults that may do that, or without."""
+    """Return, by level of durability, how many jobs were accepted, lost with an excuse, and lost without one."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for case in record.cases.values():
         if case.accepted != _FOREVER:
             found[case.level]["accepted"] += 1
             if case.is_lost:
-                found[case.level]["excused" if _was_given_up(record, case) else "lost"] += 1
+                found[case.level]["excused" if _loss_is_excused(record, case) else "lost"] += 1
     return found
 
 
 def recovery_times(record: Record) -> dict[str, list[float]]:
-    """Return, by the fault that ended their processes, the seconds until jobs that ran there started again."""
+    """Return, by the fault that ended their processes, the seconds until the jobs of these started again."""
     found: dict[str, list[float]] = defaultdict(list)
     for case in record.cases.values():
         for first, second in itertools.pairwise(case.runs):

@@ -1,4 +1,4 @@
-"""The load: what producers put, what the tasks do, and what must come of each.
+"""The load: the jobs of producers, the tasks, and their expected outcomes.
 
 `python -m conveyor.torture.load FILE` is one producer, or one taker of plain items.
 """
@@ -39,35 +39,35 @@ from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Star
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Seconds that outcomes are kept: longer than any producer is away, and much shorter than a long run, whose server must
-#: not grow.
+#: Seconds that outcomes are kept: longer than any outage of a producer, and much shorter than a long run, whose server
+#: must not grow.
 KEEP = 180.0
-#: Seconds after which a hanging task is ended by its time limit.
+#: Seconds after which the time limit ends a hanging task.
 TIME_LIMIT = 1.0
-#: The variable of the environment that names the folder of a small disk to fill.
+#: The environment variable that names the folder of a small disk to fill.
 SCRATCH = "CONVEYOR_TORTURE_SCRATCH"
 _MIB = 1 << 20
-#: Outcomes that a producer asks for once more, the latest, and how often, in seconds: they must be as they were.
-_ASKED_AGAIN, _ASK_AGAIN = 500, 20.0
-#: How much of what replicas have received a producer lets go of: what it holds it would put again, and no loss be seen.
-_LET_GO = 0.5
+#: How many of its latest outcomes a producer queries again, and every how many seconds: they must be unchanged.
+_REPEATED_QUERIES, _REPEAT_INTERVAL = 500, 20.0
+#: The share of replicated jobs that a producer drops: it would put others again, so that no loss could be seen.
+_DROPPED = 0.5
 
 
-# --- what tasks do ------------------------------------------------------------------------------------------------
+# --- tasks --------------------------------------------------------------------------------------------------------
 
 
 class Kind(NamedTuple):
-    """What a job does to its worker, and how it must end."""
+    """An effect of a job on its worker, and its expected end."""
 
     do: Callable[[], None]
     ends: str = "done"
-    """The only state that it may end in, unless somebody cancels it."""
+    """The only state that it may end in, unless it is cancelled."""
     ends_worker: bool = False
     """True if its worker does not survive it."""
 
 
 class Spoiled(Exception):
-    """What tasks raise here on purpose."""
+    """An error that tasks raise on purpose."""
 
 
 def nothing() -> None:
@@ -86,39 +86,39 @@ def raise_at_first() -> None:
 
 
 def crash() -> None:
-    """End the worker by a fault in C."""
+    """End the worker by a segmentation fault."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGSEGV})  # nobody can block one that is a real fault
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGSEGV})  # a real one cannot be blocked
     signal.raise_signal(signal.SIGSEGV)  # to this thread; one to the process may come when the next job runs
 
 
 def exit_process() -> None:
-    """End the worker as C code may, past all of Python."""
+    """End the worker as C code may, without any cleanup by Python."""
     os._exit(3)
 
 
 def hang_in_c() -> None:
-    """Sleep in C, keep the interpreter's lock, and let no signal end that; the time limit ends the worker."""
+    """Sleep in C with the GIL held and all signals blocked; the time limit ends the worker."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     ctypes.PyDLL(None).sleep(3600)
 
 
 def fork() -> None:
-    """Leave a child behind for a moment."""
+    """Leave a child process for a moment."""
     if os.fork() == 0:
         time.sleep(0.5)
         os._exit(0)
 
 
 def change_signals() -> None:
-    """Ignore and block what a worker listens to."""
+    """Ignore and block the signals of a worker."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def close_files() -> None:
-    """Close every file but the standard streams."""
+    """Close all files except the standard streams."""
     os.closerange(3, 1024)
 
 
@@ -130,7 +130,7 @@ def fill(place: Path) -> None:
 
 
 def fill_disk() -> None:
-    """Fill the server's small disk for a moment, where there is one."""
+    """Fill the server's small disk for a moment, if there is one."""
     folder = os.environ.get(SCRATCH)
     if not folder:
         return
@@ -160,7 +160,7 @@ HOSTILE = [name for name in KINDS if name not in {"works", "retried", "fills the
 
 @task(name="torture", keep=KEEP)
 def work(key: str, kind: str, seconds: float, payload: bytes) -> str:
-    """Note the start, work for some seconds, do what the kind says, and note the end."""
+    """Note the start, sleep for some seconds, act as the kind requires, and note the end."""
     with noted(key):
         if seconds:
             time.sleep(seconds)
@@ -169,7 +169,7 @@ def work(key: str, kind: str, seconds: float, payload: bytes) -> str:
 
 
 def value_of(key: str, payload: bytes) -> str:
-    """Return what the task returns for these arguments."""
+    """Return the return value of the task for these arguments."""
     return f"{key}/{zlib.crc32(payload)}"
 
 
@@ -189,14 +189,14 @@ def noted(key: str) -> Iterator[None]:
             note(End(time.monotonic(), key, job.token, pid, how))
 
 
-# --- what producers put -------------------------------------------------------------------------------------------
+# --- jobs ---------------------------------------------------------------------------------------------------------
 
 
 class Batch(NamedTuple):
-    """Jobs that are put together, with what they have in common."""
+    """Jobs that are put together, and their common options."""
 
     calls: list[tuple[str, float, bytes]]
-    """Of each its kind, seconds and payload."""
+    """The kind, seconds and payload of each."""
     options: dict[str, Any]
 
 
@@ -210,7 +210,7 @@ def mixed(chance: random.Random) -> Batch:
 
 
 def _tiny(_: random.Random) -> Batch:
-    """A flood of nothing with a few jobs in it that are not: these are claimed in batches, which must be given up."""
+    """Return a burst of empty jobs with a few longer ones: they are claimed in batches, which must be given up."""
     return Batch([("works", 0.0, b"")] * 150 + [("works", 0.18, b"")] * 4, {})
 
 
@@ -251,14 +251,14 @@ _RECIPES = (
 
 
 def in_order(chance: random.Random) -> Batch:
-    """Return the next jobs of the lane in which the order of first starts is judged, one time in five urgent ones."""
+    """Return the next jobs of the lane in which the order of first starts is judged; a fifth is urgent."""
     lengths = [0.0, 0.003, 0.02] * 10
     chance.shuffle(lengths)
     return Batch([("works", one, b"") for one in lengths], {"priority": chance.choice((0, 0, 0, 0, 7))})
 
 
 def long_only(chance: random.Random) -> Batch:
-    """Return the next job of the lane of long jobs, which roll-outs hit again and again."""
+    """Return the next job of the lane of long jobs, which many roll-outs hit."""
     return Batch([("works", chance.uniform(6.0, 8.0), b"")], {})
 
 
@@ -269,40 +269,40 @@ RECIPES = {"mixed": mixed, "order": in_order, "long": long_only}
 
 
 class Lane(NamedTuple):
-    """A queue, who puts into it and who takes from it."""
+    """A queue, its producers and its consumers."""
 
     queue: str
     role: str
-    """What its producers put: a name of RECIPES, or items."""
+    """The jobs of its producers: a name of RECIPES, or items."""
     maxsize: int
     producers: int
     rate: float
-    """Jobs per second of each producer, at most."""
+    """Max jobs per second of each producer."""
     consumers: tuple[int, ...] = ()
     """Workers of each consumer."""
     takers: int = 0
     """Processes that take plain items."""
-    most: int = 1_500
-    """Jobs without an outcome of each producer, at most."""
+    max_pending: int = 1_500
+    """Max jobs without an outcome of each producer."""
     durability: str = "memory"
-    """Level at which its producers put."""
+    """Level of durability of its puts."""
 
 
 class LoadSettings(msgspec.Struct):
-    """What a producer or a taker has to know."""
+    """The settings of a producer or a taker."""
 
     name: str
-    """Stays the same when it is started again after its end."""
+    """The same after each restart."""
     role: str
     """A name of RECIPES: puts such jobs; items: puts plain items; taker: takes those."""
     lane: Lane
     seed: str
     life: int
-    """How often a process of this name was started before."""
+    """Number of previous processes of this name."""
     before: list[tuple[str, str]]
-    """Key and id of jobs that a process of this name put before, and of whose outcome it has not heard."""
+    """Key and id of jobs that previous processes of this name put, without a received outcome."""
     leaving: bool
-    """True if it is to put nothing, and only to wait for outcomes."""
+    """True if it puts nothing, and only waits for outcomes."""
 
 
 class Producer:
@@ -313,7 +313,7 @@ class Producer:
         self.queue = Queue(self.lane.queue, self.lane.maxsize, durability=self.lane.durability)
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
-        self.told: deque[tuple[str, str]] = deque(maxlen=_ASKED_AGAIN)
+        self.latest: deque[tuple[str, str]] = deque(maxlen=_REPEATED_QUERIES)
         self.number = 0
         self.leaving = settings.leaving
         signal.signal(signal.SIGTERM, self._leave)
@@ -322,27 +322,27 @@ class Producer:
         self.leaving = True
 
     def run(self) -> None:
-        """Produce until told to leave, then wait for all outcomes."""
+        """Produce until SIGTERM, then wait for all outcomes."""
         for key, id_ in self.settings.before:
             self._follow(key, Job(id_, self.lane.queue, client=self.queue.client))
         recipe, due = RECIPES[self.settings.role], time.monotonic()
-        ask = due + _ASK_AGAIN
+        query_at = due + _REPEAT_INTERVAL
         while not self.leaving:
             batch = recipe(self.chance)
             self._put(batch)
-            if time.monotonic() > ask:
-                self._ask_again()
-                ask = time.monotonic() + _ASK_AGAIN
-            due += len(batch.calls) / self.lane.rate  # what a fault held up is made up for
+            if time.monotonic() > query_at:
+                self._query_again()
+                query_at = time.monotonic() + _REPEAT_INTERVAL
+            due += len(batch.calls) / self.lane.rate  # catches up after a fault
             self._pause(until=due)
         while self.waiting:
             time.sleep(0.02)
-        self._ask_again()
+        self._query_again()
 
-    def _ask_again(self) -> None:
-        """Note the latest outcomes as the server has them now: they must be those that it had told before."""
-        told, self.told = self.told, deque(maxlen=_ASKED_AGAIN)
-        for key, id_ in told:
+    def _query_again(self) -> None:
+        """Note the latest outcomes as the server has them now: they must be unchanged."""
+        latest, self.latest = self.latest, deque(maxlen=_REPEATED_QUERIES)
+        for key, id_ in latest:
             if self.leaving and self.waiting:  # later, once all outcomes have arrived
                 return
             with contextlib.suppress(StoreError):
@@ -351,7 +351,7 @@ class Producer:
                     self._note_outcome(key, job, again=True)
 
     def _pause(self, until: float) -> None:
-        while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.lane.most):
+        while not self.leaving and (time.monotonic() < until or len(self.waiting) > self.lane.max_pending):
             time.sleep(0.01)
 
     def _put(self, batch: Batch) -> None:
@@ -359,13 +359,13 @@ class Producer:
         now, lane, level = time.monotonic(), self.lane.queue, self.lane.durability
         common = batch.options.get("delay", 0.0), batch.options.get("priority", 0)
         note(*[Put(now, key, lane, kind, value_of(key, data), *common) for key, kind, _, data in calls])
-        held, sure = True, len(calls)
+        held, confirmed = True, len(calls)
         try:
             jobs = self.queue.submit_many(work.options(**batch.options), calls)
-        except StoreError as error:  # those that were put are named; nothing is known of the others
-            held, sure = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
+        except StoreError as error:  # it names the jobs that were put; the others are unknown
+            held, confirmed = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, lane, client=self.queue.client) for one in error.ids]
-        if level.startswith("replicated") and self.chance.random() < _LET_GO:
+        if level.startswith("replicated") and self.chance.random() < _DROPPED:
             held = False
             for job in jobs:
                 kept, place = job.kept
@@ -373,7 +373,7 @@ class Producer:
                     kept.drop(place)
         now = time.monotonic()
         known = [(key, job) for (key, *_), job in zip(calls, jobs, strict=False)]
-        levels = [level] * sure + ["memory"] * (len(calls) - sure)
+        levels = [level] * confirmed + ["memory"] * (len(calls) - confirmed)
         note(*[Accepted(now, key, job.id, held, one) for (key, job), one in zip(known, levels, strict=False)])
         for key, job in known:
             self._follow(key, job)
@@ -384,7 +384,7 @@ class Producer:
 
     def _follow(self, key: str, job: Job[Any]) -> None:
         self.waiting[key] = job
-        with contextlib.suppress(StoreError):  # it is asked again by itself
+        with contextlib.suppress(StoreError):  # the inbox queries it again
             job.add_done_callback(lambda job: self._note_outcome(key, job))
 
     def _note_outcome(self, key: str, job: Job[Any], *, again: bool = False) -> None:
@@ -398,7 +398,7 @@ class Producer:
             state, value = "gone" if isinstance(error, JobGone) else "failed", str(error)[:200]
         note(Outcome(time.monotonic(), key, state, value))
         if not again:
-            self.told.append((key, job.id))
+            self.latest.append((key, job.id))
             self.waiting.pop(key, None)
 
 
@@ -406,7 +406,7 @@ class ItemProducer(Producer):
     """Puts plain items, one by one."""
 
     def run(self) -> None:
-        """Put items until told to leave."""
+        """Put items until SIGTERM."""
         while not self.leaving:
             key, now = self._key(), time.monotonic()
             note(Put(now, key, self.lane.queue, "item", key))
@@ -420,7 +420,7 @@ class Taker(Producer):
     """Takes plain items, and marks each as processed."""
 
     def run(self) -> None:
-        """Take items until told to leave."""
+        """Take items until SIGTERM."""
         while not self.leaving:
             try:
                 self._process(self.queue.get(timeout=1.0))
@@ -434,9 +434,9 @@ class Taker(Producer):
         while True:
             try:
                 self.queue.task_done()
-            except StoreError:  # it stays held, and the next call would settle it in place of the next item
+            except StoreError:  # it stays held, and the next call would settle it instead of the next item
                 time.sleep(0.1)
-            except LeaseLost:  # another taker has it
+            except LeaseLost:  # it went to another taker
                 return
             else:
                 note(Outcome(time.monotonic(), key, "done", key))
@@ -447,14 +447,14 @@ ROLES: dict[str, type[Producer]] = {"items": ItemProducer, "taker": Taker}
 
 
 def note_loss(lane: str, record: logging.LogRecord) -> bool:
-    """Note it if the library logs that the server has lost a queue; a filter that lets all records pass."""
+    """Note a logged loss of a queue's data; a filter that passes all records."""
     if record.msg == LOST_QUEUE:
         note(LossSeen(time.monotonic(), lane))
     return True
 
 
 def main() -> None:
-    """Run as the settings in the file say that the command line names."""
+    """Run with the settings in the file that the command line names."""
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=LoadSettings)
     logging.basicConfig(level=logging.INFO)
     logging.getLogger().handlers[0].addFilter(partial(note_loss, settings.lane.queue))

@@ -1,7 +1,7 @@
 """A TCP proxy that does what networks do to a server's connections: delay, cut, lose, hold and repeat.
 
-It passes bytes, and knows no more of the protocol than where a request ends. A connection of a queue carries one
-exchange at a time, so that is exact enough to lose one reply, or to send one request twice.
+It passes bytes, and knows of the protocol only where a request ends. A connection of a queue carries one exchange at a
+time, so that is exact enough to lose one reply, or to send one request twice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REQUESTS, REPLIES = "requests", "replies"
-#: As `Mode.lost_replies`: every reply, until the mode changes.
+#: A value of `Mode.lost_replies`: every reply, until the mode changes.
 ALL = float("inf")
-_PIECE = 1 << 16  # bytes that one read takes
+_CHUNK = 1 << 16  # max bytes of one read
 _CONNECTING = 5.0  # seconds
 _DEFAULT_PORT = 6379
 _END = b"\r\n"
@@ -33,26 +33,26 @@ class Mode:
     """What the proxy does to each exchange. The default passes everything on."""
 
     delay: float = 0.0
-    """Seconds that each request and each reply takes longer."""
+    """Additional seconds of each request and each reply."""
     held: frozenset[str] = frozenset()
-    """Directions in which nothing arrives until the mode changes; what was held arrives then, even if its client
-    has left, unless the connection was cut."""
+    """Directions in which nothing arrives until the mode changes. Held data then arrive, even if their client has
+    disconnected, unless the connection was cut."""
     lost_replies: float = 0
-    """Number of replies still to lose: the server did the request, its reply vanishes, and the connection is cut."""
+    """Number of replies still to lose: the server runs the request, its reply is dropped, and the connection cut."""
     times: int = 1
-    """How often each request arrives. Copies travel on connections of their own, ahead of the original."""
+    """How often each request arrives. Copies travel on separate connections, ahead of the original."""
     matching: bytes = b""
-    """Only requests with these bytes, and their replies, are touched. An empty value matches all."""
+    """Only requests with these bytes, and their replies, are affected. An empty value matches all."""
 
 
 PASS = Mode()
 
 
 class Proxy:
-    """A proxy on a loopback port of its own, in front of a server's `redis://` or `unix://` URL. Thread-safe.
+    """A proxy on a separate loopback port, in front of a server's `redis://` or `unix://` URL. Thread-safe.
 
-    Set `mode` at any time; it holds for what is under way, too. `target` may be changed: open connections stay where
-    they are. Clients may use `url` as soon as the proxy is made. Usable as a context manager, which closes it.
+    Set `mode` at any time; it also applies to exchanges in transit. `target` may be changed: open connections stay
+    where they are. Clients may use `url` as soon as the proxy is made. Usable as a context manager, which closes it.
     """
 
     def __init__(self, target: str) -> None:
@@ -71,7 +71,7 @@ class Proxy:
 
     @property
     def mode(self) -> Mode:
-        """What the proxy does now."""
+        """The current mode."""
         return self._mode
 
     @mode.setter
@@ -81,11 +81,11 @@ class Proxy:
             self._changed.notify_all()
 
     def cut(self) -> int:
-        """Close all connections, with what they hold; return their number. New ones are accepted as before."""
+        """Close all connections, with the data they hold; return their number. New ones are accepted as before."""
         with self._changed:
             links = list(self._links)
             for link in links:
-                self._part(link)
+                self._cut(link)
         return len(links)
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class Proxy:
                 return
             try:
                 link = _Link(client, _connection(self.target), self.target)
-            except OSError:  # the server is away: so is its proxy
+            except OSError:  # the server is unavailable, and so is its proxy
                 client.close()
                 continue
             with self._changed:
@@ -124,10 +124,10 @@ class Proxy:
 
     def _pump(self, pump: Callable[[_Link], None], link: _Link) -> None:
         """Run one direction of a link until either side closes."""
-        with contextlib.suppress(OSError, _Parted):
+        with contextlib.suppress(OSError, _Cut):
             pump(link)
         with self._changed:
-            self._part(link)
+            self._cut(link)
             link.pumps -= 1
             if not link.pumps:
                 link.close()
@@ -135,65 +135,65 @@ class Proxy:
                 self._changed.notify_all()
 
     def _pass_requests(self, link: _Link) -> None:
-        while data := link.client.recv(_PIECE):
-            while self._mode != PASS and not _is_whole(data) and (piece := link.client.recv(_PIECE)):
-                data += piece
+        while data := link.client.recv(_CHUNK):
+            while self._mode != PASS and not _is_whole(data) and (chunk := link.client.recv(_CHUNK)):
+                data += chunk
             if _GREETING.match(data):
                 link.greeting += data
             link.request = data
-            self._late(link, REQUESTS)
+            self._delay(link, REQUESTS)
             mode = self._mode
             if mode.times > 1 and mode.matching in data:
                 for _ in range(mode.times - 1):
-                    _send_apart(link, data)
+                    _send_copy(link, data)
                     self.copies_sent += 1
             link.server.sendall(data)
 
     def _pass_replies(self, link: _Link) -> None:
-        while data := link.server.recv(_PIECE):
-            self._late(link, REPLIES)
+        while data := link.server.recv(_CHUNK):
+            self._delay(link, REPLIES)
             with self._changed:
                 mode = self._mode
                 if mode.lost_replies and mode.matching in link.request:
                     self._mode = replace(mode, lost_replies=mode.lost_replies - 1)
                     self.replies_lost += 1
-                    raise _Parted
+                    raise _Cut
             link.client.sendall(data)
 
-    def _late(self, link: _Link, direction: str) -> None:
-        """Wait for as long as the mode says. Raises _Parted if the link is cut meanwhile."""
+    def _delay(self, link: _Link, direction: str) -> None:
+        """Wait as the mode requires. Raises _Cut if the link is cut meanwhile."""
 
-        def touched() -> bool:
+        def matches() -> bool:
             return self._mode.matching in link.request
 
-        if self._mode.delay and touched():
+        if self._mode.delay and matches():
             time.sleep(self._mode.delay)
         with self._changed:
-            self._changed.wait_for(lambda: link.parted or direction not in self._mode.held or not touched())
-        if link.parted:
-            raise _Parted
+            self._changed.wait_for(lambda: link.is_cut or direction not in self._mode.held or not matches())
+        if link.is_cut:
+            raise _Cut
 
-    def _part(self, link: _Link) -> None:
-        """End both directions of a link. The caller holds the lock."""
-        link.parted = True
+    def _cut(self, link: _Link) -> None:
+        """Cut both directions of a link. The caller holds the lock."""
+        link.is_cut = True
         for one in (link.client, link.server):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         self._changed.notify_all()
 
 
-class _Parted(Exception):
-    """The link has ended."""
+class _Cut(Exception):
+    """The link was cut."""
 
 
 class _Link:
-    """A client's connection and the one to the server that belongs to it."""
+    """A client's connection and its counterpart to the server."""
 
     def __init__(self, client: socket.socket, server: socket.socket, target: str) -> None:
         self.client, self.server, self.target = client, server, target
         self.greeting = b""
         self.request = b""
-        self.parted = False
+        self.is_cut = False
         self.pumps = 2
         for one in (client, server):
             if one.family == socket.AF_INET:
@@ -223,7 +223,7 @@ def _connection(target: str) -> socket.socket:
 def _is_whole(data: bytes) -> bool:
     """Return True if a request ends here: an array of strings, each behind its length, or several of them.
 
-    What begins in the middle of a request is taken as it is.
+    Data that begin in the middle of a request count as whole.
     """
     at = 0
     try:
@@ -238,19 +238,19 @@ def _is_whole(data: bytes) -> bool:
 
 
 def _length(data: bytes, at: int) -> tuple[int, int]:
-    """Return the number in the line that begins here, and where the next one begins. Raises ValueError."""
+    """Return the number in the line at this position, and the position of the next line. Raises ValueError."""
     end = data.index(_END, at)
     return int(data[at + 1 : end]), end + len(_END)
 
 
-def _send_apart(link: _Link, request: bytes) -> None:
+def _send_copy(link: _Link, request: bytes) -> None:
     """Make the server execute a request on a separate connection, and drop the replies.
 
-    The link's greeting goes ahead of it: the user, the password and the database.
+    The link's greeting is sent first: the user, the password and the database.
     """
     with contextlib.suppress(OSError), _connection(link.target) as one:
         one.settimeout(_CONNECTING)
         one.sendall(link.greeting + request)
         one.shutdown(socket.SHUT_WR)
-        while one.recv(_PIECE):
+        while one.recv(_CHUNK):
             pass

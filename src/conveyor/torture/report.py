@@ -1,4 +1,4 @@
-"""What is said about a run: the seed, the server, the faults, the jobs, and a verdict on each promise."""
+"""The report of a run: the server, the faults, the jobs, and a verdict on each promise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 5  # lines of each broken promise
 
 
 def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> Iterator[str]:
-    """Return the report, line by line; the last one is the command that does the same again."""
+    """Return the report, line by line; the last one is the command that repeats the run."""
     history = record.history
     yield f"{server}, Python {platform.python_version()}, {platform.machine()}"
     faults = Counter(one.name for one in history.of(Fault))
@@ -40,8 +40,8 @@ def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> 
             f"not survive, {count['lost']} to anything else"
         )
     for name, seconds in recovery_times(record).items():
-        middle, longest = statistics.median(seconds), max(seconds)
-        yield f"after {name}, {len(seconds)} jobs started again in {middle:.2f} s (median), {longest:.2f} s at most"
+        median, longest = statistics.median(seconds), max(seconds)
+        yield f"after {name}, {len(seconds)} jobs started again in {median:.2f} s (median), {longest:.2f} s at most"
     yield f"memory grew, at most: {', '.join(_growth(history))}"
     for one in verdicts:
         yield from _verdict(one)
@@ -49,17 +49,17 @@ def lines(record: Record, verdicts: list[Verdict], server: str, replay: str) -> 
 
 
 def _growth(history: History) -> Iterator[str]:
-    """Return for each role by how much the one grew that grew most."""
-    most: dict[str, float] = {}
+    """Return for each role the largest growth."""
+    largest: dict[str, float] = {}
     for what, (memory, _) in growth(history).items():
         role = role_of(what)
-        most[role] = max(most.get(role, memory), memory)
-    yield from (f"{role} {memory / (1 << 20):.1f} MiB" for role, memory in sorted(most.items()))
+        largest[role] = max(largest.get(role, memory), memory)
+    yield from (f"{role} {memory / (1 << 20):.1f} MiB" for role, memory in sorted(largest.items()))
 
 
 def _verdict(one: Verdict) -> Iterator[str]:
     word = "BROKEN" if one.broken else "held" if one.seen > one.excused else "not seen"
-    count = f"{len(one.broken)} of {one.seen} times" if one.broken else f"{one.seen} looked at"
+    count = f"{len(one.broken)} of {one.seen} times" if one.broken else f"{one.seen} checked"
     excused = f"; {one.excused} explained by a fault" if one.excused else ""
     yield f"{word:8}  {one.promise} ({count}{excused})"
     yield from (f"            {line}" for line in one.broken[:_SHOWN])

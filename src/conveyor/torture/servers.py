@@ -1,4 +1,4 @@
-"""Servers of the bench's own: one with a file on a small disk, and a pair that a sentinel watches."""
+"""The bench's own servers: one with a file on a small disk, and a pair that a sentinel watches."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: What the watched primary is called.
+#: Name of the watched primary.
 SERVICE = "torture"
-_STARTING = 30.0  # seconds until a server answers
+_STARTING = 30.0  # seconds until a server replies
 _DISK = "384m"
-#: Keys that stay after all jobs have ended and all outcomes have expired.
+#: Keys that stay after all jobs have finished and all outcomes have expired.
 _OF_DEAD = "reasons|jobs|tries|priorities|groups"
 _OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes"
 _LASTING = re.compile(
     rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|consumers|audit|acts|operations|orders)"
 )
-#: Synced always: what it accepted survives its end.
+#: Synced always: accepted writes survive a crash.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-min-size", "16mb"]
 
 
 def wait_for(fact: Callable[[], object], seconds: float = _STARTING) -> None:
-    """Wait until something is true. Raises TimeoutError after some seconds."""
+    """Wait until a condition is true. Raises TimeoutError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not fact():
         if time.monotonic() > deadline:
@@ -44,7 +44,7 @@ def wait_for(fact: Callable[[], object], seconds: float = _STARTING) -> None:
 
 
 class Server:
-    """A server process, on a unix socket or a port, in a folder of its own."""
+    """A server process, on a unix socket or a port, in a separate folder."""
 
     def __init__(self, binary: str, folder: Path, settings: list[str], port: int = 0) -> None:
         self.binary, self.folder, self.port, self.settings = binary, folder, port, settings
@@ -54,13 +54,13 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> None:
-        """Start it with what its folder holds, and wait until it answers."""
+        """Start it with the data in its folder, and wait until it replies."""
         with (self.folder / "log").open("ab") as log:
             words = [*self._command(), *more]
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: self.answers() or self.has_ended())
+        wait_for(lambda: self.replies() or self.has_ended())
         if self.has_ended():
-            raise RuntimeError(f"the server in {self.folder} did not start; its log says why")
+            raise RuntimeError(f"the server in {self.folder} did not start; see its log")
 
     def _command(self) -> list[str]:
         where = (
@@ -68,14 +68,14 @@ class Server:
         )
         return [self.binary, *where, "--dir", str(self.folder), "--save", "", *self.settings]
 
-    def answers(self) -> bool:
-        """Return True if it has loaded its data and answers."""
+    def replies(self) -> bool:
+        """Return True if it has loaded its data and replies."""
         with contextlib.suppress(StoreError):
             return bool(self.admin.run(Command(("PING",)), patience=0.0, within=1.0))
         return False
 
     def has_ended(self) -> bool:
-        """Return True if it does not run."""
+        """Return True if it is not running."""
         return self.process is None or self.process.poll() is not None
 
     @property
@@ -83,32 +83,32 @@ class Server:
         """Its process id."""
         return 0 if self.process is None else self.process.pid
 
-    def tell(self, *words: object) -> Any:
-        """Run an administrator's command, around the proxy. Raises StoreError."""
+    def run(self, *words: object) -> Any:
+        """Run a Redis command directly, not through the proxy. Raises StoreError."""
         return self.admin.run(Command(words))
 
     def facts(self, section: str) -> dict[str, str]:
-        """Return what INFO says. Raises StoreError."""
+        """Return a section of INFO. Raises StoreError."""
         found: dict[str, str] = self.admin.run(fitness.info(section))
         return found
 
     def note_leftovers(self) -> None:
-        """Expire all that can expire; note the memory in use, and keys that should not be there, or not so large."""
-        names = self.tell("KEYS", "*")
+        """Expire all that can expire; note the memory in use, and keys that should be missing or smaller."""
+        names = self.run("KEYS", "*")
         for name in names:
-            if self.tell("PTTL", name) > 0:
-                self.tell("PEXPIRE", name, 1)
-        lasting = [name.decode() for name in names if self.tell("PTTL", name) == -1]
+            if self.run("PTTL", name) > 0:
+                self.run("PEXPIRE", name, 1)
+        lasting = [name.decode() for name in names if self.run("PTTL", name) == -1]
         strange = [name for name in lasting if not _LASTING.fullmatch(name)]
         for name in lasting:
             queue, _, what = name.rpartition(":")
-            if what in _OF_DEAD.split("|") and self.tell("HLEN", name) > self.tell("ZCARD", f"{queue}:dead"):
-                strange.append(f"{name} of jobs that are over")
+            if what in _OF_DEAD.split("|") and self.run("HLEN", name) > self.run("ZCARD", f"{queue}:dead"):
+                strange.append(f"{name} of finished jobs")
         memory = int(self.facts("memory")["used_memory"])
         note(Usage(time.monotonic(), f"server {self.folder.parent.name}", memory, strange))
 
     def end(self, number: int = signal.SIGKILL) -> None:
-        """End it by a signal and wait for that."""
+        """End it by a signal and wait until it has exited."""
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
@@ -116,13 +116,13 @@ class Server:
         self.admin.close()
 
     def forget(self) -> None:
-        """Remove what an ended server wrote."""
+        """Remove the files of an ended server."""
         for one in self.folder.glob("appendonly*"):
             shutil.rmtree(one, ignore_errors=True)
 
 
 class Sentinel(Server):
-    """A sentinel that lets the replica take over soon after the primary is gone."""
+    """A sentinel that promotes the replica soon after the primary is gone."""
 
     def __init__(self, binary: str, folder: Path, port: int) -> None:
         super().__init__(binary, folder, [], port)
@@ -133,20 +133,20 @@ class Sentinel(Server):
         return [self.binary, str(self.folder / "sentinel.conf"), "--sentinel"]
 
     def watch(self, primary: Server) -> None:
-        """Watch this server from now on."""
+        """Watch this server."""
         with contextlib.suppress(StoreError):
-            self.tell("SENTINEL", "REMOVE", SERVICE)
-        self.tell("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", primary.port, 1)
+            self.run("SENTINEL", "REMOVE", SERVICE)
+        self.run("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", primary.port, 1)
         for name, value in (("down-after-milliseconds", 2000), ("failover-timeout", 4000)):
-            self.tell("SENTINEL", "SET", SERVICE, name, value)
+            self.run("SENTINEL", "SET", SERVICE, name, value)
 
     def primary_port(self) -> int:
-        """Return the port of the primary, as it knows. Raises StoreError."""
-        return int(self.tell("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+        """Return the port of the primary, as the sentinel knows it. Raises StoreError."""
+        return int(self.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
-    def knows_a_replica(self) -> bool:
-        """Return True if it could fail over."""
-        found = self.tell("SENTINEL", "REPLICAS", SERVICE)
+    def knows_replica(self) -> bool:
+        """Return True if the sentinel could fail over."""
+        found = self.run("SENTINEL", "REPLICAS", SERVICE)
         return any(
             dict(zip(one[::2], one[1::2], strict=False)).get(b"master-link-status") == b"ok" for one in found
         )
@@ -168,13 +168,13 @@ class Pair:
         self.follow()
 
     def follow(self) -> None:
-        """Start the replica, and have the sentinel watch both."""
+        """Start the replica, and make the sentinel watch both."""
         if self.replica.has_ended():
             self.replica.start()
-        self.replica.tell("REPLICAOF", "127.0.0.1", self.primary.port)
+        self.replica.run("REPLICAOF", "127.0.0.1", self.primary.port)
         wait_for(self.is_in_step)
         self.sentinel.watch(self.primary)
-        wait_for(self.sentinel.knows_a_replica)
+        wait_for(self.sentinel.knows_replica)
 
     def is_in_step(self) -> bool:
         """Return True if the replica is connected and has all data."""
@@ -192,7 +192,7 @@ class Pair:
     def fail_over(self) -> None:
         """Make the replica the primary, without losing a write. Raises StoreError or TimeoutError."""
         wait_for(self.is_in_step)
-        self.primary.tell("FAILOVER", "TO", "127.0.0.1", self.replica.port)
+        self.primary.run("FAILOVER", "TO", "127.0.0.1", self.replica.port)
         wait_for(lambda: self.replica.facts("replication")["role"] == "master")
         self.swap()
         self.sentinel.watch(self.primary)
@@ -200,7 +200,7 @@ class Pair:
     def kill_primary(self) -> int:
         """Kill the primary and wait until the sentinel has promoted the replica; return the killed one's pid."""
         wait_for(self.is_in_step)
-        wait_for(self.sentinel.knows_a_replica)
+        wait_for(self.sentinel.knows_replica)
         pid = self.primary.pid
         self.primary.end()
         wait_for(lambda: self.sentinel.primary_port() == self.replica.port)
@@ -208,7 +208,7 @@ class Pair:
         return pid
 
     def was_moved(self) -> bool:
-        """Return True if the sentinel has promoted the replica by itself, and take note of that."""
+        """Return True if the sentinel has promoted the replica on its own, and swap the two if so."""
         if self.sentinel.primary_port() != self.replica.port:
             return False
         self.swap()
@@ -221,7 +221,7 @@ class Pair:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
@@ -229,7 +229,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """Mount a small disk in memory on a folder, if this user may; None otherwise."""
+    """Mount a small disk in memory on a folder, and yield the folder, or None if this user may not."""
     folder.mkdir(parents=True, exist_ok=True)
     mount, umount = shutil.which("mount"), shutil.which("umount")
     if not mount or not umount:

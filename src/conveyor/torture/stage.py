@@ -1,6 +1,6 @@
-"""What faults happen to: a server, the network in front of it, and the processes that use it. All are real processes.
+"""The targets of faults: a server, the network in front of it, and the processes that use it. All are real processes.
 
-A stage keeps its processes: one that ends, for whatever reason, is noted and started again.
+A stage keeps its processes running: it notes the end of one, whatever the reason, and restarts it.
 """
 
 from __future__ import annotations
@@ -48,51 +48,51 @@ from conveyor.torture.servers import DURABLE, SERVICE, Pair, Server, small_disk,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_LOOK = 0.1  # seconds between two looks at the processes
-_SAMPLE = 0.25  # seconds between two notes of what waits, and of what is used
+_POLL = 0.1  # seconds between two polls of the processes
+_SAMPLE = 0.25  # seconds between two samples of queue sizes and of memory
 _FOREVER = float("inf")
-_AT_WORK = 3.0  # seconds after it has workers in which no fault ends a consumer
-_SILENT = 6.0  # seconds after which a waiter that says nothing counts as dead
+_AT_WORK = 3.0  # seconds after its workers started in which no fault ends a consumer
+_SILENT = 6.0  # seconds after which a silent waiter counts as dead
 _STARTING = 60.0  # seconds until all processes are up
 _EXPIRING = LEASE + 5.0  # seconds until the leases of killed processes have expired
 
 
 class Effect(enum.StrEnum):
-    """What a fault may do by the contract in docs/guarantees.md; a judge accepts no other harm."""
+    """The possible harm of a fault by the contract in docs/guarantees.md; a judge accepts no other."""
 
     LOSS = enum.auto()
-    """The server forgets: jobs that no producer still holds may be lost, others may run again."""
+    """The server loses data: jobs that no producer still holds may be lost, others may run again."""
     ORDER = enum.auto()
-    """Jobs that were claimed and not started may start after later ones."""
+    """Prefetched jobs may start after later ones."""
     LEASE = enum.auto()
-    """Leases of healthy runs may end, so that their jobs run elsewhere at the same time."""
+    """Leases of healthy runs may expire, so that their jobs also run elsewhere."""
     KILL = enum.auto()
-    """Workers die: the jobs that they run get a crash on their account; the third makes a job dead."""
+    """Workers die: their running jobs count a crash; the third makes a job dead."""
     STALE = enum.auto()
-    """A replica takes over: what it had not confirmed may be lost unnoticed, so that nobody puts it again."""
+    """A replica takes over: what it had not confirmed may be lost unnoticed, so that no producer puts it again."""
     REFUSAL = enum.auto()
-    """A consumer that starts may give up, since it is led to a replica, or does not reach the server."""
+    """A starting consumer may give up, since it is sent to a replica, or does not reach the server."""
 
 
 class Need(enum.StrEnum):
-    """What a stage must have for a fault to be possible, beside its lanes."""
+    """A requirement of a fault, in addition to the lanes of a stage."""
 
     SERVER = enum.auto()
-    """A server of our own on this machine."""
+    """The bench's own server on this machine."""
     DISK = enum.auto()
-    """A small disk of its own under the server's folder."""
+    """A separate small disk under the server's folder."""
     NETWORK = enum.auto()
     """A proxy between the processes and the server."""
     REPLICA = enum.auto()
     """A replica, and a sentinel that watches both."""
 
 
-#: What the promotion of a replica that may lack the last writes can do.
+#: The possible harm of the promotion of a replica that may lack the last writes.
 PROMOTED = frozenset({Effect.LOSS, Effect.STALE, Effect.ORDER, Effect.LEASE, Effect.REFUSAL})
 
 
 class Kept:
-    """A process that is started again whenever it ends, until the stage is closed."""
+    """A process that is restarted whenever it ends, until the stage is closed."""
 
     def __init__(
         self, name: str, command: Callable[[Kept], list[str]], environment: dict[str, str], log: Path
@@ -102,7 +102,7 @@ class Kept:
         self._command, self._environment, self._log = command, environment, log
         self.url = environment["CONVEYOR_URL"]
         self.wanted = False
-        self.stays = False  # no fault ends it, so that it is seen whether it grows
+        self.stays = False  # no fault ends it, so that its growth can be measured
         self.pids: list[int] = []
         self.status = 0  # of the one that ended last
         self.working_since = _FOREVER  # when a consumer was first seen with workers
@@ -110,12 +110,12 @@ class Kept:
 
     @property
     def pid(self) -> int:
-        """The process id of the current one, 0 if there is none."""
+        """The current process id, or 0 if there is none."""
         process = self.process  # another thread may find that it has ended
         return 0 if process is None else process.pid
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process."""
         self.wanted = False
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -134,7 +134,7 @@ class Kept:
         return True
 
     def signal(self, number: int) -> None:
-        """Send a signal, if it still runs. From one that ends processes, its end is wanted."""
+        """Send a signal if it is still running. Unless this is SIGSTOP or SIGCONT, its end is wanted."""
         if number not in {signal.SIGSTOP, signal.SIGCONT}:
             self.wanted = True
         process = self.process
@@ -150,9 +150,9 @@ class Kept:
 
 
 class Stage:
-    """Somebody's server with a proxy before it, and the processes of some lanes. `url` is what all of them use."""
+    """A server with a proxy in front of it, and the processes of some lanes. All of them use `url`."""
 
-    #: What it has beyond lanes, for faults that need it.
+    #: What it has in addition to lanes, for faults that need it.
     has: frozenset[Need] = frozenset()
     #: Where tasks fill the server's disk.
     disk: Path | None = None
@@ -163,22 +163,22 @@ class Stage:
         self.target = url
         self.proxy = Proxy(url) if url.startswith(("redis:", "unix:")) else None
         self.url = through(self.proxy, url) if self.proxy else url
-        #: A second proxy, behind which all consumers of a lane are but the first.
+        #: A second proxy, used by all consumers of a lane except the first.
         self.branch = Proxy(self.url) if self.proxy and Need.REPLICA not in self.has else None
         if self.proxy:
             self.has |= {Need.NETWORK}
         self.client = Client(self.url)
         self.kept: list[Kept] = []
         self._closed = threading.Event()
-        steps = ((self._keep, _LOOK), (self._note_depths, _SAMPLE), (self.note_usage, _SAMPLE))
+        steps = ((self._keep, _POLL), (self._note_depths, _SAMPLE), (self.note_usage, _SAMPLE))
         self._threads = [threading.Thread(target=self._repeat, args=one) for one in steps]
-        #: Held while a fault has the server, or somebody mends it.
+        #: Held while a fault uses the server, or a thread repairs it.
         self._lent = threading.RLock()
         self._draining = False
 
     @property
     def other_url(self) -> str:
-        """What all consumers of a lane but the first use."""
+        """The URL of all consumers of a lane except the first."""
         return through(self.branch, self.url) if self.branch else self.url
 
     # -- processes
@@ -206,7 +206,7 @@ class Stage:
             thread.start()
 
     def _is_up(self, one: Kept) -> bool:
-        """Return True if a consumer has workers, and if a producer has put something."""
+        """Return True if a consumer has workers, or a producer has put something."""
         if one.has_ended():
             raise RuntimeError(f"{one.name} did not start; its log is in {self.folder}")
         if one.role == "producer":
@@ -218,19 +218,19 @@ class Stage:
         self.kept.append(Kept(name, command, environment, self.folder / f"{name.replace(' ', '-')}.log"))
 
     def _load(self, lane: Lane, role: str, number: int, one: Kept) -> list[str]:
-        """Return the command of a producer or taker, for its next life."""
-        name, before = f"{lane.queue}.{role}{number}", unheard(one.pids)
+        """Return the command of the next process of a producer or taker."""
+        name, before = f"{lane.queue}.{role}{number}", jobs_without_outcome(one.pids)
         settings = LoadSettings(name, role, lane, self.seed, len(one.pids), before, self._draining)
-        file = self.folder / f"{name}.settings"  # one argument could not take all that may be unheard of
+        file = self.folder / f"{name}.settings"  # too large for an argument
         file.write_bytes(msgspec.json.encode(settings))
         return [sys.executable, "-m", "conveyor.torture.load", str(file)]
 
     def of_role(self, role: str) -> list[Kept]:
-        """Return the processes of a role that run: consumer, producer or taker."""
+        """Return the running processes of a role: consumer, producer or taker."""
         return [one for one in self.kept if one.role == role and one.pid and not one.wanted]
 
     def at_work(self) -> list[Kept]:
-        """Return the consumers that have run for a while: one that is ended again and again would do nothing."""
+        """Return the consumers that have run for a while: one that is ended repeatedly would run no jobs."""
         now = time.monotonic()
         return [one for one in self.of_role("consumer") if now - one.working_since > _AT_WORK]
 
@@ -246,34 +246,34 @@ class Stage:
                 thread.join()
 
     def _keep(self) -> None:
-        """Start again what has ended."""
+        """Restart ended processes, and repair the server."""
         for one in self.kept:
             if one.has_ended() and not self._closed.is_set():
                 one.start()
             elif one.working_since == _FOREVER and one.children():
                 one.working_since = time.monotonic()
-        self.look_after()
+        self.repair_server()
 
-    def look_after(self) -> None:
-        """Mend the server unless a fault has it; called again and again."""
+    def repair_server(self) -> None:
+        """Repair the server unless a fault uses it; called periodically."""
         if self._lent.acquire(blocking=False):
             try:
-                self._mend()
+                self._repair()
             finally:
                 self._lent.release()
 
-    def _mend(self) -> None:
-        """Put right what faults break by the way."""
+    def _repair(self) -> None:
+        """Repair side effects of faults."""
 
     def _note_depths(self) -> None:
-        """Note how many jobs wait in each queue."""
+        """Note the number of waiting jobs of each queue."""
         with contextlib.suppress(StoreError):
             for lane in self.lanes:
                 count = Queue(lane.queue, store=self.client).count()
                 note(Depth(time.monotonic(), lane.queue, count.qsize, count.maxsize))
 
     def note_usage(self) -> None:
-        """Note the memory of all processes, those of workers included, and so which there are."""
+        """Note the memory of all processes, workers included, and thereby which exist."""
         now = time.monotonic()
         for one in self.kept:
             for pid in (one.pid, *one.children()):
@@ -285,7 +285,7 @@ class Stage:
     # -- the end
 
     def drain(self, bound: float) -> float | None:
-        """Stop the producers and wait until everything is settled; return the seconds, or None if it never was."""
+        """Stop the producers and wait until everything is settled; return the seconds, or None on timeout."""
         began = time.monotonic()
         self._join()
         self._draining = True
@@ -293,14 +293,14 @@ class Stage:
         for one in producers:
             one.signal(signal.SIGTERM)
         while time.monotonic() - began < bound:
-            self.look_after()  # a task that fills the disk ends the server even now
+            self.repair_server()  # a task that fills the disk may still end the server
             for one in self.kept:
                 if one.has_ended() and not (one.role == "producer" and one.wanted and one.status == 0):
                     one.start()
                     one.wanted = one.role == "producer"  # it exits once all outcomes have arrived
             if not any(one.pid for one in producers) and self._is_empty():
                 return time.monotonic() - began
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
         return None
 
     def _is_empty(self) -> bool:
@@ -317,7 +317,7 @@ class Stage:
             note(Closed(time.monotonic(), lane.queue, count.live, *wrong, seconds, count.accepted))
 
     def note_leftovers(self, server: Server) -> None:
-        """Note what is left on a server once it has forgotten dead waiters, as a consumer makes it do once an hour."""
+        """Note what is left on a server after dead waiters are removed, which consumers cause once an hour."""
         time.sleep(_SILENT)
         for lane in self.lanes:
             self.client.run(commands.forget(lane.queue, UNUSED, remove=False))
@@ -334,7 +334,7 @@ class Stage:
                 if time.monotonic() > deadline:
                     one.signal(signal.SIGCONT)
                     one.signal(signal.SIGKILL)
-                    one.wanted = False  # it was to leave long ago
+                    one.wanted = False  # it should have exited long ago
                 time.sleep(0.02)
         self.client.close()
         for proxy in (self.branch, self.proxy):
@@ -343,7 +343,7 @@ class Stage:
 
 
 class YourStage(Stage):
-    """A server that somebody else uses as well: only the bench's own queues are touched, and are removed at the end.
+    """A shared server: only the bench's own queues are used, and are removed at the end.
 
     Raises BadCall if one of these queues exists.
     """
@@ -364,14 +364,14 @@ class YourStage(Stage):
         client, deadline = Client(self.target, patience=5.0), time.monotonic() + _EXPIRING
         left = [lane.queue for lane in self.lanes]
         while (left := [one for one in left if not _is_removed(client, one)]) and time.monotonic() < deadline:
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
         for one in left:
             print(f"the queue {one} is left on the server; remove it: {removal_of(one, self.target)}")
         client.close()
 
 
 class OwnStage(Stage):
-    """A server of the bench's own, on a small disk if there can be one, whose file is synced always."""
+    """The bench's own server, on a small disk if possible, whose file is synced always."""
 
     def __init__(self, folder: Path, binary: str, lanes: list[Lane], seed: str) -> None:
         self._ending = contextlib.ExitStack()
@@ -384,19 +384,19 @@ class OwnStage(Stage):
 
     @contextlib.contextmanager
     def server_down(self) -> Iterator[Server]:
-        """Lend the server to a fault that ends it; start it after that, if it does not run."""
+        """Lend the server to a fault that ends it; start it afterwards if it is not running."""
         with self._lent:
             yield self.server
-            self._mend()
+            self._repair()
 
-    def _mend(self) -> None:
-        """Start the server again if it ended, as one does that finds its disk full."""
+    def _repair(self) -> None:
+        """Restart the server if it has ended, as with a full disk."""
         if self.server.has_ended():
             self.server.admin.close()
             wait_for(self._starts)
 
     def _starts(self) -> bool:
-        """Start the server; return False if it cannot, since a task fills its disk once more."""
+        """Start the server; return False if it cannot start, since a task fills its disk again."""
         for one in self.server.folder.glob("filled-by-task-*"):
             one.unlink(missing_ok=True)
         with contextlib.suppress(RuntimeError):
@@ -415,12 +415,12 @@ class OwnStage(Stage):
         self._ending.close()
 
 
-#: What a failover without the bench is called in the history.
+#: Name in the history of a failover without the bench.
 MOVED = "primary moved by the sentinel itself"
 
 
 class WatchedStage(Stage):
-    """A primary and a replica that a sentinel watches. Some processes ask the sentinel, others a proxy that follows."""
+    """A primary and a replica that a sentinel watches. Some processes query the sentinel, others use a proxy."""
 
     has = frozenset({Need.REPLICA})
 
@@ -432,12 +432,12 @@ class WatchedStage(Stage):
 
     @property
     def other_url(self) -> str:
-        """The sentinel's address."""
+        """The sentinel's URL."""
         return f"sentinel://127.0.0.1:{self.pair.sentinel.port}/{SERVICE}"
 
     @contextlib.contextmanager
     def moving(self) -> Iterator[Pair]:
-        """Lend the servers to a fault that moves the primary; the proxy's address follows for new connections."""
+        """Lend the servers to a fault that moves the primary; the proxy follows for new connections."""
         assert self.proxy is not None
         with self._lent:
             try:
@@ -446,10 +446,10 @@ class WatchedStage(Stage):
                 self.proxy.target = self.pair.primary.url
             self.pair.follow()
 
-    def _mend(self) -> None:
-        """Follow the sentinel if it has moved the primary by itself, as it does if the machine stands still."""
+    def _repair(self) -> None:
+        """Follow the sentinel if it has moved the primary on its own, as it does if the machine stands still."""
         began = time.monotonic()
-        with contextlib.suppress(StoreError, TimeoutError):  # the next look
+        with contextlib.suppress(StoreError, TimeoutError):  # retried by the next poll
             if self.pair.replica.has_ended():  # a fault was cut short
                 self.pair.follow()
             if self.pair.was_moved():
@@ -477,7 +477,7 @@ def _consumer(lane: Lane, workers: int, _: Kept) -> list[str]:
 
 
 def _is_removed(client: Client, queue: str) -> bool:
-    """Remove a queue, and return True if that succeeds: not while a lease holds."""
+    """Remove a queue, and return True if that succeeds, which no active lease allows."""
     with contextlib.suppress(NotEmpty, StoreError):
         Queue(queue, store=client).delete(purge=True)
         return True
@@ -491,15 +491,15 @@ def removal_of(queue: str, url: str) -> str:
 
 def through(proxy: Proxy, url: str) -> str:
     """Return a server's URL with the proxy in its place, credentials and database kept."""
-    there, here = urlsplit(url), urlsplit(proxy.url)
-    credentials = there.netloc.rpartition("@")[0]
-    path = "" if there.scheme == "unix" else there.path
-    netloc = f"{credentials}@{here.netloc}" if credentials else here.netloc
-    return urlunsplit(there._replace(scheme=here.scheme, netloc=netloc, path=path))
+    server, own = urlsplit(url), urlsplit(proxy.url)
+    credentials = server.netloc.rpartition("@")[0]
+    path = "" if server.scheme == "unix" else server.path
+    netloc = f"{credentials}@{own.netloc}" if credentials else own.netloc
+    return urlunsplit(server._replace(scheme=own.scheme, netloc=netloc, path=path))
 
 
-def unheard(pids: list[int]) -> list[tuple[str, str]]:
-    """Return key and id of the jobs that these producers put and of whose outcome they were not told."""
+def jobs_without_outcome(pids: list[int]) -> list[tuple[str, str]]:
+    """Return key and id of the jobs of these producers whose outcome they have not received."""
     seen = history.read(Path(os.environ[history.FOLDER]), pids)
-    told = {one.key for one in seen.of(Outcome)}
-    return [(one.key, one.id) for one in seen.of(Accepted) if one.key not in told]
+    known = {one.key for one in seen.of(Outcome)}
+    return [(one.key, one.id) for one in seen.of(Accepted) if one.key not in known]
