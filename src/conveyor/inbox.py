@@ -357,7 +357,7 @@ class Inbox:
 
     def take(self, queue: str, outcomes: dict[str, bytes], asked_at: float = 0.0) -> None:
         """Settle the handles of these jobs, and keep the other outcomes for later handles."""
-        told: list[PendingResult] = []
+        affected: list[PendingResult] = []
         try:
             with self.changed:
                 box = self.boxes[queue]
@@ -365,19 +365,19 @@ class Inbox:
                     handles = box.waiting.get(job_id, [])
                     if not outcome and any(self.restorer.may_return(*job.kept, asked_at) for job in handles):
                         continue
-                    told += handles
+                    affected += handles
                     if handles:
                         box.settle(job_id, outcome)
                     elif self.arrived.add(queue, job_id, outcome):
                         self.opening = next(_openings)
-        finally:  # an error costs none of those that are settled their wake-up
+        finally:  # on an error, settled handles are woken all the same
             with self.changed:
                 self.changed.notify_all()
-            if due := [job for job in told if job.settled is not None and job.wake()]:
+            if due := [job for job in affected if job.settled is not None and job.wake()]:
                 self.callbacks.add(due)
 
     def _sort(self, queue: str, entries: Sequence[bytes]) -> None:
-        """Process what was pushed: outcomes, ids of outcomes to look up, and a sign that there are more."""
+        """Process what was pushed: outcomes, ids of outcomes to look up, and a marker that there are more."""
         outcomes: dict[str, bytes] = {}
         finished: list[str] = []
         more = False

@@ -123,7 +123,7 @@ def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
 
 
 def _running(inspector: Inspector, found: Sequence[JobRow], _: int) -> Iterator[Row]:
-    """Yield what the workers report about their jobs, or what the lease tells about the job of a silent worker.
+    """Yield what the workers report about their jobs, or what the lease shows about the job of a silent worker.
 
     All is None for a job that has just finished.
     """

@@ -152,7 +152,7 @@ def _killer(worker: WorkerHandle, how: str) -> str:
         if control.verb == "kill":
             return f"by {control.who or 'an unnamed user'}{control.reason and f': {control.reason}'}"
     if how in {one.name for one in REQUEST_SIGNALS}:
-        return f"its worker was told to stop and ended by {how}, which the task had reset to its default"
+        return f"its worker was asked to stop and ended by {how}, which the task had reset to its default"
     return "its consumer was stopped immediately"
 
 

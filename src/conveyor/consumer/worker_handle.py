@@ -1,6 +1,6 @@
 """A worker as its supervisor sees it: a child process, its shared status, and the requests to it.
 
-Beside it stands the process that outlives a supervisor for a moment to end what the tasks of its workers have started.
+`GroupWatcher` is the process that outlives a supervisor for a moment to end what tasks of its workers have started.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ class WorkerHandle:
             self._signal(signal.SIGKILL)
 
     def end_group(self, number: int) -> None:
-        """Signal the processes it left behind: after a crash they must not go on beside the next run."""
+        """Signal the processes it left behind: after a crash they must not continue alongside the next run."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -271,11 +271,11 @@ def describe_exit(status: int) -> str:
 class GroupWatcher:
     """A process that kills the noted process groups as soon as the supervisor is gone, however it ended.
 
-    The kernel kills workers whose supervisor was killed, but not the programs they started, which would go on beside
-    the next run. The groups are in shared memory, and the end of the supervisor is that of a pipe that only it holds
-    open. The process is not a child of the supervisor, so it never counts as a worker. A group is noted only while its
-    worker is alive or about to be settled, and its number is not reused while there is a process in it, so the watcher
-    kills no other group.
+    The kernel kills workers whose supervisor was killed, but not the programs they started, which would continue
+    alongside the next run. The groups are in shared memory, and the end of the supervisor is that of a pipe that only
+    it holds open. The process is not a child of the supervisor, so it never counts as a worker. A group is noted only
+    while its worker is alive or about to be settled, and its number is not reused while there is a process in it, so
+    the watcher kills no other group.
     """
 
     def __init__(self) -> None:

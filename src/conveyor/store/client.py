@@ -277,16 +277,16 @@ def _greet(connection: Any) -> None:
     """Start a connection with the user, the database and the name in one round trip; the library takes five."""
     connection._parser.on_connect(connection)  # noqa: SLF001 - as the library's own greeting does
     password, name = connection.password or "", connection.client_name
-    told: list[tuple[str, ...]] = []
+    greeting: list[tuple[str, ...]] = []
     if connection.username or password:
-        told.append(("AUTH", *([connection.username] if connection.username else []), password))
+        greeting.append(("AUTH", *([connection.username] if connection.username else []), password))
     if connection.db:
-        told.append(("SELECT", str(connection.db)))
+        greeting.append(("SELECT", str(connection.db)))
     if name:
-        told.append(("CLIENT", "SETNAME", name))
-    packed = b"".join([hiredis.pack_command(cast("Any", words)) for words in told])
+        greeting.append(("CLIENT", "SETNAME", name))
+    packed = b"".join([hiredis.pack_command(cast("Any", words)) for words in greeting])
     connection.send_packed_command([packed], check_health=False)
-    for _ in told:
+    for _ in greeting:
         connection.read_response()
 
 

@@ -116,8 +116,8 @@ def check_level(client: Client, durability: Durability, deadline: Deadline | Non
 def _facts(client: Client, deadline: Deadline | None, *checks: Command) -> tuple[dict[str, str], str]:
     """Return the facts that levels depend on, as far as the user may know them, and appendfsync; run checks as well."""
     sections = [info(section, optional=True) for section in ("persistence", "replication", "server")]
-    told = [*sections, setting("appendfsync", optional=True), *checks]
-    persistence, replication, server, synced, *_ = client.run_all(told, within=time_for(deadline))
+    queries = [*sections, setting("appendfsync", optional=True), *checks]
+    persistence, replication, server, synced, *_ = client.run_all(queries, within=time_for(deadline))
     return {**persistence, **replication, **server}, synced
 
 

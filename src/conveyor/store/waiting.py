@@ -95,7 +95,7 @@ def put_jobs(
             _check_confirmed(queue, fresh, done - len(fresh), params.durability, lacking)
             if done == len(jobs):
                 return
-            # Others may have taken the room meanwhile: what is sent in vain stays a small part of what is accepted.
+            # Others may have taken the room meanwhile: jobs sent without success stay few, compared with accepted ones.
             trust = 4 * reply.accepted if some else max(1, trust)
             room = reply.room
             if room > 0:
@@ -108,7 +108,7 @@ def put_jobs(
             else:
                 waiter = ids.unique()  # the next put with it joins the line
     except BaseException as error:
-        # The caller must get this error; a hanging server forgets the waiter without being told.
+        # The caller must get this error; a hanging server forgets the waiter without this command.
         if waiter and not isinstance(error, StoreUnavailable):
             leave(client, queue, waiter)
         if isinstance(error, ConveyorError):
@@ -140,10 +140,10 @@ def _put_some(
     within = time_for(deadline)
     if within is not None and durability.level != "written":  # that takes no time
         within = seconds + CONFIRM_GRACE
-    told = [put, fitness.confirm(durability, seconds)]
+    sent = [put, fitness.confirm(durability, seconds)]
     if is_proven := durability.level == "fsync" and not client.waits_for_sync:
-        told.append(fitness.setting("appendfsync", optional=True))  # it may have changed
-    reply, lacking, *synced = client.run_all(told, within=within)
+        sent.append(fitness.setting("appendfsync", optional=True))  # it may have changed
+    reply, lacking, *synced = client.run_all(sent, within=within)
     if is_proven and not lacking and synced != ["always"]:
         lacking = f"the server no longer syncs before it replies (appendfsync {synced[0]})"
     if lacking and not durability.replicas:  # there may be too few replicas for a moment, in a failover
