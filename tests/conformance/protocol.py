@@ -101,7 +101,7 @@ class State(NamedTuple):
     keys: Keys = Keys()
     workers: tuple[Worker, ...] = tuple(map(Worker, range(WORKERS)))
     late: frozenset[Request] = frozenset()
-    """Copies that are under way although nobody awaits a reply."""
+    """Copies that are under way although no process awaits a reply."""
     ended: frozenset[int] = frozenset()
     """Tokens whose lease expired or was given back. Only the promises are measured by it."""
     robbed: bool = False
@@ -236,10 +236,10 @@ class Model:
         after, reply = self.execute(state, copy)
         name = f"the server executes {copy.script} of {{}}, and the reply"
         yield Step(f"{name} is lost", worker.owner, after)
-        heard = having(after, self.heard(worker, reply))._replace(robbed=is_robbery(after, copy, reply))
-        yield Step(f"{name} is {reply}", worker.owner, heard)
+        received = having(after, self.received(worker, reply))._replace(robbed=is_robbery(after, copy, reply))
+        yield Step(f"{name} is {reply}", worker.owner, received)
         if state.faults < self.most:
-            late = heard._replace(late=heard.late | {copy}, faults=heard.faults + 1)
+            late = received._replace(late=received.late | {copy}, faults=received.faults + 1)
             yield Step(f"{name} is {reply}; a copy is under way", worker.owner, late)
 
     def execute(self, state: State, copy: Request) -> tuple[State, object]:
@@ -249,7 +249,7 @@ class Model:
         ended = state.ended | {copy.token} if gave_back else state.ended
         return state._replace(keys=keys, ended=ended), reply
 
-    def heard(self, worker: Worker, reply: object) -> Worker:
+    def received(self, worker: Worker, reply: object) -> Worker:
         """Return the worker after a reply."""
         if worker.doing == "claim" and reply:
             job, token = reply
@@ -268,7 +268,7 @@ class Model:
             doing = "claim" if worker.doing == "claim" else "lost"
             dead = having(state._replace(late=late), worker._replace(doing=doing, alive=False))
             yield Step(f"{{}} dies, and its supervisor sends {doing}", worker.owner, dead)
-        yield Step("the host of {} dies", worker.owner, buried(state._replace(late=late), worker.owner))
+        yield Step("the host of {} dies", worker.owner, replaced(state._replace(late=late), worker.owner))
 
     def time(self, state: State) -> Iterator[Step]:
         """Let a lease expire, which is an error if its holder lives, and let any worker recover the job."""
@@ -291,18 +291,16 @@ def having(state: State, worker: Worker) -> State:
     return State(keys, put(workers, worker.owner, worker), *rest)
 
 
-def buried(state: State, owner: int) -> State:
+def replaced(state: State, owner: int) -> State:
     """Return the state with a new worker in place of another, whose requests and leases then have no owner."""
     keys = state.keys
     names = {one.owner for one in (*state.late, *filter(None, keys.leases))}
-    nobody = next(name for name in range(WORKERS, WORKERS + FAULTS) if name not in names)
+    gone = next(name for name in range(WORKERS, WORKERS + FAULTS) if name not in names)
     keys = keys._replace(
-        memories=put(put(keys.memories, nobody, keys.memories[owner]), owner, Memory()),
-        leases=tuple(
-            one._replace(owner=nobody) if one and one.owner == owner else one for one in keys.leases
-        ),
+        memories=put(put(keys.memories, gone, keys.memories[owner]), owner, Memory()),
+        leases=tuple(one._replace(owner=gone) if one and one.owner == owner else one for one in keys.leases),
     )
-    late = frozenset(one._replace(owner=nobody) if one.owner == owner else one for one in state.late)
+    late = frozenset(one._replace(owner=gone) if one.owner == owner else one for one in state.late)
     return having(state._replace(keys=keys, late=late), Worker(owner))
 
 

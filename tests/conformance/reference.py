@@ -126,7 +126,7 @@ class Model:
     line: list[str] = field(default_factory=list)
     joiners: set[str] = field(default_factory=set)
     seen: dict[str, float | None] = field(default_factory=dict)
-    """Who waits -> when that was last heard of; 1 of those that died."""
+    """The waiters, and when each was last seen; 1 for those that died."""
     inboxes: dict[str, float | None] = field(default_factory=dict)
     watchers: dict[str, list[str]] = field(default_factory=dict)
     progress: dict[str, bytes] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def test_lines_are_kept_during_an_outage_and_sent_in_order(
     client.trouble = StoreUnavailable("away")
     for text in "234":
         lines.add("work", "a", text)
-    assert client.tries == 2, "who was in vain does not try again at once"
+    assert client.tries == 2, "a failed attempt is not repeated immediately"
     client.trouble = None
     lines.add("work", "a", "5")
     assert client.taken == ["1"]

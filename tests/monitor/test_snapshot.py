@@ -84,7 +84,7 @@ def test_busiest_queues_are_never_far_behind_the_others(
 ) -> None:
     before = chosen(one, NONE_BUSY)
     found = chosen(other, before)
-    assert found == chosen(other, found), "as long as nothing changes, nobody else is chosen"
+    assert found == chosen(other, found), "without changes, the choice stays"
     assert len(found.few) == min(FEW, len(other))
     for name in found.few:
         for outside in set(other) - set(found.few):

@@ -36,8 +36,8 @@ def test_cancelled_await_does_not_disturb_other_waiters(
     bench: Bench, never_asking: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     left, other = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
-    heard: list[Job[int]] = []
-    other.add_done_callback(heard.append)
+    called_back: list[Job[int]] = []
+    other.add_done_callback(called_back.append)
 
     async def give_up() -> None:
         with pytest.raises(asyncio.TimeoutError):
@@ -47,18 +47,18 @@ def test_cancelled_await_does_not_disturb_other_waiters(
     bench.settle(2, value=1)
     assert other.result(timeout=20) == 1
     assert left.result(timeout=20) == 1
-    bench.eventually(lambda: heard == [other])  # its callback comes after the other's
+    bench.eventually(lambda: called_back == [other])  # its callback comes after the other's
     assert caplog.text == ""
 
 
 def test_callback_runs_immediately_and_once_if_the_job_has_ended(bench: Bench) -> None:
     job = bench.queue.submit(double, 1)
-    heard: list[str] = []
-    job.add_done_callback(lambda job: heard.append("early"))
+    called_back: list[str] = []
+    job.add_done_callback(lambda job: called_back.append("early"))
     bench.settle()
-    bench.eventually(lambda: heard == ["early"])
-    job.add_done_callback(lambda job: heard.append("late"))
-    assert heard == ["early", "late"]
+    bench.eventually(lambda: called_back == ["early"])
+    job.add_done_callback(lambda job: called_back.append("late"))
+    assert called_back == ["early", "late"]
 
 
 def test_callback_that_raises_is_logged_and_stops_no_other(
@@ -66,10 +66,10 @@ def test_callback_that_raises_is_logged_and_stops_no_other(
 ) -> None:
     bad, good = bench.queue.submit(double, 1), bench.queue.submit(double, 2)
     bad.add_done_callback(lambda job: 1 / 0)
-    heard: list[str] = []
-    bad.add_done_callback(lambda job: heard.append("second"))
-    good.add_done_callback(lambda job: heard.append("good"))
+    called_back: list[str] = []
+    bad.add_done_callback(lambda job: called_back.append("second"))
+    good.add_done_callback(lambda job: called_back.append("good"))
     bench.settle(2, value=3)
-    bench.eventually(lambda: sorted(heard) == ["good", "second"])
+    bench.eventually(lambda: sorted(called_back) == ["good", "second"])
     assert good.result(timeout=0) == 3
     assert "ZeroDivisionError" in caplog.text

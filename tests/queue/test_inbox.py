@@ -121,15 +121,15 @@ def test_earlier_result_is_found_by_a_later_call(bench: Bench, never_asking: Non
 def test_ten_thousand_jobs_are_awaited_over_a_single_connection(bench: Bench, never_asking: None) -> None:
     before = {client["id"] for client in bench.server.raw.client_list()}
     jobs = bench.queue.submit_many(double, [(number,) for number in range(10_000)])
-    heard: list[str] = []
+    called_back: list[str] = []
     for job in jobs:
-        job.add_done_callback(lambda job: heard.append(job.id))
+        job.add_done_callback(lambda job: called_back.append(job.id))
     clients = [client for client in bench.server.raw.client_list() if client["id"] not in before]
     assert [client["cmd"] for client in clients].count("blmpop") == 1
     assert len(clients) <= 3  # the others are for commands: of this thread, and of the one that reads
     bench.settle(10_000, value=1)
-    bench.eventually(lambda: len(heard) == 10_000)
-    assert sorted(heard) == sorted(job.id for job in jobs)
+    bench.eventually(lambda: len(called_back) == 10_000)
+    assert sorted(called_back) == sorted(job.id for job in jobs)
     assert {job.result(timeout=0) for job in jobs} == {1}
 
 
@@ -216,21 +216,21 @@ def test_result_of_a_job_with_a_custom_id_is_pushed(bench: Bench, never_asking: 
 def test_two_handles_of_a_job_are_both_notified(bench: Bench, never_asking: None) -> None:
     job = bench.queue.submit(double, 4)
     twin = Job[int](job.id, bench.queue.name, client=bench.client)
-    heard: list[Job[int]] = []
+    called_back: list[Job[int]] = []
     for one in (job, twin, job):
-        one.add_done_callback(heard.append)
+        one.add_done_callback(called_back.append)
     bench.settle(value=8)
-    bench.eventually(lambda: len(heard) == 3)
+    bench.eventually(lambda: len(called_back) == 3)
     assert job.result(timeout=0) == twin.result(timeout=0) == 8
 
 
 def test_job_of_another_process_can_be_awaited(bench: Bench, never_asking: None, start_python: Any) -> None:
     other = start_python(SUBMIT, bench.server.url, bench.queue.name)
     job = Job[int](other.stdout.readline().strip(), bench.queue.name, client=bench.client)
-    heard: list[Job[int]] = []
-    job.add_done_callback(heard.append)
+    called_back: list[Job[int]] = []
+    job.add_done_callback(called_back.append)
     bench.settle(value=3)
-    bench.eventually(lambda: heard == [job])
+    bench.eventually(lambda: called_back == [job])
     assert job.result(timeout=0) == 3
 
 
@@ -353,7 +353,7 @@ jobs = queue.submit_many(len, [("abc",)] * int(sys.argv[3]))
 ended, all_ended = [], threading.Event()
 def release(job):
     assert len(job.result(0)) == 500_000
-    job.settled = None  # nobody keeps the result, so that only what the inbox itself holds counts
+    job.settled = None  # only what the inbox itself holds counts
     ended.append(job)
     if len(ended) == len(jobs):
         all_ended.set()

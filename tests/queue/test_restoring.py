@@ -447,6 +447,6 @@ def test_lost_jobs_are_sent_once_while_bounded_queue_drains(
         drained += ready(bench)
         bench.settle(5)
     assert drained + ready(bench) == ids
-    assert sent == ids, "none is sent in vain or again"
+    assert sent == ids, "none is sent twice or without success"
     assert bench.queue.count().blocked == 0
     bench.settle(5)

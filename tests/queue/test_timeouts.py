@@ -156,7 +156,7 @@ def test_result_arrives_if_the_server_hung_during_the_query(
     hanging.stop()
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(wait, job)
-        bench.eventually(lambda: waiting.done() or inbox_of(client).thread is not None)  # it asked in vain
+        bench.eventually(lambda: waiting.done() or inbox_of(client).thread is not None)  # its query failed
         os.kill(hanging.pid, signal.SIGCONT)
         bench.settle(1, 3)
         assert waiting.result(60) == 3

@@ -129,7 +129,7 @@ def test_late_reply_never_reaches_the_next_caller(one_server: Server) -> None:
     client = one_server.client
     client.run(put("job"))
     connection = client._idle[-1]
-    connection.send_command("ECHO", "belongs to nobody")
+    connection.send_command("ECHO", "without a reader")
     with pytest.raises(StoreUnavailable):
         _interrupted(client, connection)
     assert connection not in client._idle

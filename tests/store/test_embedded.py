@@ -291,7 +291,7 @@ def test_healthy_server_survives_a_lack_of_file_descriptors(
 
 @contextmanager
 def forked_child() -> Iterator[None]:
-    """Fork a child that lives until the end of the block, as a thread beside the caller's may do."""
+    """Fork a child that lives until the end of the block, as another thread of the caller may do."""
     child = os.fork()
     if child == 0:
         signal.pause()

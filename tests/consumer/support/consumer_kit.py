@@ -144,7 +144,7 @@ def forking(launcher: Launcher) -> Iterator[None]:
 
 
 def runs(process: psutil.Process) -> bool:
-    """Tell whether a process runs; one that is over and that nobody has asked about yet does not."""
+    """Return True if a process is running; a zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
