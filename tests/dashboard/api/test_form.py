@@ -128,7 +128,7 @@ def test_form_is_validated_while_filled_in_and_sent_with_enter(
     said: list[str] = []
     page.on("console", lambda one: said.append(one.text))
     page.goto(f"{address}/enqueue?task=greet")
-    page.get_by_text("Still to give: name").wait_for()
+    page.get_by_text("Missing: name").wait_for()
     page.locator("#a-name").fill("Bob's")
     page.locator("#a-times").fill("2.5")
     page.get_by_text("it takes a whole number").wait_for()
@@ -181,7 +181,7 @@ def test_preview_keeps_valid_values_and_copies_only_if_complete(address: str, pa
     page.goto(f"{address}/enqueue?task=greet")
     note, copy = page.get_by_text("stands for what is missing"), page.get_by_label("Copy the command")
     command = page.locator("[data-command]")
-    page.get_by_text("Still to give: name").wait_for()
+    page.get_by_text("Missing: name").wait_for()
     page.locator("#a-times").fill("3")
     expect(command).to_have_text("conveyor produce greet times=3 name=… --tasks api_tasks")
     page.locator("#a-name").fill("Bob")

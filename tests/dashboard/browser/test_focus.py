@@ -98,7 +98,7 @@ def test_text_selection_pauses_updates(reporter: Reporter) -> None:
     before = reporter.morphs
     said = reporter.say()
     expect(page.locator("#log-lines li").last).to_contain_text(said)
-    expect(page.locator("#live-words")).to_have_text("holding still while you select")
+    expect(page.locator("#live-words")).to_have_text("frozen while you select")
     assert page.evaluate("getSelection().toString()").strip() == "report"
     assert reporter.morphs == before
     page.evaluate("getSelection().removeAllRanges()")

@@ -97,7 +97,7 @@ def test_page_reports_a_silent_dashboard(
     view = window(address=own.address)
     page = view.go("/queues")
     own.process.send_signal(signal.SIGSTOP)
-    expect(page.locator("#live-words")).to_have_text(re.compile(r"no news for \d+ s"))
+    expect(page.locator("#live-words")).to_have_text(re.compile(r"no updates for \d+ s"))
     expect(page.locator(".live")).to_have_attribute("data-live-state", "silent")
     expect(page.locator("#trouble")).to_contain_text("This page's own server does not answer.")
     own.process.send_signal(signal.SIGCONT)

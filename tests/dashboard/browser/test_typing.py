@@ -77,7 +77,7 @@ def test_page_freezes_and_says_so_if_a_field_in_use_would_vanish(view: Window, q
     page.evaluate("document.getElementById('main').append(document.createElement('textarea'))")
     page.locator("main > textarea").fill("half a sen")
     queue.put("second")
-    expect(page.locator("#live-words")).to_have_text("holding still while you type")
+    expect(page.locator("#live-words")).to_have_text("frozen while you type")
     expect(page.locator(".live")).to_have_attribute("data-live-state", "held")
     expect(page.locator("main tbody tr")).to_have_count(1)
     page.locator("h1").click()

@@ -108,7 +108,7 @@ async function preview(form) {
     if (data.partial) showPartial(form, data.partial);
     else showStale(form, form.dataset.previewed === "yes");
     const missing = Object.keys(errors).filter((name) => name && !touched.has(name));
-    verdict.textContent = missing.length ? `Still to give: ${missing.join(", ")}` : "";
+    verdict.textContent = missing.length ? `Missing: ${missing.join(", ")}` : "";
   }
 }
 

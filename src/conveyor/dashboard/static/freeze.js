@@ -12,23 +12,23 @@ export function heldRegion() {
   return active.closest("form") ?? active;
 }
 
-// Whether the region is in the new page, too; only by an id is that certain.
+// True if the region is in the new page, too, which only an id proves.
 export function isStillIn(html, region) {
   const named = region.hasAttribute("id") ? region : region.querySelector("[id]");
   return named !== null && html.includes(`id="${named.getAttribute("id")}"`); // form.id may be a field of that name
 }
 
-// Why all must hold still, in words (none for what is over in a moment); null where nothing must.
-export function holdsStill() {
+// Returns why the page is frozen, as a label (empty if it is over in a moment), or null if it is not.
+export function freezeReason() {
   const selected = getSelection();
-  if (selected && !selected.isCollapsed && main().contains(selected.anchorNode)) return "holding still while you select";
-  if (document.querySelector("dialog[open]")) return "holding still while a dialog is open";
-  if (document.querySelector("main details.menu[open]")) return "holding still while a menu is open";
+  if (selected && !selected.isCollapsed && main().contains(selected.anchorNode)) return "frozen while you select";
+  if (document.querySelector("dialog[open]")) return "frozen while a dialog is open";
+  if (document.querySelector("main details.menu[open]")) return "frozen while a menu is open";
   return pressed ? "" : null;
 }
 
-// `left` is called when the focus leaves a form or a field that is none's.
-export function startHold(left) {
+// `left` is called when the focus leaves a form, or a field outside of forms.
+export function startFreeze(left) {
   addEventListener("pointerdown", () => { pressed = true; });
   for (const end of ["pointerup", "pointercancel", "contextmenu", "blur"]) addEventListener(end, () => { pressed = false; });
   addEventListener("pointermove", ({ buttons }) => { if (!buttons) pressed = false; }); // let go of outside of the page

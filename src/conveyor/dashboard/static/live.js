@@ -161,7 +161,7 @@ function listen() {
   if ((now === "reconnecting" || now === "silent") && Date.now() - since > AWAY_AFTER) tell("trouble", AWAY);
   const quiet = Date.now() - heardAt;
   if (!FLOWS.has(now) || quiet < 3000 * every) return;
-  state("silent", `no news for ${Math.floor(quiet / 1000)} s`);
+  state("silent", `no updates for ${Math.floor(quiet / 1000)} s`);
   if (leader.leads() && source && Math.min(quiet, Date.now() - openedAt) > TRY_STREAM_AGAIN) open();
 }
 

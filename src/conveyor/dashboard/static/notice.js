@@ -38,7 +38,7 @@ export function showFault(status) {
 
 // Following the link asks for this page as a whole, and is led through the login to it.
 function showOut() {
-  show("You are logged out, so nothing here is brought up to date.", location.pathname + location.search, "Log in");
+  show("You are logged out; updates have stopped.", location.pathname + location.search, "Log in");
 }
 
 export function startNotices() {

@@ -2,7 +2,7 @@
 // open parts and unsent input stay.
 import { hear, root, tell } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";
-import { heldRegion, holdsStill, isStillIn, startHold } from "./freeze.js";
+import { freezeReason, heldRegion, isStillIn, startFreeze } from "./freeze.js";
 import { isRefused, paused } from "./live.js";
 import { hideNotice, showFault, showGone } from "./notice.js";
 
@@ -39,16 +39,16 @@ function again(ms) {
   later = setTimeout(refresh, ms);
 }
 
-// Gives why it could not be patched in, in words, or nothing.
+// Returns why it could not be patched in, as a label, or an empty string.
 function patch(html, force) {
   const region = heldRegion();
   const lost = region !== null && !isStillIn(html, region);
-  const still = lost ? "holding still while you type" : holdsStill();
+  const frozen = lost ? "frozen while you type" : freezeReason();
   kept = region !== null;
-  if (still !== null && !force) {
+  if (frozen !== null && !force) {
     tag = null;
     again(lost ? LATER : SHORTEST);
-    return still;
+    return frozen;
   }
   Idiomorph.morph(main(), withoutFresh(html, main()), { morphStyle: "outerHTML", callbacks: keep(region) });
   hideNotice();
@@ -86,9 +86,9 @@ async function ask() {
 export async function refresh(force = false) {
   clearTimeout(later);
   const wait = fetchedAt + SHORTEST - Date.now();
-  const still = force ? null : holdsStill();
-  if (fetching || still !== null || (!force && (wait > 0 || paused() || document.hidden))) {
-    if (still) tell("held", still);
+  const frozen = force ? null : freezeReason();
+  if (fetching || frozen !== null || (!force && (wait > 0 || paused() || document.hidden))) {
+    if (frozen) tell("held", frozen);
     again(Math.max(wait, 300));
     return;
   }
@@ -109,7 +109,7 @@ function onLeft() {
 
 export function startPartial() {
   if (!main()?.dataset.address) return;
-  startHold(onLeft);
+  startFreeze(onLeft);
   hear("changed", ({ address, version }) => {
     if (address === main().dataset.address && version !== main().dataset.version) refresh();
   });
