@@ -95,7 +95,7 @@ def test_limit_counts_delayed_jobs_and_the_belt_says_so(one_server: Any, visitor
     put(one_server, due=0, later=1)
     assert shown(visitor, "/queues/video", "[data-belt] [data-n=taken]") == "2"
     assert shown(visitor, "/queues/video", "[data-belt-words]") == (
-        "video: 2 of 4 slots taken, 1 of these not due yet, no workers."
+        "video: 2 of 4 slots taken, 1 of these delayed, no workers."
     )
 
 

@@ -55,7 +55,7 @@ def test_queue_with_only_listeners_is_empty(one_server: Any, visitor: Visitor) -
     assert "Nothing was put on this queue yet." in words
     assert "0001/2 busy" in words
     assert "Enqueue a job" in words
-    assert not re.search(r"data-queue-act|data-bound|/purge", html), "there is nothing yet to do it to"
+    assert not re.search(r"data-queue-act|data-limit|/purge", html), "there is nothing yet to do it to"
     put(one_server, "video", 3)
     html = Visitor(one_server.url).see("/queues/video")
     assert "video: 3 jobs waiting" in html
@@ -114,7 +114,7 @@ def test_overview_sums_up_all_queues(one_server: Any, visitor: Visitor) -> None:
         tally.add("video", "video.cut", outcome, 1.0)
     one_server.client.run_all(tally.commands(resting=True))
     words = words_of(visitor.see("/"))
-    assert "3 waiting , and 1 not due yet" in words
+    assert "3 waiting , and 1 delayed" in words
     assert re.search(
         r" \d+ s oldest wait 0 running 2 / 2 workers busy , 0 leaving 3 failed or lost, last hour", words
     )
@@ -138,11 +138,11 @@ def test_queue_page_shows_ledger_workers_charts_and_next_jobs(one_server: Any, v
     tell(one_server, report())
     html = visitor.see("/queues/video")
     words = words_of(html)
-    assert "Bound 40 slots" in words
+    assert "Limit 40 slots" in words
     assert "Accepted in total 12" in words
     assert "Ledger balanced" in words
     assert "0001/1 busy video.split attempt 2" in words
-    assert html.count('<td class="n" data-label="Place">') == 10
+    assert html.count('<td class="n" data-label="Position">') == 10
     assert "All 12 that wait" in words
     assert html.count('<figure class="chart card"') == 2
     assert html.count("<tr><td data-v=") == 2 * 60, "a row for each minute, in the table of each chart"

@@ -99,7 +99,7 @@ def test_viewer_sees_no_buttons_and_no_arguments(one_server: Any) -> None:
     for address in ALL:
         html = viewer.see(address, 403 if address == "/audit" else 200)
         inner = html.partition("<main")[2].partition("</main>")[0]
-        assert not re.findall(r"data-(act|tell|queue-act|bound)=", inner), address
+        assert not re.findall(r"data-(act|tell|queue-act|limit)=", inner), address
         assert "&#39;n&#39;" not in inner
 
 

@@ -74,7 +74,7 @@ class ChartData(NamedTuple):
         """The first chart as a sentence."""
         bad = f", {number(self.bad)} failed or were lost" if self.bad else ""
         again = sum(point.figures.retried for point in self.points)
-        bad += f", {number(again)} runs are tried again" if again else ""
+        bad += f", {number(again)} retried" if again else ""
         jobs = "job" if self.succeeded == 1 else "jobs"
         return f"{number(self.succeeded)} {jobs} succeeded {self.span.words}{bad}"
 

@@ -120,7 +120,7 @@ def of_queues(groups: Groups) -> Iterator[Metric]:
     yield Metric("queue_jobs", "gauge", text, jobs)
     yield _sum("queue_paused", "Whether the queue is paused.", alone, lambda one: one.jobs.paused)
     yield _sum("queue_blocked_producers", "Blocked producers.", groups, lambda one: one.jobs.blocked)
-    text = "Jobs that may wait; 0: any number."
+    text = "Limit of waiting and delayed jobs; 0 without a limit."
     yield _sum("queue_size_limit", text, alone, lambda one: one.jobs.maxsize)
     yield _sum("jobs_enqueued_total", "Jobs that were accepted.", groups, lambda one: one.jobs.accepted)
     dropped = [
@@ -188,7 +188,7 @@ def of_runs(groups: Groups) -> Iterator[Metric]:
     ]
     yield Metric("jobs_finished_total", "counter", "Jobs that finished.", finished)
     retried = [Value(labels, one.retried) for labels, one in figures.items()]
-    yield Metric("job_retries_total", "counter", "Runs that are tried again.", retried)
+    yield Metric("job_retries_total", "counter", "Runs that are retried.", retried)
     waits = [
         value
         for queue, group in groups.items()

@@ -99,7 +99,7 @@ def _parts(count: Count, icons: str) -> list[str]:
         more = f" and {beyond:,} more {'job' if beyond == 1 else 'jobs'} waiting" if beyond else ""
         parts = [f"{slots_taken(count):,} of {count.maxsize:,} slots taken{more}"]
     if count.delayed:
-        parts.append(f"{count.delayed:,} {'of these ' if count.maxsize else ''}not due yet")
+        parts.append(f"{count.delayed:,} {'of these ' if count.maxsize else ''}delayed")
     if count.blocked:
         parts.append(f"{count_of(count.blocked, 'producer')} blocked")
     parts.append(

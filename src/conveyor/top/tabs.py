@@ -55,7 +55,7 @@ QUEUE_COLUMNS = (
     Column("out/s", 5, number=True),
     Column("delayed", 7, number=True, wide_only=True),
     Column("dead", 5, number=True),
-    Column("bound", 7, number=True, wide_only=True),
+    Column("limit", 7, number=True, wide_only=True),
     Column("", 2),
 )
 WORKER_COLUMNS = (

@@ -73,12 +73,12 @@ def test_missing_queue_is_reported_until_it_is_back(
     one_server.raw.flushall()
     expect(page.locator("#notice")).to_contain_text("This queue is gone.")
     expect(pause).to_be_disabled()
-    expect(page.get_by_label("Change the bound")).to_be_disabled()
+    expect(page.get_by_label("Change the limit")).to_be_disabled()
 
     Queue(queue.name, store=one_server.another_client()).put("first")
     expect(page.locator("#notice")).to_be_hidden()
     expect(pause).to_be_enabled()
-    expect(page.get_by_label("Change the bound")).to_be_enabled()
+    expect(page.get_by_label("Change the limit")).to_be_enabled()
 
 
 def test_failed_page_update_is_reported_until_it_succeeds(

@@ -143,5 +143,5 @@ def test_delayed_jobs_are_shown_next_to_waiting_jobs_if_any(
     later = [(ids.new_ids(1)[0], encode_items([1])[0])]
     queue.client.run(commands.put(queue.name, later, PutParams(delay=600.0)))
     expect(told).to_be_visible()
-    expect(told).to_have_text(", and 1 not due yet")
+    expect(told).to_have_text(", and 1 delayed")
     expect(page.locator("[data-total=waiting]")).to_have_text("1")

@@ -171,7 +171,7 @@ def test_queue_is_paused_resumed_bounded_and_emptied(
     expect(state).to_have_text(re.compile("open"))
     assert not queue.count().paused
 
-    page.get_by_label("Change the bound").fill("7")
+    page.get_by_label("Change the limit").fill("7")
     page.get_by_role("button", name="Set").click()
     view.say_yes("the machine is small")
     expect(page.locator(".facts").first).to_contain_text("7 slots")

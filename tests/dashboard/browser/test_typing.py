@@ -63,7 +63,7 @@ def test_list_is_updated_while_its_filter_is_typed(view: Window, queue: Queue) -
 def test_typed_limit_is_not_overwritten_by_the_server(view: Window, queue: Queue) -> None:
     queue.put("first")
     page = view.go(f"/queues/{queue.name}")
-    field = page.get_by_label("Change the bound")
+    field = page.get_by_label("Change the limit")
     field.fill("7")
     queue.resize(50)
     expect(page.get_by_text("50 slots", exact=True)).to_be_visible()

@@ -7,7 +7,7 @@ const GONE = {
   job: ["This job is not known any more.", "/jobs", "All jobs"],
   queue: ["This queue is gone.", "/queues", "All queues"],
 };
-const BUTTONS = "[data-act], [data-tell], [data-queue-act], [data-bound] :is(input, button)";
+const BUTTONS = "[data-act], [data-tell], [data-queue-act], [data-limit] :is(input, button)";
 
 const box = () => document.getElementById("notice");
 

@@ -1,4 +1,4 @@
-// The controls of a queue: pause and resume it from any row about it, and change its bound.
+// The controls of a queue: pause and resume it from any row about it, and change its limit.
 import { act } from "./act.js";
 
 const WORDS = {
@@ -6,7 +6,7 @@ const WORDS = {
   resume: "Workers take jobs from it again, and producers may put.",
 };
 
-function order(queue, verb, texts) {
+function buttonFor(queue, verb, texts) {
   const button = document.createElement("button");
   Object.assign(button.dataset, texts, { act: `/api/v1/queues/${encodeURIComponent(queue)}/${verb}` });
   return button;
@@ -14,18 +14,18 @@ function order(queue, verb, texts) {
 
 export function pauseOrResume(queue, verb) {
   const yes = verb === "pause" ? "Pause" : "Resume";
-  act(order(queue, verb, { ask: `${yes} ${queue}?`, yes, words: WORDS[verb], done: `${yes} ${queue}` }));
+  act(buttonFor(queue, verb, { ask: `${yes} ${queue}?`, yes, words: WORDS[verb], done: `${yes} ${queue}` }));
 }
 
-async function changeBound(form) {
-  const queue = form.dataset.bound;
+async function changeLimit(form) {
+  const queue = form.dataset.limit;
   const field = form.elements.maxsize;
   const maxsize = field.valueAsNumber;
   const texts = maxsize
-    ? { ask: `Bound ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set the bound", words: "Jobs that are on it already stay; producers are blocked while it is full." }
-    : { ask: `Lift the bound of ${queue}?`, yes: "Lift the bound", words: "The queue then grows as long as the server has memory. Blocked producers continue." };
+    ? { ask: `Limit ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set limit", words: "Jobs that are on it already stay; producers are blocked while it is full." }
+    : { ask: `Remove the limit of ${queue}?`, yes: "Remove limit", words: "The queue then grows as long as the server has memory. Blocked producers continue." };
   field.blur(); // what has the focus is not brought up to date
-  await act(order(queue, "bound", { ...texts, done: `Bound of ${queue}` }), { maxsize });
+  await act(buttonFor(queue, "bound", { ...texts, done: `Limit of ${queue}` }), { maxsize });
 }
 
 export function startQueue() {
@@ -34,7 +34,7 @@ export function startQueue() {
     if (button) { event.preventDefault(); pauseOrResume(button.closest("[data-queue]").dataset.queue, button.dataset.queueAct); }
   });
   document.addEventListener("submit", (event) => {
-    const form = event.target.closest("[data-bound]");
-    if (form) { event.preventDefault(); changeBound(form); }
+    const form = event.target.closest("[data-limit]");
+    if (form) { event.preventDefault(); changeLimit(form); }
   });
 }
