@@ -46,7 +46,7 @@ def application(client: Client, policy: Policy, tasks: tuple[str, ...] = ()) -> 
         try:
             poller.fresh()
         except StoreError:
-            return PlainTextResponse("the server does not answer\n", 503)
+            return PlainTextResponse("the server is unavailable\n", 503)
         return PlainTextResponse("ok\n")
 
     routes = [

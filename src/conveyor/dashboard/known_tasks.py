@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from conveyor.wire.redaction import Labels
 
 #: Hint for a task that is unknown here, though a consumer may have it.
-UNKNOWN = "start this page with --tasks MODULE (conveyor dashboard; `tasks=` of create_dashboard), or correct the name"
+UNKNOWN = "start the dashboard with --tasks MODULE (or `tasks=` of create_dashboard), or correct the name"
 _lock = threading.Lock()
 
 

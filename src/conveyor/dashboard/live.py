@@ -162,7 +162,7 @@ class LiveChannel:
         access = allowed(request.scope, "look")
         if not has_streams(request.scope) or self._is_full_for(access):
             detail = "Too many streams are open, or there can be none here."
-            return json_response(Problem(503, "no-stream", detail, "Poll /api/v1/snapshot."))
+            return json_response(Problem(503, "no-stream", detail, "poll /api/v1/snapshot"))
         return EventStream(self.poller, Viewer(_watched(request), access))
 
     def _is_full_for(self, access: Access) -> bool:

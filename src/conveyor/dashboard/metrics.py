@@ -118,7 +118,7 @@ def of_queues(groups: Groups) -> Iterator[Metric]:
     ]
     text = "Jobs; paused ones wait on a paused queue, scheduled ones are not due yet."
     yield Metric("queue_jobs", "gauge", text, jobs)
-    yield _sum("queue_paused", "Whether the queue is paused.", alone, lambda one: one.jobs.paused)
+    yield _sum("queue_paused", "1 if the queue is paused, 0 otherwise.", alone, lambda one: one.jobs.paused)
     yield _sum("queue_blocked_producers", "Blocked producers.", groups, lambda one: one.jobs.blocked)
     text = "Limit of waiting and delayed jobs; 0 without a limit."
     yield _sum("queue_size_limit", text, alone, lambda one: one.jobs.maxsize)
@@ -180,7 +180,7 @@ def of_runs(groups: Groups) -> Iterator[Metric]:
         for task, found in _bounded(queue, group, share).items()
     }
     started = [Value(labels, one.started) for labels, one in figures.items()]
-    yield Metric("jobs_started_total", "counter", "Runs that began, counted when they end.", started)
+    yield Metric("jobs_started_total", "counter", "Runs that began, counted when they finish.", started)
     finished = [
         Value((*labels, ("outcome", outcome)), getattr(one, outcome))
         for labels, one in figures.items()
@@ -196,7 +196,7 @@ def of_runs(groups: Groups) -> Iterator[Metric]:
     ]
     yield Metric("job_wait_seconds", "histogram", "From the put to the first run.", waits)
     runs = [value for labels, one in figures.items() for value in _spans(labels, one.runs)]
-    yield Metric("job_run_seconds", "histogram", "How long runs took.", runs)
+    yield Metric("job_run_seconds", "histogram", "Duration of runs.", runs)
 
 
 def _bounded(queue: str, group: Mapping[str, Totals], most: int) -> Mapping[str, Figures]:
@@ -312,7 +312,9 @@ def _every(gatherer: Gatherer) -> Iterator[Metric]:
     found = None
     with contextlib.suppress(StoreError):
         found = gatherer.gather()
-    yield Metric("backend_up", "gauge", "Whether the server answers.", [Value((), found is not None)])
+    yield Metric(
+        "backend_up", "gauge", "1 if the server is available, 0 otherwise.", [Value((), found is not None)]
+    )
     yield from _of_process(gatherer)
     if found is None:
         return
@@ -333,7 +335,7 @@ def _every(gatherer: Gatherer) -> Iterator[Metric]:
         Value((("command", command), ("outcome", outcome)), count)
         for (command, outcome), count in found.more.get("acts", {}).items()
     ]
-    yield Metric("control_commands_total", "counter", "Actions of people, as the audit trail has them.", acts)
+    yield Metric("control_commands_total", "counter", "User actions in the audit trail.", acts)
 
 
 def _of_process(gatherer: Gatherer) -> Iterator[Metric]:

@@ -43,7 +43,7 @@ def with_queue(snapshot: Snapshot, queue: str) -> Snapshot:
     """
     snapshot = snapshot.with_queue(queue)
     if queue and queue not in snapshot.queues:
-        hint = "A queue begins when a job is put on it; names are exact."
+        hint = "check the name, or put a job on the queue to create it"
         raise NoSuchThing(f"no queue is called {queue:.120}", hint=hint, may_come="queue")
     return snapshot
 

@@ -317,7 +317,7 @@ class PagePoller(polling.Poller):
         try:
             return self._refreshing.call(WITHIN)
         except TimeoutError:
-            raise StoreUnavailable(f"no answer from the server within {WITHIN:g} s") from None
+            raise StoreUnavailable(f"no reply from the server within {WITHIN:g} s") from None
 
     def _is_fresh(self) -> bool:
         return self.age < self.interval.seconds

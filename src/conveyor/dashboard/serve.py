@@ -47,7 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         message = f"invalid address to listen on {host!r}: {error.strerror or error}"
-        raise CannotListen(message, hint="--host 127.0.0.1 is this machine alone") from error
+        raise CannotListen(message, hint="use --host 127.0.0.1 for this machine only") from error
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
@@ -83,12 +83,12 @@ def served(app: SecurityMiddleware, listening: socket.socket) -> Iterator[str]:
     ready = threading.Event()
     server = _Server(app, ready.set)
     thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-page"
+        target=server.run, kwargs={"sockets": [listening]}, daemon=True, name="conveyor-dashboard"
     )
     thread.start()
     if not ready.wait(BEGIN):
-        message = "the page did not begin to answer"
-        raise CannotListen(message, hint="conveyor dashboard may tell why")
+        message = f"the dashboard did not start within {BEGIN:g} s"
+        raise CannotListen(message, hint="run `conveyor dashboard` to see why")
     try:
         yield address_of(listening)
     finally:

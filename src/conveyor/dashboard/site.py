@@ -64,7 +64,7 @@ class Site:
         """Respond to a request without a route. Raises Problem for another method than GET."""
         if error.status_code == 405:  # noqa: PLR2004
             headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())
-            hint = "Pages are read by GET; what changes something is below /api/v1."
+            hint = "read pages with GET, and send changes to /api/v1"
             raise Problem(405, "wrong-method", f"There is nothing here for {http.method}.", hint, headers)
         return self.problem(http, 404, "There is no such page", path_of(http.scope))
 
@@ -84,7 +84,7 @@ class Site:
             reason = str(error).rpartition("refused: ")[2]
             return self.problem(http, 502, f"The server refuses: {reason}", str(error), error.hint)
         if isinstance(error, StoreError):
-            return self.problem(http, 503, "The server does not answer", str(error), error.hint)
+            return self.problem(http, 503, "The server is unavailable", str(error), error.hint)
         if isinstance(error, Busy):
             response = self.problem(http, 429, error.message.capitalize(), "", error.hint)
             response.headers["retry-after"] = str(TRY_AGAIN)

@@ -38,9 +38,9 @@ def test_page_error_is_explained_to_a_person_with_advice(broken: Any) -> None:
     assert response.status_code == 500
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
-    assert "<h1>Something went wrong on this page</h1>" in response.text
+    assert "<h1>Something went wrong in the dashboard</h1>" in response.text
     assert "The log of the process that serves it has the traceback" in response.text
-    assert "Try again." in response.text
+    assert "Try again, or report it with that traceback" in response.text
     assert 'href="/"' in response.text
     assert SECRET not in response.text
     assert "RuntimeError" not in response.text
@@ -50,7 +50,7 @@ def test_page_error_is_explained_to_a_person_with_advice(broken: Any) -> None:
 def test_endpoint_error_is_a_problem_document_for_programs(broken: Any) -> None:
     response = ask(broken, "GET", "/api/v1/queues")
     assert (response.status_code, code_of(response)) == (500, "fault")
-    assert response.json()["hint"].startswith("Try again.")
+    assert response.json()["hint"].startswith("try again")
     assert SECRET not in response.text
 
 
@@ -58,7 +58,7 @@ def test_error_is_logged_once_with_its_traceback(broken: Any, caplog: pytest.Log
     ask(broken, "GET", "/broken")
     (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
     assert record.name == "conveyor.dashboard"
-    assert record.getMessage() == "a fault while GET '/broken' was answered"
+    assert record.getMessage() == "error while responding to GET '/broken'"
     assert record.exc_info
     assert str(record.exc_info[1]) == SECRET
 
@@ -101,4 +101,4 @@ def test_unsupported_method_of_a_page_is_refused_with_advice(one_server: Any) ->
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
     assert "There is nothing here for POST." in response.text
-    assert "Pages are read by GET" in response.text
+    assert "Read pages with GET" in response.text

@@ -32,7 +32,7 @@ def test_readiness_probe_reports_only_an_unavailable_server(guard: Any, one_serv
     one_server.stop()
     try:
         response = ask(guard, "GET", "/readyz", peer="192.0.2.1")
-        assert (response.status_code, response.text) == (503, "the server does not answer\n")
+        assert (response.status_code, response.text) == (503, "the server is unavailable\n")
         assert ask(guard, "GET", "/healthz", peer="192.0.2.1").status_code == 200
     finally:
         one_server.start()

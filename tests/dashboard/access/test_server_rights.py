@@ -54,7 +54,7 @@ def test_missing_server_right_is_named_with_the_acl_to_grant(user: Callable[...,
     words = "The server refuses: User carl has no permissions to run the &#39;evalsha&#39; command"
     assert f"<h1>{words}</h1>" in response.text
     assert "ACL SETUSER carl +evalsha" in response.text
-    assert "does not answer" not in response.text
+    assert "is unavailable" not in response.text
 
 
 def test_refusal_names_missing_key_patterns(user: Callable[..., str]) -> None:

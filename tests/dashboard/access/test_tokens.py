@@ -90,5 +90,5 @@ def test_scraper_with_a_wrong_token_gets_401_and_no_login_page(page: Any, tokens
     guarded = page(tokens=tokens, users=users)
     response = guarded.get("/", headers=_bearer("conveyor_wrong"))
     assert response.status_code == 401
-    assert "not known here, or has expired" in response.text
+    assert "unknown or has expired" in response.text
     assert guarded.get("/").status_code == 303

@@ -97,7 +97,7 @@ def test_job_can_prefill_the_form_except_for_secrets(one_server: Any) -> None:
 def test_unknown_task_or_queue_is_reported() -> None:
     trouble = view(task="nope").trouble
     assert "unknown task 'nope'" in trouble
-    assert "start this page with --tasks MODULE" in trouble
+    assert "start the dashboard with --tasks MODULE" in trouble
     assert "consumer" not in trouble
     assert view(task="greet", queue="not a queue").queue == ""
     assert view(task="greet", queue="beta").queue == "beta"

@@ -147,7 +147,7 @@ def test_page_without_its_server_is_accessible(
     own_server.stop()
     view.forgiven.append("status of 503")
     view.page.goto(f"{view.address}/")
-    expect(view.page.locator("h1")).to_contain_text("does not answer")
+    expect(view.page.locator("h1")).to_contain_text("is unavailable")
     assert violations(view.page, "server away") == []
 
 

@@ -49,7 +49,8 @@ def test_other_addresses_require_a_login_with_three_ways_named(run: Any) -> None
     assert "no login is set up" in done.stderr
     words = " ".join(done.stderr.split())
     assert all(
-        way in words for way in ("(1) listen on 127.0.0.1", "(2) have a login", "(3) --insecure-no-auth")
+        way in words
+        for way in ("(1) listen on 127.0.0.1", "(2) set up a login", "(3) use --insecure-no-auth")
     )
     named = ("--users FILE", "--add-user NAME", "--tokens FILE", "--add-token NAME", "--allow-host NAME")
     assert all(option in words for option in named)

@@ -126,7 +126,7 @@ def test_excess_stream_is_refused_with_the_polling_path(
         refused = connect()
         assert (refused.status, refused.headers["content-type"]) == (503, "application/problem+json")
         problem = json.loads(refused.file.read(int(refused.headers["content-length"])))
-        assert problem["hint"] == "Poll /api/v1/snapshot."
+        assert problem["hint"] == "poll /api/v1/snapshot"
 
 
 @pytest.mark.parametrize("address", ["/?" + "&".join(f"f{n}=1" for n in range(60)), "//[/"])

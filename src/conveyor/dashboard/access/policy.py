@@ -96,24 +96,24 @@ class Policy:
     def _check_settings(self) -> None:
         if len(self.secret) < MIN_SECRET:
             message = f"the secret has {len(self.secret)} bytes, fewer than {MIN_SECRET}"
-            hint = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            hint = "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             raise BadPolicy(message, hint=hint)
         if self.identities is None:
             return
         if not self.proxies.networks:
             message = f"no proxy is listed whose {self.identities.header} would be believed"
-            raise BadPolicy(message, hint="Give the proxy's address: CONVEYOR_DASHBOARD_PROXIES=127.0.0.1")
+            raise BadPolicy(message, hint="list the proxy's address: CONVEYOR_DASHBOARD_PROXIES=127.0.0.1")
         if not _HEADER_NAME.fullmatch(self.identities.header):
             raise BadPolicy(f"invalid header name {self.identities.header!r}")
 
 
 _THREE_WAYS = (
-    "Choose one of three ways: (1) listen on 127.0.0.1 and come through an SSH tunnel; "
-    "(2) have a login: --users FILE for people, written with --add-user NAME; --tokens FILE for programs, written with "
-    "--add-token NAME; or a hook or a proxy's, by CONVEYOR_DASHBOARD_RESOLVE or CONVEYOR_DASHBOARD_PROXY_HEADER; the "
-    "files also by CONVEYOR_DASHBOARD_USERS and CONVEYOR_DASHBOARD_TOKENS. Name what browsers will "
-    "call the page: --allow-host NAME; "
-    "(3) --insecure-no-auth, if only you can reach that network."
+    "choose one of three ways: (1) listen on 127.0.0.1 and come through an SSH tunnel; "
+    "(2) set up a login and list the names by which browsers reach the dashboard (--allow-host NAME): "
+    "--users FILE for people, written with --add-user NAME; --tokens FILE for programs, written with --add-token NAME; "
+    "the files also by CONVEYOR_DASHBOARD_USERS and CONVEYOR_DASHBOARD_TOKENS; or the login of a hook or a proxy, by "
+    "CONVEYOR_DASHBOARD_RESOLVE or CONVEYOR_DASHBOARD_PROXY_HEADER; "
+    "(3) use --insecure-no-auth, if only you can reach that network"
 )
 
 
@@ -176,8 +176,8 @@ def _resolve(text: str) -> Resolve | None:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        message = f"{_VARIABLE}RESOLVE: {text!r} is not to be found: {error}"
-        raise BadPolicy(message, hint="Give it as module:function.") from error
+        message = f"{_VARIABLE}RESOLVE: {text!r} cannot be found: {error}"
+        raise BadPolicy(message, hint="write it as module:function") from error
     if not callable(found):
         raise BadPolicy(f"{_VARIABLE}RESOLVE: {text!r} is not a function")
     return found  # type: ignore[no-any-return]

@@ -39,7 +39,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 #: Titles for statuses whose standard phrase is of little use to a person.
-_TITLES = {500: "Something went wrong on this page"}
+_TITLES = {500: "Something went wrong in the dashboard"}
 
 
 class Problem(Exception):
@@ -68,8 +68,8 @@ class Problem(Exception):
 FAULT = Problem(
     500,
     "fault",
-    "The page itself is at fault and could not answer. The log of the process that serves it has the traceback.",
-    "Try again. If it happens again, report it with that traceback; `conveyor status` shows the same meanwhile.",
+    "A bug of the dashboard prevented a response. The log of the process that serves it has the traceback.",
+    "try again, or report it with that traceback; `conveyor status` shows the same meanwhile",
 )
 
 

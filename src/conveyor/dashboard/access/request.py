@@ -142,7 +142,7 @@ def read_hosts(texts: Iterable[str]) -> frozenset[str]:
     hosts = set()
     for text in texts:
         if split_host(text) is None:
-            hint = "Give names as browsers show them: queue.example.org or queue:8080."
+            hint = "write names as browsers show them, such as queue.example.org or queue:8080"
             raise BadPolicy(f"invalid host name {text!r}", hint=hint)
         hosts.add(text.lower())
     return frozenset(hosts)
@@ -188,7 +188,7 @@ class Proxies:
             except ValueError as error:
                 message = f"invalid address of a proxy {text!r}: {error}"
                 raise BadPolicy(
-                    message, hint="Give addresses or networks: 127.0.0.1, 10.1.0.0/16."
+                    message, hint="use addresses or networks, such as 127.0.0.1 or 10.1.0.0/16"
                 ) from error
             if network.prefixlen == 0:
                 raise BadPolicy(f"invalid address of a proxy {text!r}: it is every address there is")

@@ -30,8 +30,8 @@ def check_host(scope: Scope, policy: Policy) -> None:
     name, port = host
     # Any port is fine, unless the list has one.
     if {name, f"{name}:{port}"}.isdisjoint(request.LOCAL_HOSTS | policy.hosts):
-        hint = "If this is a name of this page, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)."
-        raise Problem(421, "wrong-host", "This page is not served under that name.", hint)
+        hint = "if this is a name of the dashboard, add it to the allowed hosts (CONVEYOR_DASHBOARD_HOSTS)"
+        raise Problem(421, "wrong-host", "The dashboard is not served under that name.", hint)
 
 
 def check_shape(scope: Scope) -> None:
@@ -45,7 +45,7 @@ def check_shape(scope: Scope) -> None:
 
 def check_origin(scope: Scope, policy: Policy) -> None:
     """Refuse a change that a page of another site asks for, or that does not say which page does."""
-    other_site = "Changes are accepted from this page alone, not from other sites."
+    other_site = "Changes are accepted only from the dashboard's own pages, not from other sites."
     sites = request.headers(scope, "sec-fetch-site")
     if sites:
         if sites != ["same-origin"]:
@@ -54,12 +54,12 @@ def check_origin(scope: Scope, policy: Policy) -> None:
     ours = request.origin_of(policy.proxies.scheme(scope), policy.proxies.host(scope) or "")
     theirs = request.header(scope, "origin")
     if theirs is None:
-        hint = "Programs show a token: Authorization: Bearer …"
+        hint = "send a token: Authorization: Bearer …"
         if not policy.has_login:
-            hint = f"Without a login, programs say that they mean this page: Origin: {ours}"
-        raise Problem(403, "no-origin", "The request does not say which page it comes from.", hint)
+            hint = f"send the dashboard's own origin, since no login is set up: Origin: {ours}"
+        raise Problem(403, "no-origin", "The request does not name its origin.", hint)
     if theirs != ours:
-        hint = f"The page is seen here as {ours}. If a proxy stands in front, list it (CONVEYOR_DASHBOARD_PROXIES)."
+        hint = f"use {ours}, or list the proxy in front of the dashboard (CONVEYOR_DASHBOARD_PROXIES)"
         raise Problem(403, "cross-site", other_site, hint)
 
 
@@ -67,7 +67,7 @@ def check_reader(scope: Scope) -> None:
     """Refuse what a page of another site asks for in the background, such as a search; following a link is fine."""
     site, mode = request.headers(scope, "sec-fetch-site"), request.header(scope, "sec-fetch-mode")
     if site and site[0] in {"cross-site", "same-site"} and mode != "navigate":
-        raise Problem(403, "cross-site", "Other sites may not read this page's data.")
+        raise Problem(403, "cross-site", "Other sites may not read the dashboard's data.")
 
 
 async def checked_body(scope: Scope, receive: Receive, kind: str, limit: int) -> bytes:

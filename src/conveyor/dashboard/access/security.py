@@ -222,7 +222,7 @@ class SecurityMiddleware:
                 raise
             problem = _problem_of(error)
             if problem is None:
-                _LOG.exception("a fault while %s %r was answered", scope["method"], scope["path"])
+                _LOG.exception("error while responding to %s %r", scope["method"], scope["path"])
             secured = SecuredSend(scope, send)  # without what was held back
             await problem_response(scope, problem or FAULT)(scope, receive, secured)
         await secured.flush()
@@ -254,9 +254,9 @@ class SecurityMiddleware:
         shown = bool(request.headers(scope, "authorization"))
         is_program = request.is_api(scope) or request.is_metrics(scope)
         if self._login is None or shown or is_program or scope["method"] not in rules.READS:
-            hint = "The Authorization that was sent is not known here, or has expired." if shown else ""
+            hint = "check the Authorization that was sent: it is unknown or has expired" if shown else ""
             if not self.policy.has_login:
-                hint = "Without a login, only this machine itself is let in."
+                hint = "connect from the dashboard's own machine, or set up a login"
             challenges = ['Bearer realm="conveyor"']
             if self.policy.users and request.is_metrics(scope):  # a browser would open a window of its own
                 challenges.append('Basic realm="conveyor", charset="UTF-8"')
@@ -282,6 +282,6 @@ def _problem_of(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, BadFile):
-        _LOG.error("no one can log in: %s. %s", error.message, error.hint)
+        _LOG.error("no one can log in: %s", "; ".join(filter(None, (error.message, error.hint))))
         return Problem(503, "no-login", "No one can log in at the moment; the log says why.")
     return None

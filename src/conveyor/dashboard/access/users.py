@@ -152,7 +152,7 @@ class SecretFile(Generic[Row]):
             raise BadFile(f"{self.path} belongs to another user")
         if found.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
             message = f"{self.path} can be read or changed by other users of this machine"
-            raise BadFile(message, hint=f"Run: chmod 600 {self.path}")
+            raise BadFile(message, hint=f"run `chmod 600 {self.path}`")
         if found.st_size > _MAX_FILE:
             raise BadFile(f"{self.path} has more than {_MAX_FILE} bytes")
 

@@ -71,7 +71,7 @@ class ApiContext:
     def check_begun(self, queue: str) -> None:
         """Refuse (404) an unknown queue, and (409) one on which nothing was ever put."""
         if queue not in self.snapshot().queues and self.snapshot_with(queue).queues[queue] is EMPTY:
-            hint = "A queue begins when a job is put on it."
+            hint = "put a job on it first"
             raise Problem(409, "wrong-state", f"Nothing was put on {queue!r:.110} yet.", hint)
 
 
@@ -210,6 +210,6 @@ def _narrowed(response: msgspec.Struct, rows: str, fields: str) -> Any:
     known = {one.encode_name for one in msgspec.structs.fields(row.__args__[0])}
     if unknown := sorted(wanted - known):
         detail = f"Unknown fields {', '.join(unknown)!r:.200}."
-        raise Problem(422, "bad-query", detail, f"The fields are {', '.join(sorted(known))}.")
+        raise Problem(422, "bad-query", detail, f"choose from {', '.join(sorted(known))}")
     whole = msgspec.to_builtins(response)
     return {**whole, rows: [{name: one[name] for name in one if name in wanted} for one in whole[rows]]}

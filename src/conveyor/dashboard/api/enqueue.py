@@ -136,7 +136,7 @@ def parts_of(task: Task[..., Any], arguments: Mapping[str, Any], count: int) -> 
     parts = _call(task, task.split, arguments) if task.split is not None else [dict(arguments)]
     if len(parts) * count > MAX_PUT:
         message = f"{len(parts) * count:,} jobs: one request puts {MAX_PUT:,} at most"
-        raise BadCall(message, hint="conveyor produce has no such bound")
+        raise BadCall(message, hint="use `conveyor produce`, which has no such limit")
     return list(parts) * count
 
 

@@ -215,7 +215,7 @@ def request_stack(request: ApiRequest) -> Order:
 
 
 def _unknown(job: str, elsewhere: str = "") -> Exception:
-    hint = elsewhere or "Outcomes are kept as long as the job said, an hour by default."
+    hint = elsewhere or "outcomes are kept as long as the job said, an hour by default"
     return Problem(404, "unknown-job", f"Nothing is known of a job {job!r:.80}.", hint)
 
 

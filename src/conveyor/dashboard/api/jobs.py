@@ -114,7 +114,7 @@ def list_jobs(request: ApiRequest) -> Jobs:
     query = request.query
     if query.outcome and query.state != "ended":
         detail = f"Jobs that are {query.state} have no outcome to choose."
-        raise Problem(422, "bad-query", detail, "Ask for state=ended.")
+        raise Problem(422, "bad-query", detail, "ask for state=ended")
     if query.text:
         request.allowed("inspect")  # clients that may not see arguments must not search in them either
     if not query.queue:

@@ -155,7 +155,7 @@ def _with_dead_jobs(request: ApiRequest) -> list[str]:
     matching = request.body.matching
     if request.body.kind not in {"retry", "discard"} or not (matching.group or matching.task):
         detail = "An operation that names no queue retries or discards a group, or the jobs of a task."
-        raise Problem(422, "bad-body", detail, "Name a queue.")
+        raise Problem(422, "bad-body", detail, "name a queue")
     queues = request.context.poller.poll_snapshot().queues
     dead = {name: count.dead for name, count in queues.items() if count.dead}
     if not dead:
@@ -165,7 +165,7 @@ def _with_dead_jobs(request: ApiRequest) -> list[str]:
 
 def _run(request: ApiRequest, operation: audit_entry.Operation) -> None:
     if not request.context.operations.add(operation):
-        hint = "Resume it when the others are done; it shows as stalled until then."
+        hint = "resume it when the others are done; it shows as stalled until then"
         raise Problem(503, "operations-full", "Too many operations wait for their turn here.", hint)
 
 
@@ -173,6 +173,6 @@ def _find(request: ApiRequest) -> audit_entry.Operation:
     found: list[audit_entry.Operation]
     found = request.context.ask(bulk.operations([request.parts["id"][:100]]))
     if not found:
-        hint = "They are forgotten after 7 days."
+        hint = "list the operations; each is forgotten after 7 days"
         raise Problem(404, "unknown-operation", "There is no such operation.", hint)
     return found[0]

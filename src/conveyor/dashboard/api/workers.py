@@ -81,7 +81,7 @@ def command_workers(request: ApiRequest) -> Order:
         reports = request.context.poller.poll_snapshot().consumers
     unknown = [name for name in targets if workers.find(reports, name) is None]
     if unknown:
-        hint = "They may have left; the list of workers is at most 20 seconds old."
+        hint = "list the workers again; some may have left since"
         detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
         raise Problem(404, "unknown-worker", detail, hint)
     order = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)

@@ -235,7 +235,7 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorErr
         raise job
     if job is None:
         elsewhere = "" if _queue(request) else job_record.not_everywhere(len(snapshot.queues))
-        hint = elsewhere or "Outcomes are kept for an hour unless the job says otherwise."
+        hint = elsewhere or "outcomes are kept for an hour unless the job says otherwise"
         raise NoSuchThing(f"Nothing is known of the job {request.parts['id']}", hint=hint)
     runner = _runner(job, snapshot)
     bars, begin, end = _bars(job, (runner.heard or job.since or 0.0) if runner.silent else snapshot.at)

@@ -121,12 +121,10 @@ def _filters(request: PageRequest) -> Filters:
     given["state"] = given["state"] or "running"
     for name, known_words in (("state", STATES), ("outcome", OUTCOMES)):
         if given[name] and given[name] not in known_words:
-            raise BadCall(
-                f"unknown {name} {given[name]!r:.80}", hint=f"it is one of {', '.join(known_words)}"
-            )
+            raise BadCall(f"unknown {name} {given[name]!r:.80}", hint=f"use one of {', '.join(known_words)}")
     for name in ("task", "worker", "text"):
         if len(given[name]) > MAX_FILTER:
-            raise BadCall(f"{name} is too long", hint=f"{MAX_FILTER} characters at most")
+            raise BadCall(f"{name} is too long", hint=f"use at most {MAX_FILTER} characters")
     return Filters(**given)
 
 

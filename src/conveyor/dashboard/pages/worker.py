@@ -64,7 +64,7 @@ def _view(
     pages, name = replies[1], _name(request)
     found = find(snapshot.consumers, name)
     if found is None or found.worker is None:
-        hint = "It has left, or missed its heartbeats for 20 seconds; its jobs are under Jobs."
+        hint = "find its jobs under Jobs; it has left, or missed its heartbeats for 20 seconds"
         raise NoSuchThing(f"no worker is called {name:.120}", hint=hint, may_come="worker")
     runs = [run for page in pages.values() for run in page.rows]
     return WorkerView(

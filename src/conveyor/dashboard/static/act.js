@@ -3,7 +3,7 @@
 // a queue, and `data-count-of`, a field of the API's answer about it, {n} in these texts is how many jobs that is. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
 import { root, tell } from "./bus.js";
 import { refresh } from "./partial.js";
-import { sentences } from "./sentences.js";
+import { opened, sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 
 const SOON = 300; // ms to the next look for an answer; each look in vain doubles that
@@ -25,7 +25,7 @@ export async function call(path, method = "POST", body = undefined) {
   try {
     reply = await fetch(root + path, options);
   } catch {
-    return { ok: false, status: 0, data: { title: "the page's own server does not answer", hint: "is it still running?" } };
+    return { ok: false, status: 0, data: { title: "the dashboard is unavailable", hint: "check that it is still running" } };
   }
   if (reply.status === 401) tell("out");
   const text = await reply.text();
@@ -35,7 +35,7 @@ export async function call(path, method = "POST", body = undefined) {
 }
 
 export function problemText(data) {
-  return sentences(data.title, data.detail, data.hint);
+  return sentences(data.title, data.detail, opened(data.hint));
 }
 
 // How many jobs are meant, as the server counts them now.
@@ -93,10 +93,10 @@ const waits = (known) => Object.values(known).some((one) => one.state === "reque
 const isOver = (known) => !Object.values(known).some((one) => one.state === "requested" || one.state === "acknowledged");
 
 function giveUp(known) {
-  for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no answer in 10 s" };
+  for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no reply in 10 s" };
 }
 
-// Follows an order to workers: requested, acknowledged, done, or no answer.
+// Follows an order to workers: requested, acknowledged, done, or no reply.
 async function follow(order, targets, title, onDone) {
   const box = toast(`${title}: requested`, "", 0);
   const began = Date.now();
@@ -168,7 +168,7 @@ function showDetail(button, known) {
   const place = button.dataset.detail && document.getElementById(button.dataset.detail);
   if (!place) return;
   place.hidden = false;
-  place.textContent = Object.values(known).map((one) => one.detail).filter(Boolean).join("\n") || "no answer";
+  place.textContent = Object.values(known).map((one) => one.detail).filter(Boolean).join("\n") || "no reply";
 }
 
 export function startActions() {

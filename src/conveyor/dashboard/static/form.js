@@ -1,7 +1,7 @@
 // The form that puts a job. While it is filled in, the API checks it and says how the same is typed in a terminal.
 import { call } from "./act.js";
 import { root } from "./bus.js";
-import { sentences } from "./sentences.js";
+import { opened, sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 
 const AFTER = 300; // ms without a key
@@ -10,7 +10,7 @@ let later;
 let asked = 0;
 let touched = new Set();
 
-const problem = (data) => ({ "": sentences(data.detail ?? data.title, data.hint) });
+const problem = (data) => ({ "": sentences(data.detail ?? data.title, opened(data.hint)) });
 const MASK = "•••";
 
 function text(field) {

@@ -8,7 +8,7 @@ const HERE_EVERY = 10_000; // ms between two signs of life of a tab
 const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
 const OUT_AT_LEAST = 3000; // ms in which other tabs may not know yet that the user is logged out
-const AWAY_AFTER = 4000; // ms without the page's own server until that is said above the page
+const AWAY_AFTER = 4000; // ms without the dashboard until the page says so
 const FLOWS = new Set(["live", "slowed", "silent"]);
 
 const me = Math.random().toString(36).slice(2);
@@ -36,9 +36,9 @@ let reopening;
 const pausedName = `paused${root}`; // each page of a site with several is paused for itself
 const paused = () => remembered(pausedName, "") === "yes";
 
-const AWAY = { // not the store: whatever serves this page
-  why: "This page's own server does not answer",
-  try: "Is `conveyor dashboard`, or the application that this page is part of, still running?",
+const AWAY = { // the process that serves this page, not the store
+  why: "The dashboard is unavailable",
+  try: "check that `conveyor dashboard`, or the application that it is part of, is still running",
 };
 
 function state(name, words) {
@@ -74,7 +74,7 @@ function take(name, data) {
     if (data.interval > 1) state("slowed", `slowed to every ${data.interval} s: the server is busy`);
     else state("live", "live");
     tell("pulse", data);
-  } else if (name === "trouble") { state("away", (data.why ?? data.detail ?? "").includes(" refused: ") ? "the server refuses; trying again" : "no answer from the server; trying again"); tell("trouble", data); }
+  } else if (name === "trouble") { state("away", (data.why ?? data.detail ?? "").includes(" refused: ") ? "the server refuses; trying again" : "no reply from the server; trying again"); tell("trouble", data); }
   else if (name === "channel") state(data.state, data.words);
   else tell(name, data);
 }

@@ -30,11 +30,11 @@ export function changeTheme() {
 let lastPulse = new Date();
 let trouble = "";
 
-// The server does not answer: why, what to try, and how old is what is to be seen.
+// The server is unavailable: why, what to try, and how old the shown numbers are.
 function showTrouble({ why, detail, hint, try: what }) {
   const box = document.getElementById("trouble");
   const since = lastPulse.toLocaleTimeString([], { hour12: false });
-  const text = sentences(opened(why ?? detail), opened(what ?? hint), `What is shown is as of ${since}. It is updated as soon as the server answers`);
+  const text = sentences(opened(why ?? detail), opened(what ?? hint), `What is shown is as of ${since}. It is updated as soon as the server is available`);
   if (trouble !== text) box.replaceChildren(...withCommands(text)); // else it would be read out again
   trouble = text;
   box.hidden = false;
