@@ -383,8 +383,8 @@ class PagePoller(polling.Poller):
                 subscriber.notify("trouble", {"why": str(error), "try": error.hint})
             return
         self.polls.add("", self.took)
-        versions, faults = self._make_all(pages, replies)
-        self._log_faults(faults)
+        versions, errors = self._make_all(pages, replies)
+        self._log_errors(errors)
         stats = live_stats(self.snapshot, self.interval.seconds)
         for subscriber, its_pages in subscribers.items():
             subscriber.notify("pulse", stats)
@@ -405,7 +405,7 @@ class PagePoller(polling.Poller):
 
     def _make_all(self, pages: Pages, replies: Sequence[Any]) -> tuple[dict[str, str], dict[str, Exception]]:
         """Make and cache pages; returns the version of each, and the errors of those that cannot be made."""
-        versions, faults = {}, {}
+        versions, errors = {}, {}
         for (address, (page, request)), reply in zip(pages.items(), replies, strict=True):
             made = reply
             if not isinstance(reply, Exception):
@@ -418,11 +418,11 @@ class PagePoller(polling.Poller):
                 versions[address] = "gone"
                 self._cache.forget(address)
             else:
-                faults[address] = made
-        return versions, faults
+                errors[address] = made
+        return versions, errors
 
-    def _log_faults(self, faults: Mapping[str, Exception]) -> None:
-        for address, fault in faults.items():
+    def _log_errors(self, errors: Mapping[str, Exception]) -> None:
+        for address, error in errors.items():
             if address not in self._failing:
-                _log.error("the page %s cannot be made", address, exc_info=fault)
-        self._failing = set(faults)
+                _log.error("the page %s cannot be made", address, exc_info=error)
+        self._failing = set(errors)

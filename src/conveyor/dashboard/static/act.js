@@ -1,19 +1,19 @@
 // Buttons that do something: <button data-act="/api/v1/…" data-method data-body data-ask data-words data-typed data-yes
 // data-no data-done>. The dialog's buttons say what they do: `data-yes`, and `data-no` for what stays. With `data-count`,
 // a queue, and `data-count-of`, a field of the API's answer about it, {n} in these texts is how many jobs that is. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
-import { root, tell } from "./bus.js";
+import { root, send } from "./bus.js";
 import { refresh } from "./partial.js";
 import { opened, sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 
-const SOON = 300; // ms to the next look for an answer; each look in vain doubles that
+const SOON = 300; // ms to the next poll for replies; each poll without one doubles that
 const SELDOM = 8_000; // ms at most
-const OFTEN = 2_000; // ms between two looks at a job that is to end, at most
+const OFTEN = 2_000; // ms between two polls of a job that is to end, at most
 const CANCEL = "/cancel";
-const NO_ANSWER = 10_000; // ms without a first answer
-const NOTHING = new Set(["unknown", "gone", "expired"]); // answers after which nothing was done
+const NO_REPLY = 10_000; // ms without a first reply
+const NOTHING = new Set(["unknown", "gone", "expired"]); // replies after which nothing was done
 const WORDS = { expired: "too late", repeated: "asked for again since" };
-const LONGEST = 600_000; // ms that an order is followed
+const LONGEST = 600_000; // ms that a control command is followed
 
 export async function call(path, method = "POST", body = undefined) {
   const options = { method, headers: { accept: "application/json" } };
@@ -27,7 +27,7 @@ export async function call(path, method = "POST", body = undefined) {
   } catch {
     return { ok: false, status: 0, data: { title: "the dashboard is unavailable", hint: "check that it is still running" } };
   }
-  if (reply.status === 401) tell("out");
+  if (reply.status === 401) send("out");
   const text = await reply.text();
   let data = {};
   try { data = text ? JSON.parse(text) : {}; } catch { data = { title: text.slice(0, 200) }; }
@@ -96,7 +96,7 @@ function giveUp(known) {
   for (const name of Object.keys(known)) if (known[name].state === "requested") known[name] = { state: "no reply in 10 s" };
 }
 
-// Follows an order to workers: requested, acknowledged, done, or no reply.
+// Follows a control command to workers: requested, acknowledged, done, or no reply.
 async function follow(order, targets, title, onDone) {
   const box = toast(`${title}: requested`, "", 0);
   const began = Date.now();
@@ -107,7 +107,7 @@ async function follow(order, targets, title, onDone) {
     await new Promise((done) => { setTimeout(done, pause); });
     const { ok, data } = await call(`/api/v1/orders/${order}`, "GET");
     if (ok) for (const one of data.answers) known = { ...known, [one.target]: one };
-    const left = began + NO_ANSWER - Date.now();
+    const left = began + NO_REPLY - Date.now();
     silent = waits(known) && left <= 0;
     if (silent) giveUp(known);
     pause = Math.min(2 * pause, SELDOM, waits(known) ? Math.max(SOON, left) : SELDOM);
@@ -163,7 +163,7 @@ export async function act(button, extra = {}) {
   return data;
 }
 
-// An answer that brings text, such as a stack, is shown where the button says.
+// Shows a reply's text, such as a stack, in the element that the button names.
 function showDetail(button, known) {
   const place = button.dataset.detail && document.getElementById(button.dataset.detail);
   if (!place) return;

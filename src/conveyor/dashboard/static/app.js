@@ -1,4 +1,4 @@
-// What runs on every page. Each module minds one thing; `bus` is how they hear of each other.
+// What runs on every page. Each module has one concern; they exchange events through `bus`.
 import { startActions } from "./act.js";
 import { startAnnouncements } from "./announce.js";
 import { startBelts } from "./belt.js";

@@ -1,5 +1,5 @@
 // The belts: slots, signs and rates from every pulse, and boxes that travel where jobs have moved.
-import { hear } from "./bus.js";
+import { listen } from "./bus.js";
 import { put, written } from "./numbers.js";
 
 const MOST_TRAVELLERS = 6; // at once, each way
@@ -112,7 +112,7 @@ function showBelt(figure, pulse, interval) {
 }
 
 export function startBelts() {
-  hear("pulse", (pulse) => {
+  listen("pulse", (pulse) => {
     for (const figure of document.querySelectorAll("[data-belt]")) {
       const numbers = pulse.queues[figure.dataset.belt];
       if (numbers) showBelt(figure, numbers, Math.min(pulse.interval, 1));

@@ -1,13 +1,13 @@
-// News inside one page: pulse (numbers), changed (a page has a new version), state (of the channel), morphed.
+// Events inside one page: pulse (numbers), changed (a page has a new version), state (of the channel), morphed.
 const target = new EventTarget();
 
 export const root = document.body.dataset.root;
 
-export function tell(kind, detail) {
+export function send(kind, detail) {
   target.dispatchEvent(new CustomEvent(kind, { detail }));
 }
 
-export function hear(kind, take) {
+export function listen(kind, take) {
   target.addEventListener(kind, (event) => take(event.detail));
 }
 

@@ -1,10 +1,10 @@
 // Charts from the tables that say the same in numbers: uPlot draws what is in <figure data-chart>'s table.
-import { hear } from "./bus.js";
+import { listen } from "./bus.js";
 
-const COLOURS = ["--link", "--wrong", "--warn", "--good"];
+const COLORS = ["--link", "--wrong", "--warn", "--good"];
 const drawn = new Map(); // figure -> [plot, text of its table]
 
-function colour(name) {
+function color(name) {
   // The pairs of light-dark() are only resolved where they are used.
   const probe = document.createElement("span");
   probe.style.color = `var(${name})`;
@@ -58,12 +58,12 @@ function alone(plot, series) {
   return [...values.keys()].filter((at) => values[at] !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null);
 }
 
-// Lines are never told apart by colour alone.
+// Lines never differ only by color.
 const dashed = (series) => series > 2;
 
 function options(figure, names, width) {
-  const line = colour("--line");
-  const soft = colour("--soft");
+  const line = color("--line");
+  const soft = color("--soft");
   const write = figure.dataset.unit === "s" ? seconds : (value) => value.toLocaleString("en");
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
   return {
@@ -79,7 +79,7 @@ function options(figure, names, width) {
       { label: "time", value: (_, at) => (at === null ? "" : clock(at, figure.dataset.tier)) },
       ...names.map((label, at) => ({
         label,
-        stroke: colour(COLOURS[at % COLOURS.length]),
+        stroke: color(COLORS[at % COLORS.length]),
         width: 2,
         dash: dashed(at + 1) ? [6, 4] : undefined,
         points: { show: true, size: 5, filter: alone },
@@ -116,7 +116,7 @@ function drawAll(again = false) {
 
 export function startCharts() {
   drawAll();
-  hear("morphed", () => drawAll());
+  listen("morphed", () => drawAll());
   addEventListener("themechange", () => drawAll(true));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(true));
   new ResizeObserver(() => {

@@ -1,13 +1,13 @@
 // Lists whose newest come first: a <tbody data-newest>. What has come since waits behind a chip, [data-fresh] with a button
 // in it, so that visible rows stay in place; changes in them are shown immediately.
-import { hear, tell } from "./bus.js";
+import { listen, send } from "./bus.js";
 
 let all = false; // the next time everything is shown
 let asked = false;
 
 const list = (place) => place.querySelector("tbody[data-newest]");
 
-// Takes the rows that are new out of the list, and gives how many those are, in words.
+// Removes the new rows from the list, and returns how many there are, as a label.
 function withhold(next, now) {
   const before = [...now.rows];
   const known = new Set(before.map((row) => row.id));
@@ -42,9 +42,9 @@ export function startFresh() {
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-fresh] button")) return;
     all = asked = true;
-    tell("fresh");
+    send("fresh");
   });
-  hear("morphed", () => {
+  listen("morphed", () => {
     if (!asked || all) return;
     asked = false;
     document.querySelector("main tbody[data-newest] a")?.focus(); // the button is gone

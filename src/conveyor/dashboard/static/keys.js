@@ -1,5 +1,5 @@
 // The keyboard: single keys where no field has focus, g and a letter for pages, rows.
-import { hear, remember, remembered } from "./bus.js";
+import { listen, remember, remembered } from "./bus.js";
 import { paused, setPaused } from "./live.js";
 import { changeTheme } from "./shell.js";
 
@@ -62,5 +62,5 @@ export function startKeys() {
   const box = document.getElementById("keys-on");
   box.checked = on();
   box.addEventListener("change", () => remember("keys", box.checked ? "on" : "off"));
-  hear("morphed", () => { row = rows().findIndex((one) => one.classList.contains("chosen")); });
+  listen("morphed", () => { row = rows().findIndex((one) => one.classList.contains("chosen")); });
 }

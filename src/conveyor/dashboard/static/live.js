@@ -1,10 +1,10 @@
 // The live channel: one stream of events for all tabs of a browser. The tab that leads has the stream and passes on what
-// it hears; a tab that is hidden for long gives it up; nothing runs while updates are paused.
-import { hear, remember, remembered, root, tell } from "./bus.js";
+// it receives; a tab that is hidden for long closes it; nothing runs while updates are paused.
+import { listen, remember, remembered, root, send } from "./bus.js";
 import { byLock, byWord } from "./leader.js";
 
 const HIDDEN_FOR = 30_000; // ms until a hidden tab lets go
-const HERE_EVERY = 10_000; // ms between two signs of life of a tab
+const HERE_EVERY = 10_000; // ms between two messages of a tab that it is open
 const POLL_EVERY = 5_000;
 const TRY_STREAM_AGAIN = 30_000;
 const OUT_AT_LEAST = 3000; // ms in which other tabs may not know yet that the user is logged out
@@ -18,13 +18,13 @@ const post = (message) => channel?.postMessage(message);
 const leader = "locks" in navigator && channel ? byLock(name, { began, ended: close }) : byWord(me, post, { began, ended: close });
 const address = () => document.getElementById("main")?.dataset.address ?? "/"; // a page may go on at another
 const tabs = new Map(); // tab -> [address, last seen]
-const told = new Map(); // address -> what was last told of it
-let queues = {}; // queue -> its numbers; the stream tells only of those that have changed
+const latest = new Map(); // address -> the last update about it
+let queues = {}; // queue -> its numbers; the stream sends only those that have changed
 let source = null;
 let openedAt = 0;
 let watched = "";
 let polling;
-let polls = 0; // number of the latest question; an answer to one before says nothing and asks nothing more
+let polls = 0; // number of the latest poll; the reply to an earlier one is ignored
 let outAt = 0; // when the user turned out to be logged out; 0: not so
 let heardAt = Date.now();
 let every = 1; // seconds between two pulses
@@ -33,7 +33,7 @@ let since = 0; // when that began
 let hiddenSince;
 let reopening;
 
-const pausedName = `paused${root}`; // each page of a site with several is paused for itself
+const pausedName = `paused${root}`; // of several dashboards on one site, each is paused separately
 const paused = () => remembered(pausedName, "") === "yes";
 
 const AWAY = { // the process that serves this page, not the store
@@ -44,10 +44,10 @@ const AWAY = { // the process that serves this page, not the store
 function state(name, words) {
   if (name !== now) since = Date.now();
   now = name;
-  tell("state", { state: name, words });
+  send("state", { state: name, words });
 }
 
-// Tabs get the numbers of every queue each time: one that has just come has not heard what was told before.
+// Tabs get the numbers of every queue each time: a new tab has not received earlier ones.
 function merged(pulse) {
   if (pulse.whole) queues = {};
   for (const one of pulse.dropped) delete queues[one];
@@ -56,7 +56,7 @@ function merged(pulse) {
 }
 
 function pass(name, data) {
-  if (name === "changed") told.set(data.address, data);
+  if (name === "changed") latest.set(data.address, data);
   if (name === "pulse") data = merged(data);
   take(name, data);
   post({ kind: "event", name, data });
@@ -73,10 +73,10 @@ function take(name, data) {
     every = data.every ?? data.interval;
     if (data.interval > 1) state("slowed", `slowed to every ${data.interval} s: the server is busy`);
     else state("live", "live");
-    tell("pulse", data);
-  } else if (name === "trouble") { state("away", (data.why ?? data.detail ?? "").includes(" refused: ") ? "the server refuses; trying again" : "no reply from the server; trying again"); tell("trouble", data); }
+    send("pulse", data);
+  } else if (name === "trouble") { state("away", (data.why ?? data.detail ?? "").includes(" refused: ") ? "the server refuses; trying again" : "no reply from the server; trying again"); send("trouble", data); }
   else if (name === "channel") state(data.state, data.words);
-  else tell(name, data);
+  else send(name, data);
 }
 
 function addresses() {
@@ -95,7 +95,7 @@ function open() {
   openedAt = Date.now();
   if (document.body.dataset.streams === "no") { poll(Infinity); return; }
   watched = query();
-  told.clear();
+  latest.clear();
   source = new EventSource(`${root}/api/v1/events?${watched}`);
   for (const name of ["pulse", "changed", "trouble"]) {
     source.addEventListener(name, (event) => pass(name, JSON.parse(event.data)));
@@ -122,7 +122,7 @@ async function poll(until) {
     const reply = await fetch(`${root}/api/v1/snapshot?${query()}`, { cache: "no-store", redirect: "manual" });
     const body = isRefused(reply) ? null : await reply.json();
     if (mine !== polls) return;
-    if (!body) { tell("out"); return; }
+    if (!body) { send("out"); return; }
     if (reply.ok) {
       pass("pulse", { ...body.pulse, every: POLL_EVERY / 1000 });
       for (const one of body.changed) pass("changed", one);
@@ -152,13 +152,13 @@ function onOut() {
 function comeBack() {
   outAt = 0;
   if (!document.hidden) leader.seek();
-  tell("resumed");
+  send("resumed");
 }
 
 // A stream may be open and yet bring nothing, and so may the tab that leads.
-function listen() {
+function checkSilence() {
   if (document.hidden || paused()) return;
-  if ((now === "reconnecting" || now === "silent") && Date.now() - since > AWAY_AFTER) tell("trouble", AWAY);
+  if ((now === "reconnecting" || now === "silent") && Date.now() - since > AWAY_AFTER) send("trouble", AWAY);
   const quiet = Date.now() - heardAt;
   if (!FLOWS.has(now) || quiet < 3000 * every) return;
   state("silent", `no updates for ${Math.floor(quiet / 1000)} s`);
@@ -184,7 +184,7 @@ function onHere({ tab, address: one }) {
   tabs.set(tab, [one, Date.now()]);
   reopenIfNeeded();
   // The page of a tab may be older than the last update about it, and no update is sent twice.
-  if (leader.leads() && told.has(one)) post({ kind: "event", name: "changed", data: told.get(one) });
+  if (leader.leads() && latest.has(one)) post({ kind: "event", name: "changed", data: latest.get(one) });
 }
 
 function onMessage({ data }) {
@@ -240,13 +240,13 @@ export function startLive() {
   document.addEventListener("visibilitychange", onVisible);
   addEventListener("pagehide", go);
   addEventListener("pageshow", (event) => { if (event.persisted) onVisible(); });
-  hear("morphed", onMorphed);
-  hear("out", onOut);
-  setInterval(listen, 1000);
+  listen("morphed", onMorphed);
+  listen("out", onOut);
+  setInterval(checkSilence, 1000);
   setInterval(() => { if (!document.hidden) here(); }, HERE_EVERY);
   here();
   if (paused()) applyPause();
   if (!document.hidden) leader.seek();
 }
 
-export { hear, paused };
+export { paused };

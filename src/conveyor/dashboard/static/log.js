@@ -1,13 +1,13 @@
 // The log of a job: new lines are asked for only when the channel says that the page has changed; they are appended, and
 // the end stays in sight unless the reader has scrolled up. Never more than MOST lines are kept in the page.
 import { call } from "./act.js";
-import { hear } from "./bus.js";
+import { listen } from "./bus.js";
 import { visible } from "./escape.js";
 
 const MOST = 2000;
 const ROUNDS = 4; // requests after one hint, where many lines came at once
 const COUNT = 500; // lines of one answer; with fewer there are no more
-const AFTER_FAULT = 2000; // ms until it is asked once more; the page may have no other news that would lead here
+const AFTER_ERROR = 2000; // ms until the next try; no other update of the page may lead here
 const NEAR = 24; // px from the end that count as the end
 
 let fetching = false;
@@ -65,7 +65,7 @@ async function look() {
     const after = list.lastElementChild?.dataset.line ?? "";
     const asked = new URLSearchParams({ queue: list.dataset.logQueue, after, count: COUNT });
     const { ok, status, data } = await call(`/api/v1/jobs/${encodeURIComponent(list.dataset.log)}/log?${asked}`, "GET");
-    if (!ok && (status === 0 || status >= 500)) later = setTimeout(look, AFTER_FAULT);
+    if (!ok && (status === 0 || status >= 500)) later = setTimeout(look, AFTER_ERROR);
     const found = ok && Array.isArray(data.lines) ? data.lines : [];
     append(found);
     if (found.length < COUNT) break;
@@ -111,10 +111,10 @@ export function startLog() {
   document.addEventListener("input", onFilter);
   document.addEventListener("click", onClick);
   const main = document.getElementById("main");
-  hear("changed", ({ address, version }) => {
+  listen("changed", ({ address, version }) => {
     if (address === main.dataset.address && version !== main.dataset.version) look();
   });
-  hear("resumed", look);
-  hear("morphed", showFollowing);
+  listen("resumed", look);
+  listen("morphed", showFollowing);
 }
 

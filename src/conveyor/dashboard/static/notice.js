@@ -1,6 +1,6 @@
 // The message above the page about the page itself: that its worker, job or queue has gone, that it cannot be refreshed,
 // or that the user is logged out.
-import { hear, root } from "./bus.js";
+import { listen, root } from "./bus.js";
 
 const GONE = {
   worker: ["This worker has left.", "/workers", "All workers"],
@@ -42,7 +42,7 @@ function showOut() {
 }
 
 export function startNotices() {
-  hear("out", showOut);
+  listen("out", showOut);
 }
 
 export function hideNotice() {

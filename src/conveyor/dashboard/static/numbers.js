@@ -1,5 +1,5 @@
 // Numbers that every pulse brings, written into the text nodes that show them.
-import { hear } from "./bus.js";
+import { listen } from "./bus.js";
 import { show as showTime } from "./times.js";
 
 const RATES = new Set(["rate_in", "rate_out"]);
@@ -49,5 +49,5 @@ function show(pulse) {
 }
 
 export function startNumbers() {
-  hear("pulse", show);
+  listen("pulse", show);
 }

@@ -1,6 +1,6 @@
 // The palette: goes to any page, queue, task, worker, or job by its id, and does what can be taken back.
 import { call } from "./act.js";
-import { hear, root } from "./bus.js";
+import { listen, root } from "./bus.js";
 import { showKeys } from "./keys.js";
 import { paused, setPaused } from "./live.js";
 import { pauseOrResume } from "./queue.js";
@@ -133,13 +133,13 @@ function onKey(event) {
 }
 
 function onPulse(pulse) {
-  const news = Object.entries(pulse.queues).filter(([name, one]) => queues.get(name) !== one.paused);
-  for (const [name, one] of news) queues.set(name, one.paused);
-  if (news.length && element("").open) refresh();
+  const changed = Object.entries(pulse.queues).filter(([name, one]) => queues.get(name) !== one.paused);
+  for (const [name, one] of changed) queues.set(name, one.paused);
+  if (changed.length && element("").open) refresh();
 }
 
 export function startPalette() {
-  hear("pulse", onPulse);
+  listen("pulse", onPulse);
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "k") return;
     event.preventDefault();

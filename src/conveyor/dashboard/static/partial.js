@@ -1,6 +1,6 @@
 // Fetches the inner part of the page again when it has changed, and morphs it in, so that focus, selection,
 // open parts and unsent input stay.
-import { hear, root, tell } from "./bus.js";
+import { listen, root, send } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";
 import { freezeReason, heldRegion, isStillIn, startFreeze } from "./freeze.js";
 import { isRefused, paused } from "./live.js";
@@ -52,7 +52,7 @@ function patch(html, force) {
   }
   Idiomorph.morph(main(), withoutFresh(html, main()), { morphStyle: "outerHTML", callbacks: keep(region) });
   hideNotice();
-  tell("morphed");
+  send("morphed");
   return "";
 }
 
@@ -61,7 +61,7 @@ function take(reply, html, force) {
     tag = reply.headers.get("etag");
     return patch(html, force);
   }
-  if (isRefused(reply)) tell("out");
+  if (isRefused(reply)) send("out");
   else if (reply.status === 304) hideNotice();
   else if (reply.status === 404) {
     tag = null; // what comes back may be what it was
@@ -88,7 +88,7 @@ export async function refresh(force = false) {
   const wait = fetchedAt + SHORTEST - Date.now();
   const frozen = force ? null : freezeReason();
   if (fetching || frozen !== null || (!force && (wait > 0 || paused() || document.hidden))) {
-    if (frozen) tell("held", frozen);
+    if (frozen) send("held", frozen);
     again(Math.max(wait, 300));
     return;
   }
@@ -96,7 +96,7 @@ export async function refresh(force = false) {
   fetchedAt = Date.now();
   const answer = await ask();
   fetching = false;
-  if (answer) tell("held", take(...answer, force));
+  if (answer) send("held", take(...answer, force));
   else again(LATER);
 }
 
@@ -110,10 +110,10 @@ function onLeft() {
 export function startPartial() {
   if (!main()?.dataset.address) return;
   startFreeze(onLeft);
-  hear("changed", ({ address, version }) => {
+  listen("changed", ({ address, version }) => {
     if (address === main().dataset.address && version !== main().dataset.version) refresh();
   });
-  hear("resumed", () => refresh());
+  listen("resumed", () => refresh());
   startFresh();
-  hear("fresh", () => { tag = null; refresh(true); });
+  listen("fresh", () => { tag = null; refresh(true); });
 }

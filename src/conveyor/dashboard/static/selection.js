@@ -6,7 +6,7 @@
 // must be typed where all that match are meant. In a list of many queues a row's id is r-, the job's, an @ and the
 // queue's name, and `matching` is one request per queue.
 import { act, ask, call, counted, problemText } from "./act.js";
-import { hear, root } from "./bus.js";
+import { listen, root } from "./bus.js";
 import { refresh } from "./partial.js";
 import { toast } from "./shell.js";
 
@@ -42,8 +42,8 @@ function show() {
   if (!chosen.size) for (const box of bar().querySelectorAll("[data-bulk-all]")) box.checked = false;
   bar().hidden = !chosen.size;
   const text = bar().querySelector("[data-bulk-words]");
-  const told = everything() ? everything().dataset.words : words();
-  if (text.textContent !== told) text.textContent = told;
+  const label = everything() ? everything().dataset.words : words();
+  if (text.textContent !== label) text.textContent = label;
 }
 
 function pick(box, range) {
@@ -82,8 +82,8 @@ async function actInParts(button, all) {
     const { ok, data } = await call(part.path, "POST", { ...body, ...part.body });
     if (ok) { done += part.jobs; go = data.go ?? ""; } else failed.push(problemText(data));
   }
-  const told = `${title}: ${done} of ${all.reduce((sum, part) => sum + part.jobs, 0)}`;
-  if (failed.length) toast(`${told}. ${failed[0]}`, "wrong", 12_000); else toast(told, "good");
+  const result = `${title}: ${done} of ${all.reduce((sum, part) => sum + part.jobs, 0)}`;
+  if (failed.length) toast(`${result}. ${failed[0]}`, "wrong", 12_000); else toast(result, "good");
   chosen.clear();
   show();
   if (go && !failed.length) location.assign(root + go); else refresh(true);
@@ -127,7 +127,7 @@ function onClick(event) {
 
 export function startSelection() {
   document.addEventListener("click", onClick);
-  hear("morphed", show);
+  listen("morphed", show);
   for (const box of boxes()) if (box.checked) chosen.add(nameOf(box)); // the browser went back to this page
   show();
 }

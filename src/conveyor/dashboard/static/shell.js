@@ -1,20 +1,20 @@
 // The header's own buttons, and short messages.
 import { say } from "./announce.js";
-import { hear, remember, remembered } from "./bus.js";
+import { listen, remember } from "./bus.js";
 import { opened, sentences, withCommands } from "./sentences.js";
 
-const FLOWS = new Set(["live", "slowed"]); // states in which news come
+const FLOWS = new Set(["live", "slowed"]); // states in which updates arrive
 
 export function startTheme() {
   document.getElementById("theme").addEventListener("click", changeTheme);
   for (const one of document.querySelectorAll("[data-zone]")) {
     one.textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
   }
-  hear("state", (news) => { channel = news; showState(); });
-  hear("held", (words) => { held = words; showState(); });
-  hear("trouble", showTrouble);
-  hear("out", hideTrouble);
-  hear("pulse", () => { lastPulse = new Date(); hideTrouble(); });
+  listen("state", (update) => { channel = update; showState(); });
+  listen("held", (words) => { held = words; showState(); });
+  listen("trouble", showTrouble);
+  listen("out", hideTrouble);
+  listen("pulse", () => { lastPulse = new Date(); hideTrouble(); });
 }
 
 export function changeTheme() {
@@ -69,5 +69,3 @@ export function toast(text, kind = "", keep = 6000) {
   if (keep) setTimeout(() => box.remove(), keep);
   return box;
 }
-
-export { remembered };

@@ -1,4 +1,4 @@
-// Says how old the stack is that a worker told.
+// Shows the age of the stack that a worker reported.
 import { now } from "./times.js";
 
 function dated(text) {

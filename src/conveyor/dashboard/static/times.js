@@ -1,5 +1,5 @@
 // Keeps every <time data-time> current: ago, for, in, or the clock; in the reader's zone, UTC on hover.
-import { hear } from "./bus.js";
+import { listen } from "./bus.js";
 
 const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 let skew = 0; // seconds that the server's clock is ahead of this one
@@ -41,5 +41,5 @@ export function startTimes() {
   if (Math.abs(skew) < 2) skew = 0;
   showAll();
   setInterval(showAll, 1000);
-  hear("morphed", showAll);
+  listen("morphed", showAll);
 }

@@ -25,24 +25,24 @@ function words(row) {
   };
 }
 
-function tell(button) {
+function control(button) {
   const row = button.closest("[data-target]");
   const verb = button.dataset.tell;
   const { target, job, queueOf } = row.dataset;
-  const said = words(row)[verb];
-  const order = document.createElement("button");
-  Object.assign(order.dataset, { ask: said.ask, words: said.words, yes: said.yes, done: `${said.done} ${verb === "cancel" ? job : target}` });
-  if (said.no) order.dataset.no = said.no;
-  if (said.typed) order.dataset.typed = said.typed;
-  order.dataset.act = verb === "cancel" ? `/api/v1/jobs/${encodeURIComponent(job)}/cancel` : "/api/v1/workers/tell";
+  const texts = words(row)[verb];
+  const command = document.createElement("button");
+  Object.assign(command.dataset, { ask: texts.ask, words: texts.words, yes: texts.yes, done: `${texts.done} ${verb === "cancel" ? job : target}` });
+  if (texts.no) command.dataset.no = texts.no;
+  if (texts.typed) command.dataset.typed = texts.typed;
+  command.dataset.act = verb === "cancel" ? `/api/v1/jobs/${encodeURIComponent(job)}/cancel` : "/api/v1/workers/tell";
   const jobs = verb === "kill" && job ? { jobs: { [target]: job } } : {}; // by then it may run one that nobody saw
-  order.dataset.body = JSON.stringify(verb === "cancel" ? { queue: queueOf } : { verb, targets: [target], ...jobs });
-  act(order);
+  command.dataset.body = JSON.stringify(verb === "cancel" ? { queue: queueOf } : { verb, targets: [target], ...jobs });
+  act(command);
 }
 
 export function startWorkers() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-tell]");
-    if (button) { event.preventDefault(); tell(button); }
+    if (button) { event.preventDefault(); control(button); }
   });
 }
