@@ -57,7 +57,7 @@ class System(Struct, frozen=True):
     clients: int
     used_memory: int
     maxmemory: int
-    """Bytes; 0: no bound of its own."""
+    """Bytes; 0: no limit of its own."""
     policy: str
     queues: int
     consumers: int

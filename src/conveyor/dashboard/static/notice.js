@@ -4,7 +4,7 @@ import { listen, root } from "./bus.js";
 
 const GONE = {
   worker: ["This worker has left.", "/workers", "All workers"],
-  job: ["This job is not known any more.", "/jobs", "All jobs"],
+  job: ["This job is no longer known.", "/jobs", "All jobs"],
   queue: ["This queue is gone.", "/queues", "All queues"],
 };
 const BUTTONS = "[data-act], [data-tell], [data-queue-act], [data-limit] :is(input, button)";
@@ -13,7 +13,7 @@ const box = () => document.getElementById("notice");
 
 function show(words, href = "", link = "") {
   const text = link ? `${words} ${link}` : words;
-  if (!box().hidden && box().textContent === text) return; // else it would be read out again
+  if (!box().hidden && box().textContent === text) return; // otherwise it would be read out again
   box().replaceChildren(words);
   if (link) {
     const to = document.createElement("a");
@@ -24,16 +24,15 @@ function show(words, href = "", link = "") {
   box().hidden = false;
 }
 
-// The page stays to be read. Nothing can be done to what has gone; should it come back, the page is patched, and the
-// buttons with it.
+// The page stays readable, but its buttons are disabled. If the subject comes back, the page is patched with new ones.
 export function showGone() {
   const [words, list, link] = GONE[document.getElementById("main").dataset.page] ?? GONE.queue;
   for (const one of document.querySelectorAll(`main :is(${BUTTONS})`)) one.disabled = true;
   show(`${words} What is shown is the last that was known.`, root + list, link);
 }
 
-export function showFault(status) {
-  show(`This page could not be brought up to date (answer ${status}); it is tried again every few seconds.`);
+export function showError(status) {
+  show(`This page could not be updated (status ${status}). It is retried every few seconds.`);
 }
 
 // Following the link asks for this page as a whole, and is led through the login to it.

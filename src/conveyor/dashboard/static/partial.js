@@ -4,10 +4,10 @@ import { listen, root, send } from "./bus.js";
 import { startFresh, withoutFresh } from "./fresh.js";
 import { freezeReason, heldRegion, isStillIn, startFreeze } from "./freeze.js";
 import { isRefused, paused } from "./live.js";
-import { hideNotice, showFault, showGone } from "./notice.js";
+import { hideNotice, showError, showGone } from "./notice.js";
 
 const SHORTEST = 1000; // ms between two fetches
-const LATER = 5000; // ms until what could not be done is tried again
+const LATER = 5000; // ms until the next try after an error
 let fetching = false;
 let fetchedAt = 0;
 let later;
@@ -68,7 +68,7 @@ function take(reply, html, force) {
     main().dataset.version = "gone";
     showGone();
   } else {
-    showFault(reply.status);
+    showError(reply.status);
     again(LATER);
   }
   return "";

@@ -24,7 +24,7 @@ async function changeLimit(form) {
   const texts = maxsize
     ? { ask: `Limit ${queue} to ${maxsize.toLocaleString("en")} slots?`, yes: "Set limit", words: "Jobs that are on it already stay; producers are blocked while it is full." }
     : { ask: `Remove the limit of ${queue}?`, yes: "Remove limit", words: "The queue then grows as long as the server has memory. Blocked producers continue." };
-  field.blur(); // what has the focus is not brought up to date
+  field.blur(); // a focused field is not updated
   await act(buttonFor(queue, "bound", { ...texts, done: `Limit of ${queue}` }), { maxsize });
 }
 
