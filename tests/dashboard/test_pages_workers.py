@@ -143,7 +143,7 @@ def test_queue_page_shows_ledger_workers_charts_and_next_jobs(one_server: Any, v
     assert "Ledger balanced" in words
     assert "0001/1 busy video.split attempt 2" in words
     assert html.count('<td class="n" data-label="Position">') == 10
-    assert "All 12 that wait" in words
+    assert "All 12 waiting jobs" in words
     assert html.count('<figure class="chart card"') == 2
     assert html.count("<tr><td data-v=") == 2 * 60, "a row for each minute, in the table of each chart"
     assert 'href="/jobs?queue=video&amp;state=running"' in html
@@ -200,7 +200,7 @@ def test_exiting_worker_has_no_buttons_to_stop_or_pause(one_server: Any, visitor
         assert set(re.findall(r'data-tell="(\w+)"', html)) == {"kill"}
         assert len(re.findall(r'<button aria-disabled="true">', html)) == (5 if address == "/workers" else 3)
     html = visitor.see("/workers/rack-0001/1")
-    assert "It leaves as soon as this job has ended" in html
+    assert "It leaves as soon as this job has finished" in html
     assert re.search(r'it is killed <b><time [^>]*data-time="in"', html)
 
 
@@ -216,7 +216,7 @@ def test_worker_page_shows_job_consumer_and_recent_runs(one_server: Any, visitor
     words = words_of(html)
     assert "rack-0001/2 busy" in words
     assert "attempt 2" in words
-    assert "Stack now" in words
+    assert "Show stack" in words
     assert re.search(r"video.cut path=&#39;a&#39; done video 1.5 s", words)
     assert "rack-0001/1" not in html
     visitor.see("/workers/rack-0001/3", 404)

@@ -39,7 +39,7 @@ def test_dashboard_works_without_the_right_to_info(user: Callable[..., str]) -> 
     assert "mail" in overview.text
     system = ask(page, "GET", "/system")
     assert system.status_code == 200
-    assert "refuses: its user may not ask for its facts" in system.text
+    assert "refuses: its user may not run INFO" in system.text
     assert "ACL SETUSER … +info" in system.text
     assert "Append-only file" not in system.text, "of what is not known nothing is said"
     assert ask(page, "GET", "/api/v1/system").json()["queues"] == 1

@@ -171,7 +171,7 @@ def test_equivalent_command_hides_secrets(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=visit")
     page.locator("#a-token").fill("hush")
     page.locator("#a-address").fill("https://me:hush@shop.example")
-    page.get_by_text("stands for what is secret").wait_for()
+    page.get_by_text("marks secret values").wait_for()
     command, python = page.locator("[data-command]"), page.locator("[data-python]")
     assert "hush" not in f"{command.text_content()} {python.text_content()}"
     assert "https://me:•••@shop.example" in command.inner_text()
@@ -179,7 +179,7 @@ def test_equivalent_command_hides_secrets(address: str, page: Page) -> None:
 
 def test_preview_keeps_valid_values_and_copies_only_if_complete(address: str, page: Page) -> None:
     page.goto(f"{address}/enqueue?task=greet")
-    note, copy = page.get_by_text("stands for what is missing"), page.get_by_label("Copy the command")
+    note, copy = page.get_by_text("marks missing or invalid values"), page.get_by_label("Copy the command")
     command = page.locator("[data-command]")
     page.get_by_text("Missing: name").wait_for()
     page.locator("#a-times").fill("3")
@@ -195,7 +195,7 @@ def test_preview_keeps_valid_values_and_copies_only_if_complete(address: str, pa
     page.locator("#a-times").fill("2")
     page.get_by_text("Options", exact=True).click()
     page.get_by_label("Priority, 0 to 255").fill("256")
-    page.get_by_text("This is of what fitted last").wait_for()
+    page.get_by_text("This shows the last valid input").wait_for()
 
 
 def test_form_without_javascript_shows_no_dead_fields(address: str, chromium: Browser) -> None:

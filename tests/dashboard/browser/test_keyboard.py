@@ -195,7 +195,7 @@ def test_palette_finds_entries_and_runs_reversible_actions(
     view.is_in_the_audit("resume queue", queue.name, "deployed")
     typist.press("Control+k")
     typist.type("no such")
-    expect(page.locator("#palette-none")).to_have_text("Nothing is like that.")
+    expect(page.locator("#palette-none")).to_have_text("No match.")
     typist.press("Enter", "Escape")
     expect(page.locator("#palette")).to_be_hidden()
 

@@ -106,7 +106,7 @@ def test_worker_is_paused_and_resumed_and_shows_its_stack(
     row = page.locator(f"tr[data-job='{job.id}']")
     expect(row).to_contain_text("busy")
     row.locator("th a").click()
-    page.get_by_role("button", name="Stack now").click()
+    page.get_by_role("button", name="Show stack").click()
     expect(page.locator("[data-stack]")).to_contain_text("browser_tasks.py")
     page.get_by_role("button", name="Pause", exact=True).click()
     view.say_yes("to look closer")

@@ -50,7 +50,7 @@ def test_slow_acknowledgement_is_polled_ever_less_and_then_not(
     assert 10 <= later(5 * MINUTE) <= 60
     expect(page.locator(".toast")).to_contain_text("acknowledged")
     later(5 * MINUTE)
-    expect(page.locator(".toast.wrong")).to_contain_text("No last word in 10 min")
+    expect(page.locator(".toast.wrong")).to_contain_text("No final reply in 10 min")
     assert later(MINUTE) == 0
     expect(page.locator(".toast")).to_have_count(0)
     path.touch()

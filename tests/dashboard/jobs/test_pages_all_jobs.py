@@ -80,7 +80,7 @@ def test_filters_work_across_queues(line: Line, other: Line, visit: Visit) -> No
     ):
         seen = visitor.see("/jobs", **filters)
         assert seen.words("tbody th a") == jobs, filters
-    assert "looked at" in visitor.see("/jobs", state="running", worker="cd34/3").text
+    assert "were searched" in visitor.see("/jobs", state="running", worker="cd34/3").text
 
 
 def test_list_covers_the_queues_with_the_most_jobs_and_says_so(line: Line, visit: Visit) -> None:

@@ -186,7 +186,7 @@ def test_job_is_cancelling_before_its_worker_reports_so(line: Line, visit: Visit
     cancel(line, job)
     after = page_of(visit(), line, job)
     assert before.response.headers["etag"] != after.response.headers["etag"]
-    assert after.words("#cancelling") == ["Cancelling: its worker ends it."]
+    assert after.words("#cancelling") == ["Cancelling: its worker stops it."]
 
 
 def test_cancelled_job_shows_author_reason_and_kill(line: Line, visit: Visit) -> None:

@@ -94,7 +94,7 @@ def test_search_reports_its_coverage_and_continues(line: Line, visit: Visit) -> 
     visitor = visit()
     seen = visitor.see("/jobs", queue=line.name, state="waiting", text="GREEN")
     assert not seen.all("tbody tr")
-    assert "1,000 waiting jobs were looked at" in seen.text
+    assert "1,000 waiting jobs were searched" in seen.text
     on = visitor.see(next(link for link in seen.links() if "cursor=" in link))
     assert on.words("tbody th a") == [wanted]
 
@@ -113,7 +113,7 @@ def test_task_of_a_job_is_shown_only_if_known(line: Line, visit: Visit) -> None:
     over = line.finish_in_a_flood(call("shop.prices", 1))
     item, nonsense = line.put(call("", "an item")), line.put(b"\xc1 no job at all")
     for job, words in (
-        (over, "not known any more"),
+        (over, "no longer known"),
         (item, "item"),
         (nonsense, "not readable"),
     ):

@@ -186,7 +186,7 @@ def _view(request: PageRequest, snapshot: Snapshot, model: Call | None) -> Enque
     form, trouble = None, ""
     wanted = request.filters.get("task", "") or (model.task if model else "")
     if request.filters.get("from") and model is None:
-        trouble = "The arguments of that job are not known any more."
+        trouble = "The arguments of that job are no longer known."
     try:
         tasks = known_tasks.registry().names()[:MAX_TASKS]
         if wanted:

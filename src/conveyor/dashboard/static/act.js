@@ -115,7 +115,7 @@ async function follow(order, targets, title, onDone) {
     if (box.textContent !== text) { box.textContent = text; pause = SOON; refresh(true); }
   }
   const late = !silent && !isOver(known);
-  if (late) box.textContent += ". No last word in 10 min: the job may be long, or the consumer away";
+  if (late) box.textContent += ". No final reply in 10 min: the job may be long, or the consumer unavailable";
   const wrong = silent || late || Object.values(known).some((one) => NOTHING.has(one.state));
   box.classList.add(wrong ? "wrong" : "good");
   onDone?.(known);

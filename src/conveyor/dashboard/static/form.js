@@ -62,14 +62,14 @@ function showErrors(form, errors, all) {
   }
 }
 
-// The preview is of what fitted last: said so, and not to be copied.
+// The preview shows the last valid input: it is marked as stale and cannot be copied.
 function showStale(form, stale) {
   form.querySelector("[data-stale]").hidden = !stale;
   for (const one of form.querySelectorAll("[data-command], [data-python]")) one.classList.toggle("stale", stale);
   if (stale) form.querySelector("[data-copy]").hidden = true;
 }
 
-// What fits stays; there is nothing to copy yet.
+// Shows the valid part; there is nothing to copy yet.
 function showPartial(form, partial) {
   showStale(form, false);
   form.querySelector("[data-command]").textContent = partial;

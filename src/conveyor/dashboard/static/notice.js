@@ -28,7 +28,7 @@ function show(words, href = "", link = "") {
 export function showGone() {
   const [words, list, link] = GONE[document.getElementById("main").dataset.page] ?? GONE.queue;
   for (const one of document.querySelectorAll(`main :is(${BUTTONS})`)) one.disabled = true;
-  show(`${words} What is shown is the last that was known.`, root + list, link);
+  show(`${words} The page shows its last known state.`, root + list, link);
 }
 
 export function showError(status) {

@@ -93,7 +93,7 @@ function show(before) {
   }));
   element("-list").hidden = !shown.length;
   element("-text").setAttribute("aria-expanded", String(shown.length > 0));
-  element("-none").textContent = shown.length ? "" : "Nothing is like that.";
+  element("-none").textContent = shown.length ? "" : "No match.";
   mark(Math.max(0, shown.findIndex(({ words }) => words === before)));
 }
 
