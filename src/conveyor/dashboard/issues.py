@@ -89,7 +89,7 @@ KINDS = {
         level="warn",
         one="{} is full and blocks producers",
         many="queues are full and block producers",
-        hint="add workers or raise maxsize to unblock them",
+        hint="add workers or raise the limit to unblock them",
     ),
     "blocking": _Kind(
         level="warn",
