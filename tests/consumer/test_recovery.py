@@ -173,7 +173,7 @@ def test_run_over_its_time_limit_uses_up_a_retry(queue: Queue) -> None:
     assert queue.count().dead == 0
 
 
-def test_cancelled_run_over_its_time_limit_is_not_reported_as_retried(queue: Queue) -> None:
+def test_cancelled_run_over_its_time_limit_is_not_retried(queue: Queue) -> None:
     scene = claimed(queue, jobs.limited_twice, "somewhere")
     scene.worker.killed, scene.worker.timed_out = True, (1, 0)
     scene.worker.status.start(0, 0.0, 0.2)
