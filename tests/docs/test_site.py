@@ -59,10 +59,10 @@ def test_reference_has_what_the_guides_import(documented: set[str]) -> None:
     python = [
         ast.parse(block.text) for page in PAGES for block in blocks_of(page) if block.language == "python"
     ]
-    froms = [one for tree in python for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)]
+    imports = [one for tree in python for one in ast.walk(tree) if isinstance(one, ast.ImportFrom)]
     imported = {
         f"{one.module}.{alias.name}"
-        for one in froms
+        for one in imports
         if one.module and one.module.partition(".")[0] == "conveyor"
         for alias in one.names
     }
