@@ -97,7 +97,7 @@ def test_command_kill_names_workers_if_its_reply_is_lost(impatient: Any, one_ser
 
 
 def test_undo_ends_if_the_server_stays_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "_HEALING", 0.3)
+    monkeypatch.setattr(faults, "_UNDOING", 0.3)
     gone = Client("redis://127.0.0.1:1", patience=0.0)
     with pytest.raises(StoreUnavailable):
         faults._insist(lambda: gone.run(commands.server_time()))
