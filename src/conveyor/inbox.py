@@ -487,9 +487,8 @@ class Inbox:
             is_idle = not box.waiting and not box.unsure
             if is_idle and box.held is None:
                 self.boxes.pop(queue, None)
-            elif (
-                is_idle and self.idle_since is None
-            ):  # others are in use; if all are idle, they are closed soon
+            elif is_idle and self.idle_since is None:
+                # Others are in use; if all are idle, they are closed soon.
                 box.held = None
                 self.arrived.forget(queue)
                 self.opening = next(_openings)

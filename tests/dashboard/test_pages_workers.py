@@ -20,7 +20,7 @@ from conveyor.wire.call import encode_items
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.outcome import Note, encode
 
-from .visitor_kit import LARGEST, Visitor, put, report, tell, words_of, worker
+from .visitor_kit import LARGEST, Visitor, pages_from, put, report, tell, words_of, worker
 
 
 @pytest.fixture
@@ -80,13 +80,8 @@ def test_thousand_queues_are_paged_and_can_be_filtered(one_server: Any, visitor:
     names = [f"q{number:04}" for number in range(1000)]
     one_server.client.run_all([commands.note_queue(name) for name in names])
     seen: list[str] = []
-    address = "/queues"
-    while address:
-        html = visitor.see(address)
-        assert len(html) <= LARGEST
+    for html in pages_from(visitor, "/queues"):
         seen += re.findall(r'data-queue="(\w+)"', html)
-        found = re.search(r'href="([^"]+)" rel="next"', html)
-        address = found[1].replace("&amp;", "&") if found else ""
     assert seen == names
     assert re.findall(r'data-queue="(\w+)"', visitor.see("/queues?name=Q099")) == names[990:]
     assert "No queue has such a name" in visitor.see("/queues?name=zzz")
@@ -255,13 +250,8 @@ def test_audit_trail_pages_have_no_gaps(one_server: Any, visitor: Visitor) -> No
         actions.pause_queue("video", f"reason{number:03}")
     for first in ("/audit", "/audit?who=anna"):
         seen: list[str] = []
-        address = first
-        while address:
-            html = visitor.see(address)
-            assert len(html.encode()) <= LARGEST
+        for html in pages_from(visitor, first):
             seen += re.findall(r"reason\d{3}", html)
-            found = re.search(r'href="([^"]+)" rel="next"', html)
-            address = found[1].replace("&amp;", "&") if found else ""
         assert seen == [f"reason{number:03}" for number in reversed(range(95))], first
 
 

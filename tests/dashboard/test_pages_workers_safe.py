@@ -18,7 +18,7 @@ from conveyor.store.commands import PutParams, Settlement
 from conveyor.wire.audit_entry import Matching
 from conveyor.wire.outcome import Note, encode
 
-from .visitor_kit import LARGEST, Visitor, put, report, tell, worker
+from .visitor_kit import LARGEST, Visitor, pages_from, put, report, tell, worker
 
 SLOWEST = 0.3
 ALL = ("/queues", "/queues/video", "/workers", "/workers/rack-0001/2", "/operations", "/audit", "/system")
@@ -59,13 +59,8 @@ def test_five_hundred_workers_fit_into_pages_once_each(one_server: Any, visitor:
     tell(one_server, *crews)
     wanted = {one.name for crew in crews for one in crew.workers}
     seen: list[str] = []
-    address = "/workers"
-    while address:
-        html = visitor.see(address)
-        assert len(html.encode()) <= LARGEST
+    for html in pages_from(visitor, "/workers"):
         seen += re.findall(r'<tr data-row data-target="([^"]+)"', html)
-        found = re.search(r'href="([^"]+)" rel="next"', html)
-        address = found[1].replace("&amp;", "&") if found else ""
     assert len(seen) == 500
     assert set(seen) == wanted
     for address in ("/queues", "/queues/video", "/workers", "/system", "/workers/rack0-0001/2"):

@@ -18,6 +18,8 @@ from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
 LARGEST = 60 * 1024
@@ -44,6 +46,16 @@ class Visitor:
         reply = self.get(address)
         assert reply.status_code == status, (address, reply.status_code, reply.text[:500])
         return reply.text
+
+
+def pages_from(visitor: Visitor, address: str) -> Iterator[str]:
+    """Yield the HTML of a list's pages, from one to the last; none may be too large."""
+    while address:
+        html = visitor.see(address)
+        assert len(html.encode()) <= LARGEST
+        yield html
+        found = re.search(r'href="([^"]+)" rel="next"', html)
+        address = found[1].replace("&amp;", "&") if found else ""
 
 
 def words_of(html: str) -> str:

@@ -145,9 +145,8 @@ def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
         yield "unserved"
     elif count.leased and not workers:
         yield "abandoned"
-    if count.blocked and (
-        count.is_full or count.paused
-    ):  # otherwise there is room, and they are about to take it
+    # Otherwise there is room, and the blocked producers are about to take it.
+    if count.blocked and (count.is_full or count.paused):
         yield "blocking" if count.paused else "full"
     elif count.paused and count.qsize:
         yield "paused"

@@ -60,10 +60,8 @@ class PageRequest:
     @property
     def address(self) -> str:
         """The address below the dashboard's root, by which the page is cached: one for each distinct request."""
-        path = quote(
-            self.path, safe="/:"
-        )  # otherwise a part with a question mark in it would read as filters
-        return href(path, **self.filters)
+        # Quoted, since a part with a question mark in it would read as filters.
+        return href(quote(self.path, safe="/:"), **self.filters)
 
 
 def href(path: str, /, **filters: str | int) -> str:

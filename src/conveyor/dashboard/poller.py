@@ -323,9 +323,8 @@ class PagePoller(polling.Poller):
         return self.age < self.interval.seconds
 
     def _refresh(self) -> Snapshot:
-        return (
-            self.snapshot if self._is_fresh() else self.poll_snapshot()
-        )  # the call before may just have ended
+        # The call before may just have ended.
+        return self.snapshot if self._is_fresh() else self.poll_snapshot()
 
     def versions(self, pages: Pages) -> dict[str, str]:
         """Return the version of each page, by address; those that are not cached are asked in one round trip.
@@ -412,9 +411,8 @@ class PagePoller(polling.Poller):
                 made = result_or_error(self._cache.make, page, request, self.snapshot, reply)
             if isinstance(made, CachedPage):
                 versions[address] = made.version
-            elif isinstance(
-                made, ConveyorError
-            ):  # such as a job that is gone; who asks for the page sees why
+            elif isinstance(made, ConveyorError):
+                # Such as a job that is gone; who asks for the page sees why.
                 versions[address] = "gone"
                 self._cache.forget(address)
             else:

@@ -216,9 +216,8 @@ class SecurityMiddleware:
             app, receive = await self._permitted(scope, receive)
             await app(scope, receive, secured)
         except Exception as error:
-            if (
-                secured.started
-            ):  # too late for another response: the server breaks the connection, and logs why
+            # Too late for another response: the server breaks the connection, and logs why.
+            if secured.started:
                 raise
             problem = _problem_of(error)
             if problem is None:
