@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis._parsers import BaseParser
 
 from conveyor import Queue, clock
 from conveyor.cli.main import run
@@ -22,6 +21,7 @@ from conveyor.store.address import shown
 from conveyor.store.client import Client, Listener
 from conveyor.store.command import Command
 from conveyor.store.commands import PutParams
+from conveyor.store.connection import Connection, Refusal, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,6 @@ def test_patience_ends(one_server: Server) -> None:
 
 
 def test_client_may_reconnect_any_number_of_times(one_server: Server) -> None:
-    """More often than the library's pool would allow."""
     for _ in range(150):
         connection = one_server.client.connection()
         connection.disconnect()
@@ -124,26 +123,29 @@ def test_next_command_succeeds_after_many_broken_connections(
     assert client.run(put("job"), patience=1.0)[:3] == (1, 1, 0)
 
 
-def test_late_reply_never_reaches_the_next_caller(one_server: Server) -> None:
+def test_late_reply_never_reaches_the_next_caller(
+    one_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If a server hangs with our command, the connection is dropped and not reused."""
     client = one_server.client
     client.run(put("job"))
     connection = client._idle[-1]
-    connection.send_command("ECHO", "without a reader")
+    connection.send(pack(("ECHO", "without a reader")), 10.0)
     with pytest.raises(StoreUnavailable):
-        _interrupted(client, connection)
+        _interrupted(client, monkeypatch)
     assert connection not in client._idle
     assert client.run(commands.count("films")).ready == 1
 
 
-def _interrupted(client: Client, connection: Any) -> None:
-    """Run a command that meets a time-out on this connection."""
-    read = connection.read_response
-    connection.read_response = lambda **options: (_ for _ in ()).throw(TimeoutError)
-    try:
+def _interrupted(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command that meets a time-out."""
+
+    def time_out(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "reply", time_out)
         client.run(commands.count("films"), patience=0.0)
-    finally:
-        connection.read_response = read
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -205,6 +207,7 @@ def test_suspended_server_counts_as_unavailable(one_server: Server, monkeypatch:
 def test_script_forgotten_right_after_its_load_is_loaded_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server.client.run(commands.server_time())  # a connection's greeting has OK replies, too
     flushes = iter(range(4))
     packed = client_module._packed
 
@@ -212,14 +215,14 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
         flush = b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n" if next(flushes, None) is not None else b""
         return flush + packed(command, again=again)
 
-    original = client_module._reply
+    original = Connection.reply
 
-    def skip_the_flush(connection: Any, block: float, end: Any) -> Any:
-        reply = original(connection, block, end)
-        return original(connection, block, end) if reply == b"OK" else reply
+    def skip_the_flush(connection: Connection, timeout: float) -> Any:
+        reply = original(connection, timeout)
+        return original(connection, timeout) if reply == b"OK" else reply
 
     monkeypatch.setattr(client_module, "_packed", forget_first)
-    monkeypatch.setattr(client_module, "_reply", skip_the_flush)
+    monkeypatch.setattr(Connection, "reply", skip_the_flush)
     assert server.client.run(put("job"))[:3] == (1, 1, 0)
     assert next(flushes, None) is None
 
@@ -293,7 +296,7 @@ def test_password_of_an_invalid_url_is_not_shown(
     except StoreRefused as error:
         said += str(error), error.hint, "".join(traceback.format_exception(error))
     else:
-        said += repr(client), str(client._unavailable(OSError("no answer")))
+        said += repr(client), str(client.translated(OSError("no answer")))
     if not url.startswith(
         ("redis://", "rediss://", "REDIS:", "sentinel://", "unix://")
     ):  # nor may a server be asked for
@@ -358,7 +361,7 @@ def test_password_is_never_shown() -> None:
     ],
 )
 def test_refusal_is_temporary_or_permanent(refusal: str, kind: type[StoreError]) -> None:
-    error = Client("redis://127.0.0.1:1").translated(BaseParser.parse_error(refusal))
+    error = Client("redis://127.0.0.1:1").translated(Refusal(refusal))
     assert type(error) is kind
     assert error.hint
 
@@ -424,7 +427,7 @@ from conveyor.store.client import send
 from conveyor.store.command import Command
 
 class Nowhere:
-    def send_packed_command(self, packed, check_health):
+    def send(self, packed, timeout):
         pass
 
 came = 0

@@ -50,7 +50,7 @@ PATCHED = {
         (8, 8): (8, 8, 2),
     },
 }
-OLDEST_CLIENT = (8,)
+OLDEST_HIREDIS = (3,)
 #: Round trips that are timed; milliseconds that are slow, and very slow.
 ROUND_TRIPS, SLOW, VERY_SLOW = 50, 5.0, 50.0
 #: What each appendfsync means for accepted jobs.
@@ -221,10 +221,10 @@ def _clock(client: Client) -> Finding:
 
 
 def _library() -> Finding:
-    text = importlib.metadata.version("redis")
-    if _numbers(text) < OLDEST_CLIENT:
-        return Finding("client", BAD, f"redis-py {text} is too old", "pip install --upgrade 'redis[hiredis]'")
-    return Finding("client", OK, f"redis-py {text}, hiredis {importlib.metadata.version('hiredis')}")
+    text = importlib.metadata.version("hiredis")
+    if _numbers(text) < OLDEST_HIREDIS:
+        return Finding("client", BAD, f"hiredis {text} is too old", "pip install --upgrade hiredis")
+    return Finding("client", OK, f"hiredis {text}")
 
 
 def _numbers(version: str) -> tuple[int, int, int]:

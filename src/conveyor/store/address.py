@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from conveyor.wire.redaction import MASK
 
@@ -16,10 +16,6 @@ _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 #: Options of a URL whose values are not secret.
 OPTIONS = (
     "db",
-    "protocol",
-    "socket_connect_timeout",
-    "socket_keepalive",
-    "socket_timeout",
     "ssl_ca_certs",
     "ssl_ca_path",
     "ssl_cert_reqs",
@@ -29,15 +25,43 @@ OPTIONS = (
     "ssl_keyfile",
     "ssl_min_version",
 )
-_HARMLESS = frozenset((*OPTIONS, "client_name", "health_check_interval", "sentinel_username", "username"))
+_HARMLESS = frozenset((*OPTIONS, "sentinel_username", "username"))
 _FORMS = (
     "use redis://, rediss://, unix://, or sentinel:// or sentinels://host:port,host:port/name; "
     "write special characters of a password as %40 and so on"
 )
-_LAST_PORT = 65535
+_PORT, _LAST_PORT = 6379, 65535
 _SENTINELS = re.compile(r"sentinel(s?)://(?:([^/?#]*)@)?([^/?#@]+)(?:/([^/?#]*))?(?:/(\d*))?/?(?:\?([^#]*))?")
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?")
 _SENTINEL_PORT = "26379"
+
+
+class TLSOptions(NamedTuple):
+    """How a connection is encrypted: the options of a URL without their `ssl_`, files by their paths."""
+
+    ca_certs: str = ""
+    ca_path: str = ""
+    cert_reqs: str = "required"
+    certfile: str = ""
+    keyfile: str = ""
+    password: str = ""
+    check_hostname: bool = True
+    ciphers: str = ""
+    min_version: int = 0
+    """As in `ssl.TLSVersion`; 0 for the system's default."""
+
+
+class ServerAddress(NamedTuple):
+    """The parts of a server's URL."""
+
+    host: str = "localhost"
+    port: int = _PORT
+    path: str = ""
+    """The path of a unix socket, instead of host and port."""
+    db: int = 0
+    user: str = ""
+    password: str = ""
+    tls: TLSOptions | None = None
 
 
 class SentinelAddress(NamedTuple):
@@ -100,10 +124,60 @@ def error_of(url: str, error: ValueError) -> tuple[str, str]:
         return "the port is not a number", _FORMS
     names = {found[2] for found in _PARAMETER.finditer(url)}
     text = _QUOTED.sub(lambda found: found[0] if (found[1] or found[2]) in names else "…", text)
-    option = text.removeprefix("got an unexpected keyword argument ")
-    if option != text:
-        return f"unknown option {option}", f"use one of: {', '.join(OPTIONS)}"
-    return text, _FORMS
+    is_option = text.startswith("unknown option ")
+    return text, f"use one of: {', '.join(OPTIONS)}" if is_option else _FORMS
+
+
+def read_server(url: str) -> ServerAddress:
+    """Parse `redis://user:password@host:port/db?option=…`, `rediss://` with TLS, or `unix://user:password@/path`.
+
+    Raises ValueError if it is invalid.
+    """
+    scheme = url.partition("://")[0]
+    if scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError("the scheme is unknown")
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    is_unix = scheme == "unix"
+    db = options.pop("db", "" if is_unix else parts.path.strip("/")) or "0"
+    user = options.pop("username", unquote(parts.username or ""))
+    password = options.pop("password", unquote(parts.password or ""))
+    tls = _tls_options({name: options.pop(name) for name in list(options) if name.startswith("ssl_")})
+    for name in options:
+        raise ValueError(f"unknown option {name!r}")
+    if not db.isdecimal():
+        raise ValueError("the number of the database is not a whole number")
+    return ServerAddress(
+        host=unquote(parts.hostname or "") or "localhost",
+        port=parts.port or _PORT,
+        path=unquote(parts.path) if is_unix else "",
+        db=int(db),
+        user=user,
+        password=password,
+        tls=tls if scheme == "rediss" else None,
+    )
+
+
+def _tls_options(found: dict[str, str]) -> TLSOptions:
+    options: dict[str, Any] = {name.removeprefix("ssl_"): value for name, value in found.items()}
+    for name in options.keys() - TLSOptions._fields:
+        raise ValueError(f"unknown option {'ssl_' + name!r}")
+    if "check_hostname" in options:
+        options["check_hostname"] = options["check_hostname"].lower() not in {
+            "0",
+            "f",
+            "false",
+            "n",
+            "no",
+            "",
+        }
+    if not options.get("min_version", "0").isdecimal():
+        raise ValueError("ssl_min_version is not a whole number")
+    options["min_version"] = int(options.get("min_version", 0))
+    tls = TLSOptions(**options)
+    if tls.cert_reqs not in {"none", "optional", "required"}:
+        raise ValueError("ssl_cert_reqs is none of: none, optional, required")
+    return tls
 
 
 def is_sentinel(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The blocking client, which runs commands. Only this module imports the Redis library and translates its errors."""
+"""The blocking client, which runs commands on connections, again while the server is unavailable."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import contextlib
 import os
 import random
 import re
-import ssl
 import threading
-from typing import TYPE_CHECKING, Any, cast
-
-import hiredis
-import redis
-from redis import exceptions as foreign
+from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
-from conveyor.store.address import error_of, is_sentinel, normal, read_sentinel, shown
+from conveyor.store.address import error_of, is_sentinel, normal, read_sentinel, read_server, shown
 from conveyor.store.command import Command
+from conveyor.store.connection import BrokenError, Connection, Refusal, UntrustedError, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from redis.connection import AbstractConnection
+    from collections.abc import Callable, Sequence
 
     from conveyor.clock import Deadline
-    from conveyor.store.address import SentinelAddress
+    from conveyor.store.address import SentinelAddress, ServerAddress
     from conveyor.wire.durability import Durability
 
 #: Seconds to wait for a connection, and for a reply beyond what the command may block.
@@ -43,17 +37,13 @@ LOADS = 5
 #: have its address. Not now: this server will serve the command soon. Any other is final.
 NOT_HERE = frozenset({"READONLY", "MASTERDOWN", "LOADING", "UNBLOCKED", "CLUSTERDOWN"})
 NOT_NOW = frozenset({"NOREPLICAS", "MISCONF", "BUSY", "TRYAGAIN"})
+WRONG_PASSWORD = frozenset({"NOAUTH", "WRONGPASS"})
 #: Hints for those that need an operator.
 _HINTS = {
     "READONLY": "use the URL of the primary, or of its sentinels: sentinel://host,host/name",
     "NOREPLICAS": "check the server's replicas, or set min-replicas-to-write 0",
     "MISCONF": "check the server's disk and its log",
 }
-
-_NUMBERS = frozenset({bool, int, float})
-
-#: What the library and the system raise if a connection is unusable.
-_BROKEN = (foreign.ConnectionError, foreign.TimeoutError, OSError)
 
 _FORBIDDEN_COMMAND = re.compile(
     r"User (\S+) has no permissions to run the '([\w|-]+)' command", re.IGNORECASE
@@ -104,7 +94,7 @@ class Client:
         #: Whether its WAITAOF waits for a sync that is not done before each reply (`store/fitness.py`).
         self.waits_for_sync = False
         self._make = _maker(self.url, name)
-        self._idle: list[AbstractConnection] = []
+        self._idle: list[Connection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
     def __repr__(self) -> str:
@@ -165,14 +155,14 @@ class Client:
         ahead = _loads(commands)
         try:
             replies = exchange(connection, [*ahead, *commands], again=again, end=end)[len(ahead) :]
-        except _BROKEN as error:
+        except OSError as error:
             connection.disconnect()
             self.close()  # the others broke with it, and each would cost a retry
             raise self.translated(error) from error
         except BaseException:
             connection.disconnect()
             raise
-        refusals = [reply for reply in replies if isinstance(reply, Exception)]
+        refusals = [reply for reply in replies if isinstance(reply, Refusal)]
         if refusals and not NOT_HERE.isdisjoint(map(_word, refusals)):
             connection.disconnect()
             self.close()  # they lead to the same server
@@ -181,11 +171,11 @@ class Client:
         if refusals:
             replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
             for command, reply in zip(commands, replies, strict=True):
-                if isinstance(reply, Exception) and not (command.confirms and _is_final(reply)):
+                if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):
                     raise self.translated(reply) from reply
         return replies
 
-    def _borrow(self, end: Deadline | None) -> AbstractConnection:
+    def _borrow(self, end: Deadline | None) -> Connection:
         if self._process != os.getpid():  # after a fork the parent keeps using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
@@ -200,50 +190,49 @@ class Client:
             raise _TookLongError
         return connection
 
-    def connection(self, end: Deadline | None = None) -> AbstractConnection:
+    def connection(self, end: Deadline | None = None) -> Connection:
         """Make a dedicated connection. Raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
             return self._make(end)
-        except (foreign.RedisError, OSError) as error:
+        except (Refusal, OSError) as error:
             raise self.translated(error) from error
 
     def translated(self, error: Exception) -> StoreError:
-        """Translate an error of the library."""
+        """Translate an error of a connection, or a refusal."""
         word, text = _word(error), str(error).rstrip(".")
         if word in NOT_HERE or word in NOT_NOW:
             return StoreUnavailable(
                 f"the server at {shown(self.url)} is not ready: {text}",
                 hint=_HINTS.get(word, "wait: it should recover without help"),
             )
-        # The library makes it a ConnectionError, but waiting does not help.
-        if isinstance(error, foreign.AuthenticationError | foreign.NoPermissionError) or is_denial(text):
+        if _is_wrong_password(error) or is_denial(text):
             return self._refused(text, grant_hint(text), StoreDenied)
-        if isinstance(error, _BROKEN):
-            return self._unavailable(error)
-        if isinstance(error, foreign.OutOfMemoryError) or "OOM" in text:
+        if isinstance(error, UntrustedError):
+            hint = "name the file of its authority: …?ssl_ca_certs=/path/ca.pem; the certificate must name the host"
+            return self._refused(f"its certificate is not trusted: {text}", hint)
+        if isinstance(error, OSError):
+            return StoreUnavailable(
+                f"no reply from the server at {shown(self.url)}: {reason_of(error).lower()}",
+                hint="check that it runs and that the URL is right; see `conveyor doctor`",
+            )
+        if "OOM" in text:
             hint = "process waiting jobs to free memory, or raise maxmemory"
             return self._refused(text, hint, StoreFull)
         return self._refused(text, "check the server with `conveyor doctor`")
-
-    def _unavailable(self, error: Exception) -> StoreError:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            hint = "name the file of its authority: …?ssl_ca_certs=/path/ca.pem; the certificate must name the host"
-            return self._refused(f"its certificate is not trusted: {cause.verify_message}", hint)
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
-        return StoreUnavailable(
-            f"no reply from the server at {shown(self.url)}: {reason.lower()}",
-            hint="check that it runs and that the URL is right; see `conveyor doctor`",
-        )
 
     def _refused(self, text: str, hint: str, kind: type[StoreRefused] = StoreRefused) -> StoreRefused:
         text = text.partition(", with args beginning")[0]  # they may be a password
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 
+def reason_of(error: Exception) -> str:
+    """Return why a connection failed, for people."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def none_if_forbidden(command: Command, reply: Any) -> Any:
     """Return the reply to a command, or None if it is optional and forbidden or unknown."""
-    if not command.optional or not isinstance(reply, Exception):
+    if not command.optional or not isinstance(reply, Refusal):
         return reply
     is_unknown = str(reply).lower().startswith("unknown command")  # hosted servers remove CONFIG
     return None if is_unknown or is_denial(str(reply)) else reply
@@ -263,9 +252,14 @@ def grant_hint(refusal: str) -> str:
     return "put user and password into the URL, and grant the user the rights named in docs/running.md"
 
 
-def _word(error: Exception) -> str:
-    """Return the first word of a server's refusal; the library removes those that it knows from the text."""
-    return getattr(error, "status_code", None) or str(error).partition(" ")[0]
+def _word(error: object) -> str:
+    """Return the first word of a server's refusal, or "" for another error."""
+    return error.word if isinstance(error, Refusal) else ""
+
+
+def _is_wrong_password(error: Exception) -> bool:
+    """Return True if the server does not know the user or the password, has no passwords, or wants one."""
+    return _word(error) in WRONG_PASSWORD or "without any password configured" in str(error)
 
 
 def _is_final(refusal: Exception) -> bool:
@@ -273,35 +267,17 @@ def _is_final(refusal: Exception) -> bool:
     return _word(refusal) not in NOT_HERE | NOT_NOW
 
 
-def _greet(connection: Any) -> None:
-    """Start a connection with the user, the database and the name in one round trip; the library takes five."""
-    connection._parser.on_connect(connection)  # noqa: SLF001 - as the library's own greeting does
-    password, name = connection.password or "", connection.client_name
-    greeting: list[tuple[str, ...]] = []
-    if connection.username or password:
-        greeting.append(("AUTH", *([connection.username] if connection.username else []), password))
-    if connection.db:
-        greeting.append(("SELECT", str(connection.db)))
-    if name:
-        greeting.append(("CLIENT", "SETNAME", name))
-    packed = b"".join([hiredis.pack_command(cast("Any", words)) for words in greeting])
-    connection.send_packed_command([packed], check_health=False)
-    for _ in greeting:
-        connection.read_response()
-
-
 class Listener:
     """A dedicated connection for commands that block. A reply is due once the file descriptor is readable."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._asked: Command | None = None
 
     def fileno(self) -> int:
         """Return the file descriptor to wait on, or -1 while no reply is due."""
-        socket = getattr(self._connection, "_sock", None)
-        return -1 if socket is None or self._asked is None else int(socket.fileno())
+        return -1 if self._connection is None or self._asked is None else self._connection.fileno()
 
     def ask(self, command: Command) -> None:
         """Send a command. Raises StoreUnavailable."""
@@ -309,8 +285,8 @@ class Listener:
             self._connection = self.client.connection(self._end())
         self._asked = command
         try:
-            send(self._connection, [command])
-        except _BROKEN as error:
+            send(self._connection, [command], end=self._end())
+        except OSError as error:
             raise self._broken(error) from error
 
     def reply(self) -> Any:
@@ -319,9 +295,9 @@ class Listener:
         assert self._asked is not None
         try:
             reply = receive(self._connection, [self._asked], end=self._end())[0]
-        except _BROKEN as error:
+        except OSError as error:
             raise self._broken(error) from error
-        if isinstance(reply, Exception):
+        if isinstance(reply, Refusal):
             raise self._broken(reply) from reply
         command, self._asked = self._asked, None
         return command.read(reply)
@@ -351,73 +327,56 @@ def _loads(commands: Sequence[Command]) -> list[Command]:
 
 
 def exchange(
-    connection: AbstractConnection,
-    commands: Sequence[Command],
-    *,
-    again: bool = False,
-    end: Deadline | None = None,
+    connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
 ) -> list[Any]:
-    """Send commands on one connection and return the raw replies, with errors as values."""
-    if end is None or end.left(ANSWER_TIMEOUT) == ANSWER_TIMEOUT:
-        send(connection, commands, again=again)
-    else:
-        with _sending(connection, end):  # a server that hangs stops reading, too
-            send(connection, commands, again=again)
+    """Send commands on one connection and return the raw replies, with refusals as values."""
+    send(connection, commands, again=again, end=end)
     return receive(connection, commands, again=again, end=end)
 
 
-def send(connection: AbstractConnection, commands: Sequence[Command], *, again: bool = False) -> None:
+def send(
+    connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
+) -> None:
     """Send commands on one connection without waiting for the replies."""
     packed = b"".join([_packed(command, again=again) for command in commands])
-    connection.send_packed_command([packed], check_health=False)
+    connection.send(packed, _timeout(0.0, end))  # a server that hangs stops reading, too
 
 
 def receive(
-    connection: AbstractConnection,
-    commands: Sequence[Command],
-    *,
-    again: bool = False,
-    end: Deadline | None = None,
+    connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
 ) -> list[Any]:
     """Read the raw replies to what was sent; load unknown scripts and send them again."""
-    replies = [_reply(connection, command.block, end) for command in commands]
+    replies = [connection.reply(_timeout(command.block, end)) for command in commands]
     was_loaded = False
     for place, command in enumerate(commands):
-        if isinstance(replies[place], foreign.NoScriptError):
+        if _word(replies[place]) == "NOSCRIPT":
             replies[place], was_loaded = _run_loaded(connection, command, again=again, end=end), True
         elif command.confirms and was_loaded:  # it ran before the script, so it waited for nothing
-            connection.send_packed_command([_packed(command, again=again)], check_health=False)
-            replies[place] = _reply(connection, command.block, end)
+            send(connection, [command], again=again, end=end)
+            replies[place] = connection.reply(_timeout(command.block, end))
     return replies
 
 
 def _packed(command: Command, *, again: bool) -> bytes:
     script, words = command.script, command.again if again and command.again is not None else command.words
-    # hiredis crashes if a signal handler, such as that of Ctrl-C, raises while it formats a number.
-    texts: list[Any] = [str(one) if type(one) in _NUMBERS else one for one in words]
-    packed: bytes = hiredis.pack_command(tuple(texts) if script is None else ("EVALSHA", script.sha, *texts))
-    return packed
+    return pack(words if script is None else ("EVALSHA", script.sha, *words))
 
 
-def _reply(connection: AbstractConnection, block: float, end: Deadline | None) -> Any:
-    timeout = block + ANSWER_TIMEOUT if end is None else socket_timeout(end, block + ANSWER_TIMEOUT)
-    try:
-        return connection.read_response(disable_decoding=True, timeout=timeout)
-    except foreign.ResponseError as error:
-        return error
+def _timeout(block: float, end: Deadline | None) -> float:
+    """Return the seconds to wait for a reply to what may block."""
+    longest = block + ANSWER_TIMEOUT
+    return longest if end is None else socket_timeout(end, longest)
 
 
-def _run_loaded(
-    connection: AbstractConnection, command: Command, *, again: bool, end: Deadline | None
-) -> Any:
+def _run_loaded(connection: Connection, command: Command, *, again: bool, end: Deadline | None) -> Any:
     assert command.script is not None
-    load = hiredis.pack_command(cast("Any", ("SCRIPT", "LOAD", command.script.text)))
+    load = pack(("SCRIPT", "LOAD", command.script.text))
     for _ in range(LOADS):
-        connection.send_packed_command([load, _packed(command, again=again)], check_health=False)
-        loaded, reply = _reply(connection, 0.0, end), _reply(connection, command.block, end)
-        if isinstance(loaded, Exception) or not isinstance(reply, foreign.NoScriptError):
+        connection.send(load + _packed(command, again=again), _timeout(0.0, end))
+        loaded, reply = connection.reply(_timeout(0.0, end)), connection.reply(_timeout(command.block, end))
+        if isinstance(loaded, Refusal) or _word(reply) != "NOSCRIPT":
             break
-    return loaded if isinstance(loaded, Exception) else reply
+    return loaded if isinstance(loaded, Refusal) else reply
 
 
 class Sentinels:
@@ -425,107 +384,61 @@ class Sentinels:
 
     def __init__(self, place: SentinelAddress) -> None:
         self.service = place.service
-        options = {"socket_connect_timeout": SENTINEL_TIMEOUT, "socket_timeout": SENTINEL_TIMEOUT}
-        self._pools = [_pool(url, **options) for url in place.sentinels]
+        self._addresses = [read_server(url) for url in place.sentinels]
 
     def primary(self, end: Deadline | None) -> tuple[str, int]:
-        """Return host and port of the primary. Raises the library's ConnectionError."""
+        """Return host and port of the primary. Raises OSError, or Refusal if all refuse the password."""
         errors: list[Exception] = []
-        for pool in self._pools:
+        for address in self._addresses:
             try:
-                found = self._ask(pool, end)
-            except (foreign.RedisError, OSError) as error:
+                found = self._ask(address, end)
+            except (Refusal, OSError) as error:
                 errors.append(error)
             else:
                 if found is not None:
                     return found[0].decode(), int(found[1])
-                errors.append(foreign.ResponseError("unknown name of a primary"))
+                errors.append(Refusal("unknown name of a primary"))
             # Move it to the back, or a caller with little time would ask the same hung one each time.
-            self._pools = [*(one for one in self._pools if one is not pool), pool]
+            self._addresses = [*(one for one in self._addresses if one is not address), address]
             if end is not None and end.passed():
                 break
         if all(map(_hopeless, errors)):
             raise errors[-1]
-        reasons = sorted({str(error) for error in errors})
-        raise foreign.ConnectionError(f"no sentinel knows the primary {self.service!r}: {'; '.join(reasons)}")
+        reasons = sorted({reason_of(error) for error in errors})
+        raise BrokenError(f"no sentinel knows the primary {self.service!r}: {'; '.join(reasons)}")
 
-    def _ask(self, pool: redis.ConnectionPool, end: Deadline | None) -> Any:
-        connection = cast("AbstractConnection", pool.make_connection())
+    def _ask(self, address: ServerAddress, end: Deadline | None) -> Any:
+        connection = Connection(address, "", connect=SENTINEL_TIMEOUT, answer=SENTINEL_TIMEOUT, end=end)
         try:
-            with _connecting(connection, end, SENTINEL_TIMEOUT, SENTINEL_TIMEOUT):
-                connection.connect()
-            connection.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
-            return connection.read_response(disable_decoding=True)
+            connection.send(pack(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)), SENTINEL_TIMEOUT)
+            reply = connection.reply(SENTINEL_TIMEOUT)
         finally:
             connection.disconnect()
+        if isinstance(reply, Refusal):
+            raise reply
+        return reply
 
 
 def _hopeless(error: Exception) -> bool:
     """Return True if waiting does not help: a wrong password or an untrusted certificate."""
-    cause = error.__cause__ or error.__context__
-    return isinstance(error, foreign.AuthenticationError) or isinstance(cause, ssl.SSLCertVerificationError)
+    return isinstance(error, UntrustedError) or _is_wrong_password(error)
 
 
-def _pool(url: str, **options: Any) -> redis.ConnectionPool:
-    """Return the factory of connections to one URL. Raises ValueError if it is invalid."""
-    # The library counts every connection ever made, so a limit would eventually block reconnects.
-    pool = redis.ConnectionPool.from_url(
-        url, retry_on_timeout=False, protocol=2, max_connections=1 << 31, **options
-    )
-    try:
-        pool.make_connection()  # does not connect, but checks the options
-    except TypeError as error:
-        raise ValueError(str(error).rpartition("() ")[2]) from None
-    return pool
-
-
-@contextlib.contextmanager
-def _sending(connection: Any, end: Deadline) -> Iterator[None]:
-    """Limit the time for sending on this connection."""
-    if connection._sock is not None:  # noqa: SLF001 - the library has no other way
-        connection._sock.settimeout(socket_timeout(end, ANSWER_TIMEOUT))  # noqa: SLF001
-    yield
-    if connection._sock is not None:  # noqa: SLF001
-        connection._sock.settimeout(ANSWER_TIMEOUT)  # noqa: SLF001
-
-
-@contextlib.contextmanager
-def _connecting(connection: Any, end: Deadline | None, connect: float, answer: float) -> Iterator[None]:
-    """Limit the time for making this connection; later replies may take as long as usual."""
-    if end is None:
-        yield
-        return
-    connection.socket_connect_timeout = socket_timeout(end, connect)
-    connection.socket_timeout = socket_timeout(end, answer)
-    yield
-    connection.socket_timeout = answer
-    connection._parser._socket_timeout = answer  # noqa: SLF001 - what it sets again after each reply
-    if connection._sock is not None:  # noqa: SLF001
-        connection._sock.settimeout(answer)  # noqa: SLF001
-
-
-def _maker(url: str, name: str) -> Callable[[Deadline | None], AbstractConnection]:
+def _maker(url: str, name: str) -> Callable[[Deadline | None], Connection]:
     """Return the function that makes connections to a URL: redis, rediss, unix or sentinel."""
-    options = {
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        "socket_timeout": ANSWER_TIMEOUT,
-        "client_name": name,
-        "redis_connect_func": _greet,
-    }
     try:
         place = read_sentinel(url) if is_sentinel(url) else None
         sentinels = Sentinels(place) if place else None
-        pool = _pool(place.server if place else url, **options)
+        address = read_server(place.server if place else url)
     except ValueError as error:
         reason, hint = error_of(url, error)
         raise StoreRefused(f"invalid server URL {shown(url)!r}: {reason}", hint=hint) from None
 
-    def make(end: Deadline | None) -> AbstractConnection:
-        connection: Any = pool.make_connection()
+    def make(end: Deadline | None) -> Connection:
+        found = address
         if sentinels is not None:
-            connection.host, connection.port = sentinels.primary(end)
-        with _connecting(connection, end, CONNECT_TIMEOUT, ANSWER_TIMEOUT):
-            connection.connect()
-        return cast("AbstractConnection", connection)
+            host, port = sentinels.primary(end)
+            found = address._replace(host=host, port=port)
+        return Connection(found, name, connect=CONNECT_TIMEOUT, answer=ANSWER_TIMEOUT, end=end)
 
     return make
