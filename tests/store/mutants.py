@@ -45,9 +45,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "local maxsize = tonumber(meta[2]) or bound",
             "local maxsize = bound > 0 and bound or tonumber(meta[2]) or 0",
         ),
+        ("put", "meta[5] and not meta[2]", "meta[5]"),
     ),
     test_put.test_put_after_shutdown_is_refused_without_effect: (
         ("put", "if meta[3] and (known_count < count or count == 0) then", "if false then"),
+        ("put", "not meta[2] and not meta[3]", "not meta[2]"),
     ),
     test_put.test_resent_put_is_accepted_if_its_queue_was_shut_meanwhile: (
         ("put", "if meta[3] and (known_count < count or count == 0) then", "if meta[3] then"),
@@ -66,6 +68,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "return bytes[1] or bytes[2] or redis.call('EXISTS', unpack(outcomes)) > 0",
             "return bytes[1] or bytes[2]",
         ),
+        ("put", "if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and", "if"),
+        ("put", "'HSETNX', JOBS, id, ARGV[FIRST + 1]) == 1", "'HSETNX', JOBS, id, ARGV[FIRST + 1]) >= 0"),
     ),
     test_put.test_put_sent_twice_has_no_second_effect_if_jobs_moved_on: (
         ("put", "if bytes or over then", "if bytes then"),
@@ -77,13 +81,19 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
     ),
     test_put.test_put_records_the_job_its_position_and_a_wake_up: (
-        ("put", "redis.call('HINCRBY', META, 'accepted', fresh)", ""),
+        ("put", "exact(sequence + fresh), 'accepted', accepted)", "exact(sequence + fresh))"),
+    ),
+    test_put.test_put_to_a_queue_in_use_has_the_same_effect: (
+        ("put", "'accepted', exact((tonumber(meta[6]) or 0) + 1)", "'accepted', '1'"),
+        ("put", "    sequence = sequence + 1\n", ""),
+        ("put", "    ring(1)\n", ""),
     ),
     test_put.test_jobs_put_together_keep_their_order_and_wake_for_each: (
         ("put", "score = score + step", ""),
     ),
     test_put.test_higher_priority_comes_first_and_equals_keep_their_order: (
         ("put", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
+        ("put", "(255 - priority) * LEVEL + sequence)", "255 * LEVEL + sequence)"),
     ),
     test_put.test_full_server_refuses_puts_and_can_be_drained: (
         ("put", "#!lua\n", "#!lua flags=allow-oom\n"),
@@ -541,7 +551,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("forget", "redis.call('LTRIM', BASE .. 'deleted', 0, MAX_DELETED - 1)", ""),
     ),
     test_forget.test_deleted_queue_leaves_no_key_and_no_name: (
-        ("forget", "redis.call('UNLINK', unpack(KEYS))", ""),
+        ("forget", "redis.call('UNLINK', META", "redis.call('EXISTS', META"),
         ("plain/clear", "redis.call('UNLINK', unpack(KEYS, 2))", ""),
     ),
     test_forget.test_queues_of_other_programs_are_left_alone: (

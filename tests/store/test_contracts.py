@@ -125,9 +125,9 @@ def test_script_header_numbers_the_arguments_of_its_function(verb: str) -> None:
     command = getattr(commands, verb)("queue", *SAMPLES[verb])
     documented = entry(verb, "ARGV")
     numbers = [int(number) for number in re.findall(r"(?:^|; ?| )(\d+)(?:\.\.)? [a-z]", f"; {documented}")]
-    sent = len(command.words) - 1 - len(keys.QUEUE_KEYS)
+    sent = len(command.words) - 2
     assert command.script.name == verb
-    assert command.words[0] == len(keys.QUEUE_KEYS)
+    assert command.words[:2] == (1, keys.key("queue", "meta"))
     if documented == "none":
         assert sent == 0
     else:
@@ -175,13 +175,20 @@ def test_shared_parts_of_a_script_exist_and_precede_their_use(verb: str) -> None
 
 def test_scripts_name_their_keys_in_table_order() -> None:
     text = FOLDER.joinpath("shared", "queue.lua").read_text()
-    named = re.search(r"^local (META.*?) = unpack\(KEYS\)", text, re.MULTILINE | re.DOTALL)
-    assert named
-    assert re.findall(r"\w+", named[1].lower()) == [name for name, _, _ in keys.QUEUE_KEYS]
+    names, others = zip(*re.findall(r"^local ([A-Z, ]+) = (BASE .*)$", text, re.MULTILINE), strict=True)
+    derived = re.findall(r"BASE \.\. '(\w+)'", " ".join(others))
+    assert re.findall(r"\w+", " ".join(names).lower()) == derived
+    assert ["meta", *derived] == [name for name, _, _ in keys.QUEUE_KEYS]
+
+
+def test_removal_of_a_queue_names_all_its_keys() -> None:
+    removed = re.search(r"redis.call\('UNLINK', (.*?)\)", scripts.load("forget").text, re.DOTALL)
+    assert removed
+    assert re.findall(r"\w+", removed[1].lower()) == [name for name, _, _ in keys.QUEUE_KEYS]
 
 
 def test_all_keys_of_a_queue_are_in_the_same_slot() -> None:
-    names = [*keys.queue_keys("films"), keys.key("films", "outcome:1")]
+    names = [keys.key("films", name) for name in ("meta", "ready", "outcome:1")]
     assert {re.search(r"\{(.*?)\}", name)[1] for name in names} == {"films"}
 
 

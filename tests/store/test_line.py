@@ -13,7 +13,7 @@ from conveyor.store.commands import PutReply
 if TYPE_CHECKING:
     from conftest import Lane
 
-FULL = PutReply(0, 1)
+FULL = PutReply(0)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_producer_outside_the_line_gets_only_leftover_room(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.claim()
     assert full.put("pushed in").accepted == 0
-    assert full.put("a", waiter="ann") == PutReply(1, 1)
+    assert full.put("a", waiter="ann") == PutReply(1)
     full.run(commands.bound, 2)
     assert full.put("now there is room").accepted == 1
 
@@ -89,10 +89,10 @@ def test_partly_served_producer_keeps_its_place_for_the_rest(full: Lane) -> None
     full.put("a1", "a2", waiter="ann")
     full.put("b", waiter="bob")
     full.claim()
-    assert full.put("a1", "a2", waiter="ann") == PutReply(1, 1)
+    assert full.put("a1", "a2", waiter="ann") == PutReply(1)
     full.claim()
     assert full.put("b", waiter="bob").accepted == 0
-    assert full.put("a2", waiter="ann") == PutReply(1, 1)
+    assert full.put("a2", waiter="ann") == PutReply(1)
 
 
 def test_producer_that_leaves_admits_the_next(full: Lane) -> None:
@@ -203,12 +203,12 @@ def test_rest_of_a_put_keeps_its_place_in_line(full: Lane) -> None:
     assert full.put(waiter="ann", rest=2) == FULL
     assert full.put("b", waiter="bob") == FULL
     full.claim()
-    assert full.put("a1", waiter="ann", rest=1) == PutReply(1, 1)
+    assert full.put("a1", waiter="ann", rest=1) == PutReply(1)
     full.claim()
     assert full.put("b", waiter="bob").accepted == 0
-    assert full.put("a2", waiter="ann") == PutReply(1, 1)
+    assert full.put("a2", waiter="ann") == PutReply(1)
     full.claim()
-    assert full.put("b", waiter="bob") == PutReply(1, 1)
+    assert full.put("b", waiter="bob") == PutReply(1)
     assert "line" not in full.dump()
 
 
@@ -217,11 +217,11 @@ def test_reply_and_wake_up_have_the_number_of_free_places(full: Lane) -> None:
         full.put(waiter=waiter, rest=9)
     full.run(commands.bound, 5)
     assert [full.raw.lrange(full.key(f"wake:{one}"), 0, -1) for one in ("ann", "bob")] == [[b"4"], [b"3"]]
-    assert full.put(waiter="bob", rest=9) == PutReply(0, 1, 3)
-    assert full.put("a1", waiter="ann", rest=8) == PutReply(1, 2, 3)
-    assert full.put("a2", waiter="ann", rest=1) == PutReply(1, 3, 1)
-    assert full.put("b1", waiter="bob", rest=8) == PutReply(1, 4, 0)
-    assert full.put("a3", waiter="ann") == PutReply(1, 5)
+    assert full.put(waiter="bob", rest=9) == PutReply(0, 3)
+    assert full.put("a1", waiter="ann", rest=8) == PutReply(1, 3)
+    assert full.put("a2", waiter="ann", rest=1) == PutReply(1, 1)
+    assert full.put("b1", waiter="bob", rest=8) == PutReply(1, 0)
+    assert full.put("a3", waiter="ann") == PutReply(1)
 
 
 def test_put_without_jobs_is_refused_after_shutdown(full: Lane) -> None:
@@ -249,5 +249,5 @@ def test_lifted_limit_wakes_the_line(full: Lane) -> None:
     full.put("a", waiter="ann")
     full.run(commands.bound, 0)
     assert is_woken(full, "ann")
-    assert full.put("a", waiter="ann") == PutReply(1, 2)
+    assert full.put("a", waiter="ann") == PutReply(1)
     assert "line" not in full.dump()

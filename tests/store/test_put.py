@@ -23,7 +23,7 @@ def jobs(*ids: str) -> list[tuple[str, bytes]]:
 
 
 def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
-    assert lane.put("a") == PutReply(1, 1)
+    assert lane.put("a") == PutReply(1)
     assert lane.dump() == {
         "jobs": {"a": "bytes of a"},
         "ready": {"a": TOP + 1},
@@ -34,10 +34,23 @@ def test_put_records_the_job_its_position_and_a_wake_up(lane: Lane) -> None:
     }
 
 
+def test_put_to_a_queue_in_use_has_the_same_effect(lane: Lane) -> None:
+    lane.put("z")
+    before = lane.dump()
+    assert lane.put("a") == PutReply(1)
+    assert lane.changes(before) == {
+        "jobs": {one: f"bytes of {one}" for one in "az"},
+        "ready": {"z": TOP + 1, "a": TOP + 2},
+        "bell": ["1"] * 2,
+        "meta.sequence": "2",
+        "meta.accepted": "2",
+    }
+
+
 def test_jobs_put_together_keep_their_order_and_wake_for_each(lane: Lane) -> None:
     lane.put("z")
     before = lane.dump()
-    assert lane.put("y", "x", "w") == PutReply(3, 4)
+    assert lane.put("y", "x", "w") == PutReply(3)
     assert lane.changes(before) == {
         "jobs": {one: f"bytes of {one}" for one in "wxyz"},
         "ready": {"z": TOP + 1, "y": TOP + 2, "x": TOP + 3, "w": TOP + 4},
@@ -57,8 +70,9 @@ def test_delayed_job_is_kept_separately_with_its_priority(lane: Lane) -> None:
 
 
 def test_higher_priority_comes_first_and_equals_keep_their_order(lane: Lane) -> None:
-    for one, priority in (("low", 0), ("high", 9), ("low2", 0), ("high2", 9), ("top", 255)):
-        lane.put(one, priority=priority)
+    lane.put("low")
+    for some, priority in ((["high", "high2"], 9), (["low2"], 0), (["top"], 255)):
+        lane.put(*some, priority=priority)
     assert [job.id for job in lane.claim(9).jobs] == ["top", "high", "high2", "low", "low2"]
 
 
@@ -73,7 +87,7 @@ def test_full_queue_accepts_the_first_that_fit_and_says_how_many(
 ) -> None:
     lane.put(*(f"old{number}" for number in range(waiting)), maxsize=3)
     fresh = [f"new{number}" for number in range(wanted)]
-    assert lane.put(*fresh, maxsize=3) == PutReply(accepted, min(3, waiting + wanted))
+    assert lane.put(*fresh, maxsize=3) == PutReply(accepted)
     assert [one for one in fresh if one in lane.dump().get("jobs", {})] == fresh[:accepted]
 
 
@@ -88,11 +102,11 @@ def test_delayed_jobs_take_room_and_taken_jobs_do_not(lane: Lane) -> None:
 def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
     lane.put("a", maxsize=1)
     before = lane.dump()
-    assert lane.put("b") == PutReply(0, 1)
+    assert lane.put("b") == PutReply(0)
     assert lane.changes(before) == {}
-    assert lane.put("b", maxsize=2) == PutReply(0, 1), "a put sets it only where there is none"
+    assert lane.put("b", maxsize=2) == PutReply(0), "a put sets it only where there is none"
     lane.run(commands.bound, 2)
-    assert lane.put("b") == PutReply(1, 2)
+    assert lane.put("b") == PutReply(1)
     assert lane.dump()["meta.maxsize"] == "2"
 
 
@@ -100,7 +114,7 @@ def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
 def test_put_sent_twice_has_no_second_effect(lane: Lane, place: dict[str, Any]) -> None:
     lane.put("a", "b", **place)
     before = lane.dump()
-    assert lane.run_again(commands.put, jobs("a", "b"), PutParams(**place)) == PutReply(2, 2)
+    assert lane.run_again(commands.put, jobs("a", "b"), PutParams(**place)) == PutReply(2)
     assert lane.changes(before) == {}
 
 
@@ -112,7 +126,7 @@ def test_put_sent_twice_has_no_second_effect_if_jobs_moved_on(lane: Lane) -> Non
     lane.run(commands.fail, batch.token, commands.Settlement("dead", b"failed", 60.0))
     before = lane.dump()
     answer = lane.run_again(commands.put, jobs("taken", "ended", "dead", "waits"), PutParams())
-    assert answer == PutReply(4, 1)
+    assert answer == PutReply(4)
     assert lane.changes(before) == {}
 
 
@@ -129,7 +143,7 @@ def test_delayed_put_sent_twice_leaves_no_trace_of_a_taken_job(lane: Lane) -> No
 @pytest.mark.parametrize("moved", ["waits", "taken", "ended"])
 def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: str) -> None:
     """The first copy was held up, its client resent it on another connection, and now it arrives."""
-    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1, 1)
+    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1)
     batch = lane.claim() if moved != "waits" else None
     if batch is not None and moved == "ended":
         lane.run(commands.finish, batch.token, [commands.Settlement("a", b"done", 60.0)])
@@ -141,25 +155,25 @@ def test_put_that_arrives_after_its_resend_changes_nothing(lane: Lane, moved: st
 def test_resent_put_is_accepted_if_its_queue_was_shut_meanwhile(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.shut)
-    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1, 1)
+    assert lane.run_again(commands.put, jobs("a"), PutParams()) == PutReply(1)
     with pytest.raises(ShutDown) as refusal:
         lane.run_again(commands.put, jobs("a", "b"), PutParams())
     assert refusal.value.accepted == 1
 
 
 def test_resent_put_adds_the_rest_of_a_partial_put(lane: Lane) -> None:
-    assert lane.put("a", "b", "c", maxsize=2) == PutReply(2, 2)
+    assert lane.put("a", "b", "c", maxsize=2) == PutReply(2)
     lane.claim()
-    assert lane.run_again(commands.put, jobs("a", "b", "c"), PutParams(maxsize=2)) == PutReply(3, 2)
+    assert lane.run_again(commands.put, jobs("a", "b", "c"), PutParams(maxsize=2)) == PutReply(3)
     assert sorted(lane.dump()["jobs"]) == ["a", "b", "c"]
 
 
 def test_known_job_makes_no_room_for_jobs_before_it(lane: Lane) -> None:
     lane.put("old", maxsize=1)
-    assert lane.run_again(commands.put, jobs("new", "old"), PutParams()) == PutReply(0, 1)
-    assert lane.run_again(commands.put, jobs("old", "new"), PutParams()) == PutReply(1, 1)
+    assert lane.run_again(commands.put, jobs("new", "old"), PutParams()) == PutReply(0)
+    assert lane.run_again(commands.put, jobs("old", "new"), PutParams()) == PutReply(1)
     lane.claim()
-    assert lane.run_again(commands.put, jobs("new", "old", "newer"), PutParams()) == PutReply(2, 1)
+    assert lane.run_again(commands.put, jobs("new", "old", "newer"), PutParams()) == PutReply(2)
     assert sorted(lane.dump()["jobs"]) == ["new", "old"]
 
 

@@ -44,9 +44,8 @@ def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None 
 
 
 def words(queue: str, args: Iterable[Any]) -> tuple[Any, ...]:
-    """Return the words of a script: the queue's keys and the arguments."""
-    names = keys.queue_keys(queue)
-    return (len(names), *names, *args)
+    """Return the words of a script: the key from which it derives the queue's others, and the arguments."""
+    return (1, keys.key(queue, "meta"), *args)
 
 
 def block_on(lists: Sequence[str], seconds: float) -> Command:

@@ -79,10 +79,9 @@ class Lineage(NamedTuple):
 
 
 class PutReply(NamedTuple):
-    """How many jobs were accepted, how many are queued now, and for how many of the rest there is room."""
+    """How many jobs were accepted, and for how many of the rest there is room."""
 
     accepted: int
-    qsize: int
     room: int = 0
     lineage: Lineage = Lineage()
 
@@ -103,8 +102,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
             )
             error.accepted = reply[1]
             raise error
-        _, accepted, qsize, room, born, sequence, fresh = reply
-        return PutReply(accepted, qsize, room, Lineage(int(born), sequence, sequence - fresh))
+        _, accepted, room, born, sequence, fresh = reply
+        return PutReply(accepted, room, Lineage(int(born), sequence, sequence - fresh))
 
     rest: list[Any] = [
         params.maxsize,

@@ -5,10 +5,8 @@ T = conveyor:{queue}
 
 from __future__ import annotations
 
-import functools
-
-#: The keys of a queue, in the order in which scripts get them as KEYS: name, type, contents. None expires; Redis
-#: removes empty keys.
+#: The keys of a queue, in the order in which scripts name them: name, type, contents. None expires; Redis removes empty
+#: keys.
 QUEUE_KEYS = (
     (
         "meta",
@@ -102,12 +100,6 @@ ORDERS = "conveyor:orders"
 """zset: acknowledged control command -> time of its first acknowledgement, seconds since 1970; 1,000 at most"""
 ANSWERS = "conveyor:answers:"
 """The prefix of the keys of `answers_key`."""
-
-
-@functools.lru_cache(maxsize=1024)
-def queue_keys(queue: str) -> tuple[str, ...]:
-    """Return the keys of a queue in the order in which scripts get them."""
-    return tuple(f"conveyor:{{{queue}}}:{name}" for name, _, _ in QUEUE_KEYS)
 
 
 def key(queue: str, name: str) -> str:

@@ -61,5 +61,6 @@ if born then
   redis.call('LTRIM', BASE .. 'deleted', 0, MAX_DELETED - 1)
   redis.call('EXPIRE', BASE .. 'deleted', DELETED_KEEP)
 end
-redis.call('UNLINK', unpack(KEYS))
+redis.call('UNLINK', META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN,
+  JOINERS, INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS)
 return answer('GONE')

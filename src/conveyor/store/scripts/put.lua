@@ -8,16 +8,30 @@
 --       caller waits for room, empty if it does not
 --       6 how many more jobs the caller will send once there is room; without any job: only ask for room
 --       7.. id, bytes of each job
--- reply OK, or FULL if not all of these were accepted, accepted, queued, how many of the rest there is room for,
---       the birth of the queue (0: no job was put yet), sequence, how many of these numbers are new
+-- reply OK, or FULL if not all of these were accepted, accepted, how many of the rest there is room for, the birth of
+--       the queue (0: no job was put yet), sequence, how many of these numbers are new
 --       | DUP, id | SHUT, how many of these were accepted before | VERSION
 -- Atomic because room must not be assigned twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local rest = tonumber(ARGV[6])
 local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
-local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born')
+local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born', 'accepted')
+local sequence = tonumber(meta[4]) or 0
 if is_foreign(meta[1]) then return {'VERSION'} end
+
+-- The usual case in half as many calls: one new job, no limit, no delay, and no one waits for room.
+local is_plain = meta[1] == PROTOCOL and meta[5] and not meta[2] and not meta[3]
+if is_plain and mode == 'new' and count == 1 and bound == 0 and delay == 0 and waiter == '' and rest == 0 then
+  local id = ARGV[FIRST]
+  if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and redis.call('HSETNX', JOBS, id, ARGV[FIRST + 1]) == 1 then
+    sequence = sequence + 1
+    redis.call('HSET', META, 'sequence', exact(sequence), 'accepted', exact((tonumber(meta[6]) or 0) + 1))
+    redis.call('ZADD', READY, exact((255 - priority) * LEVEL + sequence), id)
+    ring(1)
+    return {'OK', 1, 0, meta[5], sequence, 1}
+  end
+end
 
 -- A new job is known only if this put arrives behind the one that was sent again in its place. That one accepted the
 -- first of them, or none; and of those it accepted, the last finished last. Checking all would cost a bulk put 10 %.
@@ -57,7 +71,6 @@ end
 if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
 local maxsize = tonumber(meta[2]) or bound
-local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
 local room = count + rest -- for these and the rest
 if maxsize > 0 then
   local ahead = 0
@@ -76,6 +89,7 @@ if maxsize > 0 then
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
+  local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
   room = math.min(room, fitting(math.max(0, maxsize - waiting - ahead)))
   local is_blocked = room < count or room == count and rest > 0
   if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
@@ -87,7 +101,6 @@ end
 
 local born = meta[5]
 local taken = math.min(room, count)
-local sequence = tonumber(meta[4]) or 0
 local last = FIRST + 2 * taken - 1
 local fresh = 0
 if taken > 0 then
@@ -111,15 +124,15 @@ if taken > 0 then
     born = exact(time[1] * 1000000 + time[2]) -- finer than server_time, since a queue may be deleted and used again
   end
   -- Written even if all are known: WAITAOF behind a put that is sent again waits for a write of its connection.
-  redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh))
+  local accepted = exact((tonumber(meta[6]) or 0) + fresh)
+  redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh), 'accepted', accepted)
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end
   each_part('ZADD', index, places)
-  redis.call('HINCRBY', META, 'accepted', fresh)
   ring(fresh)
 elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
-if room < count then return {'FULL', room, waiting + fresh, 0, born or 0, sequence + fresh, fresh} end
+if room < count then return {'FULL', room, 0, born or 0, sequence + fresh, fresh} end
 if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
-return {'OK', taken, waiting + fresh, room - count, born or 0, sequence + fresh, fresh}
+return {'OK', taken, room - count, born or 0, sequence + fresh, fresh}

@@ -1,7 +1,13 @@
 -- Shared by all scripts: the keys by name, the time, and arguments in chunks that unpack can handle.
-local META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN, JOINERS,
-  INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS = unpack(KEYS)
+-- Only meta is sent as a key. The others follow from it, and are in its hash slot: twenty names with each command
+-- would be most of its bytes.
+local META = KEYS[1]
 local BASE = string.sub(META, 1, -5)
+local READY, DELAYED, LEASED, LEASES = BASE .. 'ready', BASE .. 'delayed', BASE .. 'leased', BASE .. 'leases'
+local JOBS, TRIES, PRIORITIES, DEAD = BASE .. 'jobs', BASE .. 'tries', BASE .. 'priorities', BASE .. 'dead'
+local REASONS, BELL, LINE, SEEN = BASE .. 'reasons', BASE .. 'bell', BASE .. 'line', BASE .. 'seen'
+local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE .. 'watchers'
+local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double
