@@ -33,7 +33,8 @@ class Deadline:
         """Return the seconds until the deadline, never negative and at most `at_most`."""
         if self.at is None:
             return at_most
-        return max(0.0, min(at_most, self.at - monotonic()))
+        left = self.at - monotonic()
+        return at_most if left >= at_most else max(0.0, left)
 
     def passed(self) -> bool:
         """Return True if the deadline has passed."""

@@ -16,7 +16,7 @@ from conveyor.wire.call import KEEP
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+#: Handles that are made in one step.
+_STEP = 500
 _CANCELLED = encode_settled("cancelled")
 _GONE = encode_settled("gone")
 _UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "the outcome of this job is unreadable"))
@@ -280,16 +282,18 @@ def cancel_jobs(
     return [reply.state for reply in replies]
 
 
-def jobs_of(
-    names: Sequence[str], client: Client, signature: Signature | None, covered: int, kept: Kept
-) -> list[Job[Any]]:
-    """Return handles of jobs that were put together; `covered` is the inbox's opening before the put.
+def make_jobs(
+    handles: list[Job[Any]],
+    names: Sequence[str],
+    submission: Submission,
+    covered: int,
+) -> Iterator[None]:
+    """Append handles of jobs that are put together, a part of them with each step.
 
-    Made without __init__, or a hundred thousand handles would be half of the producer's work.
+    `covered` is the inbox's opening before the put. Made without __init__, or a hundred thousand handles would be half
+    of the producer's work.
     """
-    jobs: list[Job[Any]] = []
-    submission = Submission(client, kept.queue, signature, jobs if len(names) > 1 else [], kept)
-    new, add = Job.__new__, jobs.append
+    new, add = Job.__new__, handles.append
     for place, name in enumerate(names):
         job: Job[Any] = new(Job)
         job.id = name
@@ -298,4 +302,5 @@ def jobs_of(
         job._submission = submission  # noqa: SLF001
         job._place = place  # noqa: SLF001
         add(job)
-    return jobs
+        if place % _STEP == _STEP - 1:
+            yield

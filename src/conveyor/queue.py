@@ -9,10 +9,10 @@ from conveyor.clock import Deadline
 from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
-from conveyor.job import Job, jobs_of
+from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, records
-from conveyor.store.client import time_for
+from conveyor.store.client import NOTHING, time_for
 from conveyor.store.waiting import join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
@@ -34,6 +34,7 @@ NOTE_AGAIN = 60.0
 PURGE_SLICE = 500
 _CANCELLED = encode_settled("cancelled")
 _PLAIN = PutOptions()
+_NEVER = Deadline(None)
 _noted: dict[tuple[Client, str], float] = {}
 
 
@@ -88,7 +89,7 @@ class Queue:
             StoreUnavailable: the server did not reply within the timeout or 15 seconds.
             DurabilityUnknown: the item is in the queue, but its level of durability was not confirmed in time.
         """
-        self._put(call.encode_items([item]), _deadline(block=block, timeout=timeout))
+        self.put_many([item], block, timeout)
 
     def put_nowait(self, item: object) -> None:
         """Put an item, or raise Full."""
@@ -96,7 +97,8 @@ class Queue:
 
     def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         """Put items in order, several hundred per round trip. On Full, `accepted` is how many of them were put."""
-        self._put(call.encode_items(items), _deadline(block=block, timeout=timeout))
+        jobs = _named(call.encode_items(items))
+        self._put(jobs, _deadline(block=block, timeout=timeout), self._params(_PLAIN))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
@@ -226,7 +228,8 @@ class Queue:
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
-        return self._submit(function, [(args, {}) for args in calls])
+        none: dict[str, Any] = {}
+        return self._submit(function, [(args, none) for args in calls])
 
     def submit_parts(
         self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
@@ -253,23 +256,29 @@ class Queue:
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]],
         deadline: Deadline | None = None,
     ) -> list[Job[R]]:
-        put: PutOptions = getattr(function, "put", PutOptions())
-        run: RunOptions = getattr(function, "run", RunOptions())
+        put: PutOptions = getattr(function, "put", _PLAIN)
+        run: RunOptions = getattr(function, "run", call.DEFAULTS)
         data = call.encode_calls(function, name_of(function), calls, run)
         check = getattr(function, "check", None)
         if check is not None:
             for args, kwargs in calls:
                 check(*args, **kwargs)
-        inbox = inbox_of(self._connect(deadline))
-        covered = inbox.open_for(self.name)
-        losses = inbox.knows(self.name).losses
-        jobs = self._put(data, deadline or Deadline(None), put)
-        kept = Kept(self.name, jobs, self._params(put), losses, run.keep)
+        client = self._connect(deadline)
+        inbox = inbox_of(client)
+        params = self._params(put)
+        jobs = _named(data, put.id)
+        kept = Kept(self.name, jobs, params, inbox.knows(self.name).losses, run.keep)
+        # The caller's own id points to no inbox, so the result must be looked up.
+        is_own = not jobs or ids.producer_of(jobs[0][0]) != inbox.name
+        handles: list[Job[R]] = []
+        covered = 0 if is_own else inbox.open_for(self.name)
+        shared = Submission(client, self.name, signature_of(function), handles if len(jobs) > 1 else [], kept)
+        making = make_jobs(handles, [name for name, _ in jobs], shared, covered)
+        self._put(jobs, deadline or _NEVER, params, making)
         inbox.keep(kept)
-        names = [name for name, _ in jobs]
-        if names and ids.producer_of(names[0]) != inbox.name:
-            covered = 0  # the caller's own id points to no inbox, so the result must be looked up
-        return jobs_of(names, self.client, signature_of(function), covered, kept)
+        for _ in making:  # what was not made while the server worked
+            pass
+        return handles
 
     def _params(self, options: PutOptions) -> commands.PutParams:
         return commands.PutParams(
@@ -281,38 +290,43 @@ class Queue:
         )
 
     def _put(
-        self, data: list[bytes], deadline: Deadline | None, options: PutOptions = _PLAIN
-    ) -> list[tuple[str, bytes]]:
-        if options.id is None:
-            names = ids.new_ids(len(data))
-        elif len(data) == 1:
-            names = [ids.checked_id(options.id)]
-        else:
-            raise BadCall("one id cannot be that of several jobs")
-        jobs = list(zip(names, data, strict=True))
-        params = self._params(options)
-        fitness.vet(self._connect(deadline), deadline, params.durability)
+        self,
+        jobs: list[tuple[str, bytes]],
+        deadline: Deadline | None,
+        params: commands.PutParams,
+        meanwhile: Iterator[object] = NOTHING,
+    ) -> None:
+        client = self._connect(deadline)
+        fitness.vet(client, deadline, params.durability)
         self._set_bound(deadline)
-        self._note(deadline)
+        self._note(client, deadline)
         try:
-            put_jobs(self.client, self.name, jobs, params, deadline, inbox_of(self.client))
+            put_jobs(client, self.name, jobs, params, deadline, inbox_of(client), meanwhile)
         except ConveyorError as error:
-            error.ids = names[: error.accepted]
+            error.ids = [name for name, _ in jobs[: error.accepted]]
             raise
-        return jobs
 
-    def _note(self, deadline: Deadline | None = None) -> None:
+    def _note(self, client: Client, deadline: Deadline | None = None) -> None:
         """Add the queue's name to the list of queues, once a minute."""
         now = clock.monotonic()
-        if now - _noted.get((self.client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
-            self.client.run(commands.note_queue(self.name), within=time_for(deadline))
-            _noted[self.client, self.name] = now
+        if now - _noted.get((client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
+            client.run(commands.note_queue(self.name), within=time_for(deadline))
+            _noted[client, self.name] = now
 
     def _set_bound(self, deadline: Deadline | None = None) -> None:
         if not self._bounded:
-            self._note(deadline)
+            self._note(self.client, deadline)
             self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
+
+
+def _named(data: list[bytes], own_id: str | None = None) -> list[tuple[str, bytes]]:
+    """Return the bytes of jobs with an id for each. Raises BadCall if the caller's own id is invalid."""
+    if own_id is None:
+        return list(zip(ids.new_ids(len(data)), data, strict=True))
+    if len(data) != 1:
+        raise BadCall("one id cannot be that of several jobs")
+    return [(ids.checked_id(own_id), data[0])]
 
 
 def _read_item(data: bytes) -> Any:

@@ -51,6 +51,9 @@ class Known(NamedTuple):
         return self.losses != now.losses or bool(born and born != now.lineage.born)
 
 
+_UNKNOWN = Known()
+
+
 class Kept:
     """Jobs that were put together, in order, each until it has finished."""
 
@@ -126,7 +129,7 @@ class Restorer:
 
     def knows(self, queue: str) -> Known:
         """Return what is known now; to be called before a command is sent."""
-        return self.known.get(queue, Known())
+        return self.known.get(queue, _UNKNOWN)
 
     def observe(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
         """Process a reply. `before` was known when its command was sent. Return True if it proves a new loss.
@@ -135,6 +138,11 @@ class Restorer:
         decides.
         """
         born = before.lineage.born
+        if born == lineage.born and lineage.prior >= before.lineage.sequence:
+            with self.lock:
+                if self.known.get(queue) is before:  # nothing else was sent meanwhile
+                    self.known[queue] = Known(lineage, before.losses)
+                    return False
         is_another = bool(born and lineage.born != born)
         if before.is_older_than(self.knows(queue)):
             return False  # other threads know more by now, and this reply may be older

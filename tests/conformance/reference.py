@@ -171,14 +171,14 @@ class Model:
         job.move("ready")
         job.number = self.sequence
 
-    def put(self, jobs: list[Modelled], place: PutParams) -> tuple[int, int, int] | str:
-        """Return how many are accepted, how many wait then, and for how many of the rest there is room."""
+    def put(self, jobs: list[Modelled], place: PutParams) -> tuple[int, int] | str:
+        """Return how many are accepted, and for how many of the rest there is room."""
         known = [job for job in jobs if job.id in self.jobs]
         if any(self.is_another(job, place) for job in known):
             return "DUP"
         if self.shut and (len(known) < len(jobs) or not jobs):
             return "SHUT"
-        room, waiting = self.room([job.id for job in jobs], place), self.size
+        room = self.room([job.id for job in jobs], place)
         if place.maxsize and self.maxsize is None:
             self.maxsize = place.maxsize
         fresh = [job for job in jobs[:room] if job.id not in self.jobs]
@@ -192,7 +192,7 @@ class Model:
             self.born = 0
         if len(jobs) <= room and not place.rest and place.waiter in self.line:
             self.leave_out([place.waiter])
-        return min(room, len(jobs)), waiting + len(fresh), max(0, room - len(jobs))
+        return min(room, len(jobs)), max(0, room - len(jobs))
 
     def is_another(self, job: Modelled, place: PutParams) -> bool:
         """Return True if this is not the job of that id that is known."""

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor import Full, NotEmpty, Queue
-from conveyor.clock import Deadline
 from conveyor.store import commands
-from conveyor.wire.call import PutOptions, encode_items
+from conveyor.tasks import task
 
 if TYPE_CHECKING:
     from conftest import Bench
+
+
+@task
+def nothing(number: int) -> None: ...
+
+
+def put_delayed(queue: Queue, count: int, delay: float) -> None:
+    queue.submit_many(nothing.options(delay=delay), zip(range(count)))
+
 
 MAXSIZE, PRODUCERS, CONSUMERS, EACH = 10, 4, 2, 500
 PRODUCE = """
@@ -133,13 +141,13 @@ def test_clear_spares_jobs_put_meanwhile(server: Any, monkeypatch: pytest.Monkey
     """Two producers put meanwhile, with longer delays among the jobs."""
     queue, other = Queue("belt", store=server.client), Queue("belt", store=server.another_client())
     queue.put_many(range(700))
-    queue._put(encode_items(range(600)), Deadline(None), PutOptions(delay=1000.0))
+    put_delayed(queue, 600, 1000.0)
     run = server.client.run
 
     def put_and_run(command: Any, **limits: Any) -> Any:
         if other.count().accepted < 20_000:
             other.put_many(range(400))
-            other._put(encode_items(range(300)), Deadline(None), PutOptions(delay=2000.0))
+            put_delayed(other, 300, 2000.0)
         return run(command, **limits)
 
     monkeypatch.setattr(server.client, "run", put_and_run)
@@ -155,12 +163,12 @@ def test_clear_of_delayed_jobs_ends_if_shorter_delays_arrive(
     one_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, other = Queue("belt", store=one_server.client), Queue("belt", store=one_server.another_client())
-    queue._put(encode_items(range(800)), Deadline(None), PutOptions(delay=1000.0))
+    put_delayed(queue, 800, 1000.0)
     run = one_server.client.run
 
     def put_and_run(command: Any, **limits: Any) -> Any:
         if other.count().accepted < 20_000:
-            other._put(encode_items(range(500)), Deadline(None), PutOptions(delay=500.0))
+            put_delayed(other, 500, 500.0)
         return run(command, **limits)
 
     monkeypatch.setattr(one_server.client, "run", put_and_run)

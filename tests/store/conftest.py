@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.store import commands, keys, scripts
-from conveyor.store.client import exchange
+from conveyor.store.client import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,8 @@ class Lane:
         command = verb(self.queue, *args)
         connection = self.client.connection()
         try:
-            reply = exchange(connection, [command], again=True)[0]
+            send(connection, [command], again=True)
+            (reply,) = receive(connection, [command], again=True)
         finally:
             connection.disconnect()
         if isinstance(reply, Exception):

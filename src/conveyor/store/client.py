@@ -16,7 +16,7 @@ from conveyor.store.command import Command
 from conveyor.store.connection import BrokenError, Connection, Refusal, UntrustedError, pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.address import SentinelAddress, ServerAddress
@@ -45,6 +45,8 @@ _HINTS = {
     "MISCONF": "check the server's disk and its log",
 }
 
+#: Nothing to do while the server works.
+NOTHING: Iterator[object] = iter(())
 _FORBIDDEN_COMMAND = re.compile(
     r"User (\S+) has no permissions to run the '([\w|-]+)' command", re.IGNORECASE
 )
@@ -100,9 +102,19 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client {shown(self.url)}>"
 
-    def run(self, command: Command, *, patience: float | None = None, within: float | None = None) -> Any:
-        """Run one command and return its reply. Raises StoreUnavailable, StoreRefused or what the command raises."""
-        return self.run_all((command,), patience=patience, within=within)[0]
+    def run(
+        self,
+        command: Command,
+        *,
+        patience: float | None = None,
+        within: float | None = None,
+        meanwhile: Iterator[object] = NOTHING,
+    ) -> Any:
+        """Run one command and return its reply. Raises StoreUnavailable, StoreRefused or what the command raises.
+
+        One step of `meanwhile` is taken while the server works.
+        """
+        return command.read(self._replies((command,), patience, within, meanwhile)[0])
 
     def run_all(
         self, commands: Sequence[Command], *, patience: float | None = None, within: float | None = None
@@ -112,7 +124,7 @@ class Client:
         `patience` limits retries in seconds, with time for at least one reply; `within` limits the whole call. Raises
         the first error after all commands have run.
         """
-        replies = self._replies(commands, patience, within)
+        replies = self._replies(commands, patience, within, NOTHING)
         return [command.read(reply) for command, reply in zip(commands, replies, strict=True)]
 
     def close(self) -> None:
@@ -122,19 +134,22 @@ class Client:
                 self._idle.pop().disconnect()
 
     def _replies(
-        self, commands: Sequence[Command], patience: float | None, within: float | None
+        self,
+        commands: Sequence[Command],
+        patience: float | None,
+        within: float | None,
+        meanwhile: Iterator[object],
     ) -> list[Any]:
         """Send and receive, again while the server is unavailable and patience lasts."""
         patience = self.patience if patience is None else patience
         within = self.within if within is None else within
         if within is None:
-            block = max([one.block for one in commands], default=0.0)
-            within = max(patience, ANSWER_TIMEOUT + GRACE + block)
+            within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
         deadline, end = clock.Deadline(patience), clock.Deadline(within)
         attempt = 0
         while True:
             try:
-                return self._once(commands, again=attempt > 0, end=end)
+                return self._once(commands, again=attempt > 0, end=end, meanwhile=meanwhile)
             except _TookLongError:
                 raise StoreUnavailable(
                     f"connecting to the server at {shown(self.url)} took all the time",
@@ -150,11 +165,16 @@ class Client:
                         self.revive(end.left(deadline.left(within)))
                 clock.sleep(pause)
 
-    def _once(self, commands: Sequence[Command], *, again: bool, end: Deadline) -> list[Any]:
+    def _once(
+        self, commands: Sequence[Command], *, again: bool, end: Deadline, meanwhile: Iterator[object]
+    ) -> list[Any]:
         connection = self._borrow(end)
-        ahead = _loads(commands)
+        ahead = _loads(commands) if len(commands) > 1 else []
+        sent = [*ahead, *commands] if ahead else commands
         try:
-            replies = exchange(connection, [*ahead, *commands], again=again, end=end)[len(ahead) :]
+            send(connection, sent, again=again, end=end)
+            next(meanwhile, None)
+            replies = receive(connection, sent, again=again, end=end)[len(ahead) :]
         except OSError as error:
             connection.disconnect()
             self.close()  # the others broke with it, and each would cost a retry
@@ -163,16 +183,18 @@ class Client:
             connection.disconnect()
             raise
         refusals = [reply for reply in replies if isinstance(reply, Refusal)]
-        if refusals and not NOT_HERE.isdisjoint(map(_word, refusals)):
+        if not refusals:
+            self._idle.append(connection)
+            return replies
+        if NOT_HERE.isdisjoint(map(_word, refusals)):
+            self._idle.append(connection)
+        else:
             connection.disconnect()
             self.close()  # they lead to the same server
-        else:
-            self._idle.append(connection)
-        if refusals:
-            replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
-            for command, reply in zip(commands, replies, strict=True):
-                if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):
-                    raise self.translated(reply) from reply
+        replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):
+                raise self.translated(reply) from reply
         return replies
 
     def _borrow(self, end: Deadline | None) -> Connection:
@@ -180,8 +202,10 @@ class Client:
             with self._fork_lock:
                 if self._process != os.getpid():
                     self._idle, self._process = [], os.getpid()
-        with contextlib.suppress(IndexError):
+        try:
             return self._idle.pop()
+        except IndexError:
+            pass
         began = clock.monotonic()
         connection = self.connection(end)
         took = clock.monotonic() - began
@@ -326,14 +350,6 @@ def _loads(commands: Sequence[Command]) -> list[Command]:
     return [Command(("SCRIPT", "LOAD", one)) for one in texts]
 
 
-def exchange(
-    connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
-) -> list[Any]:
-    """Send commands on one connection and return the raw replies, with refusals as values."""
-    send(connection, commands, again=again, end=end)
-    return receive(connection, commands, again=again, end=end)
-
-
 def send(
     connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
 ) -> None:
@@ -349,7 +365,7 @@ def receive(
     replies = [connection.reply(_timeout(command.block, end)) for command in commands]
     was_loaded = False
     for place, command in enumerate(commands):
-        if _word(replies[place]) == "NOSCRIPT":
+        if isinstance(replies[place], Refusal) and replies[place].word == "NOSCRIPT":
             replies[place], was_loaded = _run_loaded(connection, command, again=again, end=end), True
         elif command.confirms and was_loaded:  # it ran before the script, so it waited for nothing
             send(connection, [command], again=again, end=end)

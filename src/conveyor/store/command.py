@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from conveyor.errors import StoreMismatch
 from conveyor.store import keys, scripts
@@ -14,14 +15,17 @@ if TYPE_CHECKING:
 PROTOCOL = "2"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+def _as_is(reply: Any) -> Any:
+    return reply
+
+
+class Command(msgspec.Struct, frozen=True):
     """What to send, and how to read the reply. Sending it twice does no harm."""
 
     words: tuple[Any, ...]
     """A plain command or, with a script, the words after EVALSHA and the hash."""
     script: scripts.Script | None = None
-    read: Callable[[Any], Any] = field(default=lambda reply: reply)
+    read: Callable[[Any], Any] = _as_is
     block: float = 0.0
     """Seconds that the server may block."""
     again: tuple[Any, ...] | None = None
@@ -35,7 +39,7 @@ class Command:
 
     def resent(self) -> Command:
         """Return the command to send after a reply may have been lost."""
-        return self if self.again is None else replace(self, words=self.again)
+        return self if self.again is None else msgspec.structs.replace(self, words=self.again)
 
 
 def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:

@@ -6,8 +6,9 @@ the protocol. ARCHITECTURE.md shows the states of a job and the verbs that move 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from msgspec import structs
 
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import keys, scripts
@@ -260,7 +261,7 @@ def release(queue: str, token: str, ids: Iterable[str], attempt: bytes = b"") ->
 
     A later claim in the same round trip gets them, since their positions are older.
     """
-    return replace(script("release", queue, token, attempt, *ids, read=number), leads=True)
+    return structs.replace(script("release", queue, token, attempt, *ids, read=number), leads=True)
 
 
 def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Command:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import structs
 
 from conveyor.store import commands
 
@@ -71,4 +72,4 @@ def _renewal(queue: str, leases: list[L], seconds: float) -> Command:
         lost, cancelled = ([leases[position] for position in found] for found in renewal)
         return Renewed(leases, lost, cancelled)
 
-    return replace(command, read=read)
+    return structs.replace(command, read=read)

@@ -30,12 +30,12 @@ from conveyor.errors import (
     WaitTimeout,
 )
 from conveyor.store import commands, fitness
-from conveyor.store.client import GRACE, time_for
+from conveyor.store.client import GRACE, NOTHING, time_for
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
@@ -61,15 +61,18 @@ class ReplyObserver(Protocol):
         """Process the reply. May raise StoreError if it has to query the server and fails."""
 
 
-def put_jobs(
+def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what is done meanwhile
     client: Client,
     queue: str,
     jobs: Sequence[tuple[str, bytes]],
     params: commands.PutParams,
     deadline: Deadline | None,
     observer: ReplyObserver,
+    meanwhile: Iterator[object] = NOTHING,
 ) -> None:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
+
+    One step of `meanwhile` is taken while the server works on each part of the jobs.
 
     With a `waiter` it asks for room before it sends any job, and the waiter stays in line after Full, and while there
     is a `rest`, so that the caller can bring more within seconds. Each part of the jobs reaches the level of durability
@@ -86,13 +89,12 @@ def put_jobs(
             some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
             rest = params.rest + len(jobs) - done - len(some)
             before = observer.knows(queue)
-            asked = params._replace(waiter=waiter, rest=rest)
-            reply, lacking = _put_some(client, queue, some, asked, deadline)
+            asked = params if (waiter, rest) == ("", 0) else params._replace(waiter=waiter, rest=rest)
+            reply, lacking = _put_some(client, queue, some, asked, deadline, meanwhile)
             done += reply.accepted
             observer.observe(queue, before, reply.lineage)
             _list_new(client, queue, reply)
-            fresh = some[: reply.accepted]
-            _check_confirmed(queue, fresh, done - len(fresh), params.durability, lacking)
+            _check_confirmed(queue, some[: reply.accepted], done - reply.accepted, params.durability, lacking)
             if done == len(jobs):
                 return
             # Others may have taken the room meanwhile: jobs sent without success stay few, compared with accepted ones.
@@ -131,11 +133,12 @@ def _put_some(
     jobs: Sequence[tuple[str, bytes]],
     params: commands.PutParams,
     deadline: Deadline | None,
+    meanwhile: Iterator[object],
 ) -> tuple[commands.PutReply, str]:
     """Put jobs. Return the reply, and what their level of durability lacks, or "" if it was reached."""
     put, durability = commands.put(queue, jobs, params), params.durability
     if not jobs or durability == MEMORY:
-        return client.run(put, within=time_for(deadline)), ""
+        return client.run(put, within=time_for(deadline), meanwhile=meanwhile), ""
     seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
     within = time_for(deadline)
     if within is not None and durability.level != "written":  # that takes no time

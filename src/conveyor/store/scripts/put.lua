@@ -109,14 +109,15 @@ if taken > 0 then
   if delay > 0 then
     index, score, step = DELAYED, due_clock(server_time()) + delay, 0
   end
+  local has_own_priority = delay > 0 and priority > 0
   for place = FIRST, last, 2 do
     local id = ARGV[place]
-    if not known[id] then
+    if not bodies or not known[id] then
+      places[2 * fresh + 1], places[2 * fresh + 2] = exact(score), id
+      if bodies then bodies[2 * fresh + 1], bodies[2 * fresh + 2] = id, ARGV[place + 1] end
       fresh = fresh + 1
-      places[2 * fresh - 1], places[2 * fresh] = exact(score), id
-      if bodies then bodies[2 * fresh - 1], bodies[2 * fresh] = id, ARGV[place + 1] end
       score = score + step
-      if delay > 0 and priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
+      if has_own_priority then redis.call('HSET', PRIORITIES, id, priority) end
     end
   end
   if not born then

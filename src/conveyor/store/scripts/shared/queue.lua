@@ -37,5 +37,5 @@ local function take_over(version)
 end
 
 local function exact(number) -- a whole number as text, without an exponent
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
