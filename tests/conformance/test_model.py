@@ -471,7 +471,7 @@ class Machine(RuleBasedStateMachine):
             word, ids = self.model.claim(*command.words[2:5], "S", again=True)
             assert (again.state, again.token, [job.id for job in again.jobs]) == (
                 word,
-                self.model.claims[command.words[21]][1] if word == "OK" else "",
+                self.model.claims[command.words[2]][1] if word == "OK" else "",
                 ids,
             )
             self.last = None  # an empty claim is remembered now, so a repetition is another claim
