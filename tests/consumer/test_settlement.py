@@ -13,6 +13,7 @@ from conveyor.consumer.batching import BatchMonitor
 from conveyor.consumer.settlement import MAX_GATHERED, Settler
 from conveyor.consumer.shared_status import SharedStatus
 from conveyor.errors import StoreUnavailable
+from conveyor.store.client import Pipeline
 from conveyor.wire.call import Call, RunOptions
 from conveyor.wire.codec import Raw, encode
 from conveyor.wire.outcome import (
@@ -98,18 +99,26 @@ class AwayClient:
     def run_all(self, commands: Sequence[Any], *, patience: float) -> list[Any]:
         raise StoreUnavailable("away")
 
+    def borrow(self, end: Any) -> Any:
+        raise StoreUnavailable("away")
+
 
 def test_monitor_that_cannot_send_leaves_commands_to_the_worker(
     settler: Settler, eventually: Callable[..., Any]
 ) -> None:
-    monitor = BatchMonitor(AwayClient(), settler, SharedStatus())
+    """With them is what the worker settled ahead, whose reply it would read only after a long job."""
+    pipeline = Pipeline(AwayClient())
+    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), pipeline)
+    settler.add("ahead", JOB, Done(b"\x01"), 0.1, 0)
+    pipeline.send(settler.commands())
     settler.add("done", JOB, Done(b"\x01"), 0.1, 0)
     job = type("Job", (), {"id": "held"})
     held = deque([(1, job)])
     monitor.watch("work", "7", 1, held)
     told = eventually(monitor.take_unconfirmed)
     assert not held
-    assert sorted(names(told)) == ["finish", "release"]
+    assert names(told) == ["finish", "finish", "release"]
+    assert pipeline.replies() == ([], told[:1])
     assert monitor.take_unconfirmed() == settler.commands() == []
     monitor.rest()
 
@@ -125,7 +134,7 @@ def test_monitor_survives_an_unexpected_error(
         noted.append(job_id)
         raise LookupError
 
-    monitor = BatchMonitor(AwayClient(), settler, SimpleNamespace(set_arguments=fail))
+    monitor = BatchMonitor(AwayClient(), settler, SimpleNamespace(set_arguments=fail), Pipeline(AwayClient()))
     for name in ("first", "second"):
         monitor.watch("work", "7", 1, deque())
         monitor.begin(name, JOB)
@@ -182,7 +191,10 @@ def test_arguments_are_noted_for_single_and_for_long_jobs(
 ) -> None:
     noted: list[tuple[str, str]] = []
     monitor = BatchMonitor(
-        AwayClient(), settler, SimpleNamespace(set_arguments=lambda *told: noted.append(told))
+        AwayClient(),
+        settler,
+        SimpleNamespace(set_arguments=lambda *told: noted.append(told)),
+        Pipeline(AwayClient()),
     )
     monitor.begin("alone", JOB)
     assert noted == [("alone", JOB.task)]

@@ -140,6 +140,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_line.test_shutdown_wakes_every_producer_in_line: (
         ("shut", "for _, waiter in ipairs(redis.call('ZRANGE', LINE, 0, 255)) do wake(waiter) end", ""),
     ),
+    test_claim.test_leases_of_many_jobs_are_kept_in_a_hash_table: (
+        ("claim", "(taken > MANY and PADDING or '') .. newest", "newest"),
+    ),
     test_claim.test_claim_sent_twice_returns_the_jobs_still_held: (
         ("claim", "if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then", "if false then"),
         ("claim", "redis.call('SET', claim_key, table.concat(memory, ' '), 'PX', 60000)", ""),

@@ -44,6 +44,15 @@ def test_tokens_only_grow(lane: Lane) -> None:
     assert tokens == sorted(set(tokens))
 
 
+def test_leases_of_many_jobs_are_kept_in_a_hash_table(lane: Lane) -> None:
+    lane.put(*(f"job{number}" for number in range(200)))
+    few, many = lane.claim(3), lane.claim(100)
+    assert lane.raw.object("encoding", lane.key("leases")) == b"hashtable"
+    assert int(many.token) > int(few.token)
+    lane.run(commands.finish, many.token, [commands.Settlement(job.id, b"done", 60.0) for job in many.jobs])
+    assert lane.raw.hlen(lane.key("leases")) == 3
+
+
 def test_tokens_grow_if_the_clock_is_set_back(lane: Lane) -> None:
     lane.put("a", "b")
     first = int(lane.claim().token)

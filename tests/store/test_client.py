@@ -18,7 +18,7 @@ from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, St
 from conveyor.store import client as client_module
 from conveyor.store import commands, connect, scripts
 from conveyor.store.address import shown
-from conveyor.store.client import Client, Listener
+from conveyor.store.client import Client, Listener, Pipeline
 from conveyor.store.command import Command
 from conveyor.store.commands import PutParams
 from conveyor.store.connection import Connection, Refusal, pack
@@ -189,6 +189,37 @@ def test_listener_can_be_polled_and_closes_with_the_server(
     with pytest.raises(StoreUnavailable):
         listener.reply()
     assert listener.fileno() == -1
+
+
+def test_pipeline_reads_the_replies_later_and_in_order(server: Server) -> None:
+    pipeline = Pipeline(server.client)
+    server.client.run(put("zero"))
+    sent = [put("a"), commands.count("films"), put("b")]
+    pipeline.send(sent[:2])
+    pipeline.send(sent[2:])
+    answered, unanswered = pipeline.replies()
+    assert ([command for command, _ in answered], unanswered) == (sent, [])
+    assert [answered[0][1].accepted, answered[1][1].ready, answered[2][1].accepted] == [1, 2, 1]
+    assert pipeline.replies() == ([], [])
+
+
+@pytest.mark.parametrize("trouble", ["cut", "forgotten script"])
+def test_pipeline_returns_what_has_to_be_sent_again(one_server: Server, trouble: str) -> None:
+    client = one_server.client
+    client.run(commands.server_time())
+    pipeline = Pipeline(client)
+    pipeline.send([commands.server_time()])
+    if trouble == "cut":
+        cut_off(one_server)
+    else:
+        one_server.raw.script_flush()
+    sent = [put("a"), put("b")]
+    pipeline.send(sent)
+    answered, unanswered = pipeline.replies()
+    assert unanswered[-2:] == sent
+    assert len(answered) + len(unanswered) == 3
+    client.run_all([one.resent() for one in unanswered])
+    assert client.run(commands.count("films")).accepted == 2
 
 
 def test_suspended_server_counts_as_unavailable(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from conveyor.consumer.settlement import Settler
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
+    from conveyor.store.client import Pipeline
     from conveyor.store.command import Command
     from conveyor.store.commands import Claimed
     from conveyor.wire.call import Call
@@ -63,8 +64,9 @@ class BatchMonitor:
     again ahead of the claim. That is harmless: a finish or a release that arrives again, or late, has an invalid token.
     """
 
-    def __init__(self, client: Client, settler: Settler, status: SharedStatus) -> None:
+    def __init__(self, client: Client, settler: Settler, status: SharedStatus, pipeline: Pipeline) -> None:
         self.client = client
+        self.pipeline = pipeline
         self.settler = settler
         self.status = status
         self._running: tuple[str, Call] | None = None
@@ -145,7 +147,9 @@ class BatchMonitor:
                 return
             self._watched = None
             queue, token, number, held = watched
-            sent = self._unconfirmed = [*self._unconfirmed, *self._collect(queue, token, held)]
+            # What the worker has settled so far is sent again: it reads the replies only after the long job.
+            unread = [*self._unconfirmed, *self.pipeline.unread]
+            sent = self._unconfirmed = [*unread, *self._collect(queue, token, held)]
         self._note_arguments()
         if sent:
             self._send(sent, number)

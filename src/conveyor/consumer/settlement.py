@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 #: Bytes of outcomes after which a batch settles its finished jobs. With one more, of a mebibyte at most, they must pass
 #: a slow connection before their reply times out.
 MAX_GATHERED = 1 << 17
+#: Finished jobs after which a batch settles them without waiting for the reply: half of the largest batch.
+AHEAD = 250
 #: Finished jobs of a batch of which more is kept than the result; in a burst of tiny jobs it would be the main cost.
 SAMPLED = 1
 #: How a run is counted, by its outcome; a released run is not counted.
@@ -118,7 +120,12 @@ class Settler:
 
     @property
     def has_enough(self) -> bool:
-        """True if so many bytes have gathered that they should be sent before the end of the batch."""
+        """True if so much has gathered that it should be sent before the end of the batch."""
+        return len(self._done) >= AHEAD or self.is_much
+
+    @property
+    def is_much(self) -> bool:
+        """True if these are so many bytes that no more may be sent before their reply."""
         return self._size >= MAX_GATHERED
 
     def commands(self, *, counted: bool = True) -> list[Command]:

@@ -21,6 +21,7 @@ from conveyor.consumer.settlement import Settler, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.store import commands
+from conveyor.store.client import Pipeline
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
@@ -68,7 +69,8 @@ class WorkerProcess:
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
-        self.monitor = BatchMonitor(client, self.settler, status)
+        self.pipeline = Pipeline(client)
+        self.monitor = BatchMonitor(client, self.settler, status, self.pipeline)
         self.lines = LogLines(client)
         self.sizer = BatchSizer()
         self.nonces = ids.Nonces()
@@ -113,7 +115,8 @@ class WorkerProcess:
 
     def _settle_all(self) -> None:
         """Send everything that is gathered, so that nothing is held any more."""
-        settling = [*self.monitor.take_unconfirmed(), *self.settler.commands(counted=False)]
+        unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
+        settling = [*unanswered, *self.settler.commands(counted=False)]
         if settling:
             self.settler.settled(settling, self._send(settling, patience=LEASE))
         self.status.hold_nothing()
@@ -166,7 +169,8 @@ class WorkerProcess:
             nonce = self.nonces.next()
             self.status.set_claim(queue, nonce)
             self._sure_until = clock.boottime() + SURE
-            settling = [*self.monitor.take_unconfirmed(), *self.settler.commands()]
+            unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
+            settling = [*unanswered, *self.settler.commands()]
             size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
             claim = commands.claim(queue, self.name, nonce, size, LEASE)
             owed = not all(map(is_tally, settling))
@@ -179,6 +183,12 @@ class WorkerProcess:
                 soonest = batch
         self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
+
+    def _unanswered(self) -> list[Command]:
+        """Process the replies to what was settled during the batch, and return what has to be sent again."""
+        answered, unanswered = self.pipeline.replies()
+        self.settler.settled([command for command, _ in answered], [reply for _, reply in answered])
+        return unanswered
 
     def _wait(self, batch: Batch | None) -> bool:
         """Wait for a wake-up, at most two seconds. Return False if the worker is to exit because no work is left."""
@@ -266,15 +276,14 @@ class WorkerProcess:
                 held.appendleft((position, job))
                 break
             done += 1
-            if held and self.settler.has_enough:
-                settling = self.settler.commands(counted=False)
-                self.settler.settled(settling, self._send(settling, patience=LEASE))
             if (
                 not self._ran <= self._trusted
                 or clock.monotonic() - self.monitor.since > TINY
                 or signal.getitimer(signal.ITIMER_REAL)[0]  # it would kill the next job
             ):
                 self._restore_process()
+            if held and self.settler.has_enough:
+                self._settle_some()
         self.monitor.unwatch()
         if held:
             self.settler.release([job.id for _, job in held])
@@ -282,6 +291,16 @@ class WorkerProcess:
         if self._ran:
             self._restore_process()
         self.sizer.learn(done, clock.monotonic() - began)
+
+    def _settle_some(self) -> None:
+        """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
+        is_much = self.settler.is_much
+        settling = self.settler.commands(counted=False)
+        if not is_much:
+            self.pipeline.send(settling)
+            return
+        settling = [*self._unanswered(), *settling]
+        self.settler.settled(settling, self._send(settling, patience=LEASE))
 
     def _confirm_leases(self, batch: ClaimedBatch, held: deque[tuple[int, Claimed]]) -> None:
         """Keep the jobs of a batch that are still held: this process was suspended, or the claim took long."""
@@ -311,6 +330,7 @@ class WorkerProcess:
             self.monitor.unwatch()
             if broken == FILES:
                 self.client.close()  # its connections may be closed, and their descriptors reused
+                self.pipeline.drop()
             self._exit_for(broken)
 
     def _exit_for(self, reason: str) -> None:

@@ -168,7 +168,7 @@ class Client:
     def _once(
         self, commands: Sequence[Command], *, again: bool, end: Deadline, meanwhile: Iterator[object]
     ) -> list[Any]:
-        connection = self._borrow(end)
+        connection = self.borrow(end)
         ahead = _loads(commands) if len(commands) > 1 else []
         sent = [*ahead, *commands] if ahead else commands
         try:
@@ -197,7 +197,12 @@ class Client:
                 raise self.translated(reply) from reply
         return replies
 
-    def _borrow(self, end: Deadline | None) -> Connection:
+    def give_back(self, connection: Connection) -> None:
+        """Return a borrowed connection without an outstanding reply."""
+        self._idle.append(connection)
+
+    def borrow(self, end: Deadline | None) -> Connection:
+        """Return an idle connection, or a new one. Raises StoreUnavailable, or StoreRefused for wrong credentials."""
         if self._process != os.getpid():  # after a fork the parent keeps using its connections
             with self._fork_lock:
                 if self._process != os.getpid():
@@ -339,6 +344,54 @@ class Listener:
     def close(self) -> None:
         """Disconnect."""
         self._asked = None
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+
+class Pipeline:
+    """Sends commands without waiting for their replies, so that the server works on them while the caller goes on."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.unread: list[Command] = []
+        """Commands that were sent, or could not be, and whose replies were not read."""
+        self._connection: Connection | None = None
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands. Whether that failed shows in `replies`."""
+        is_first = not self.unread
+        self.unread += commands
+        try:
+            if is_first:
+                self._connection = self.client.borrow(clock.Deadline(ANSWER_TIMEOUT))
+            if self._connection is not None:
+                send(self._connection, commands)
+        except (OSError, StoreError):
+            self.drop()
+
+    def replies(self) -> tuple[list[tuple[Command, Any]], list[Command]]:
+        """Return the commands with their replies, and those without one, which have to be sent again."""
+        unread, self.unread = self.unread, []
+        found: list[tuple[Command, Any]] = []
+        if self._connection is None:
+            return found, unread
+        try:
+            for command in unread:
+                reply = self._connection.reply(ANSWER_TIMEOUT + command.block)
+                if isinstance(reply, Refusal):  # whoever sends it again finds out what to do about it
+                    self.drop()
+                    break
+                found.append((command, command.read(reply)))
+            else:
+                self.client.give_back(self._connection)
+                self._connection = None
+        except OSError:
+            self.drop()
+        return found, unread[len(found) :]
+
+    def drop(self) -> None:
+        """Close the connection: what was sent on it is uncertain."""
         if self._connection is not None:
             self._connection.disconnect()
             self._connection = None
