@@ -130,10 +130,12 @@ class WorkerProcess:
                 self._pause()
                 continue
             queue, batch = self._claim()
-            if batch is not None and batch.jobs:
-                self._run_batch(queue, batch)
-            elif not self._wait(batch):
-                break
+            if batch is None or not batch.jobs:
+                goes_on, batch = self._wait(batch)
+                if not goes_on:
+                    break
+            if batch is not None:
+                self._run_batch(queue or self.settings.queues[0], batch)
 
     def _must_stop(self) -> bool:
         self._is_stopping = self._is_stopping or self.status.stop_requested != 0
@@ -166,13 +168,10 @@ class WorkerProcess:
         """Settle finished jobs and claim from the first queue that has some, in one round trip per queue."""
         soonest: Batch | None = None
         for queue in self.settings.queues:
-            nonce = self.nonces.next()
-            self.status.set_claim(queue, nonce)
-            self._sure_until = clock.boottime() + SURE
             unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
             settling = [*unanswered, *self.settler.commands()]
             size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
-            claim = commands.claim(queue, self.name, nonce, size, LEASE)
+            claim = self._next_claim(queue, size)
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
@@ -190,31 +189,64 @@ class WorkerProcess:
         self.settler.settled([command for command, _ in answered], [reply for _, reply in answered])
         return unanswered
 
-    def _wait(self, batch: Batch | None) -> bool:
-        """Wait for a wake-up, at most two seconds. Return False if the worker is to exit because no work is left."""
+    def _wait(self, batch: Batch | None) -> tuple[bool, Batch | None]:
+        """Wait for a wake-up. Return False if the worker is to exit because no work is left, and what was claimed.
+
+        From a single queue the worker claims right behind the wake-up, in the same round trip.
+        """
         self.sizer.reset()
         self.monitor.rest()
         self.status.state = shared_status.IDLE
         queues = self.settings.queues
         longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
         wait = batch.wait if batch is not None else longest
+        claims_behind = len(queues) == 1 and not self.settings.until_empty
         while not self._must_stop() and not self.status.pause_requested:
             if self._no_work_left():
-                return False
-            wake_up = None
-            with contextlib.suppress(_Interrupted):
-                tallies = self.settler.tallies()
-                self._is_waiting = True
-                *replies, wake_up = self._send([*tallies, commands.await_bell(queues, min(longest, wait))])
-                self._is_waiting = False
-                self.settler.settled(tallies, replies)
-            self._is_waiting = False
-            if self._is_stopping or wake_up is not None:
+                return False, None
+            bell = commands.await_bell(queues, min(longest, wait))
+            if claims_behind:
+                batch = self._await([bell, self._next_claim(queues[0], 1)])
+                if batch is None:
+                    self._return_unseen(queues[0])
+                elif batch.jobs:
+                    return True, batch
+                wait = longest if batch is None else batch.wait
+                continue
+            if self._await([bell]) is not None or self._is_stopping:
                 break
             wait = longest
             if self._send([commands.any_work(queues)])[0]:
                 break
-        return True
+        return True, None
+
+    def _await(self, sent: list[Command]) -> Any:
+        """Send counts and commands that block, and return the reply to the last, or None if a signal interrupted it."""
+        reply = None
+        with contextlib.suppress(_Interrupted):
+            tallies = self.settler.tallies()
+            self._is_waiting = True
+            replies = self._send([*tallies, *sent])
+            reply = replies[-1]
+            self._is_waiting = False
+            self.settler.settled(tallies, replies[: len(tallies)])
+        self._is_waiting = False
+        return reply
+
+    def _next_claim(self, queue: str, size: int) -> Command:
+        """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
+        nonce = self.nonces.next()
+        self.status.set_claim(queue, nonce)
+        self._sure_until = clock.boottime() + SURE
+        return commands.claim(queue, self.name, nonce, size, LEASE)
+
+    def _return_unseen(self, queue: str) -> None:
+        """Release the jobs of the last claim, whose reply was given up for a signal."""
+        nonce = self.status.claim()[0]
+        (batch,) = self._send([commands.claim(queue, self.name, nonce, 0, LEASE)])
+        if batch.jobs:
+            self._send([commands.release(queue, batch.token, [job.id for job in batch.jobs])])
+        self.status.set_claim("", "")
 
     def _send(self, sent: list[Command], *, patience: float = 0.0) -> list[Any]:
         """Run commands, however long the server is unavailable or refuses; a stopping worker tries for `patience` s.
