@@ -141,6 +141,11 @@ class Settler:
         with self._lock:
             return self.tally.commands(resting=True)
 
+    @property
+    def has_counts(self) -> bool:
+        """True if there are counts that the server has not confirmed."""
+        return self.tally.is_owed
+
     def settled(self, sent: Sequence[Command], replies: Sequence[Any]) -> None:
         """Process the replies; reports jobs that finished after their lease had expired."""
         for command, reply in zip(sent, replies, strict=True):
@@ -226,7 +231,7 @@ class Tally:
 
     def commands(self, *, resting: bool = False) -> list[Command]:
         """Return the counts to send now: none before a second has passed, unless the process is about to rest."""
-        if not (self._counts or self._sent) or (not resting and clock.monotonic() - self._last < TALLY_EVERY):
+        if not self.is_owed or (not resting and clock.monotonic() - self._last < TALLY_EVERY):
             return []
         self._last = clock.monotonic()
         for queue, tasks in self._counts.items():
@@ -237,6 +242,11 @@ class Tally:
             self._add_command(keys.ALL_QUEUES, [("*", _text(self._sum()))])
         self._counts = {}
         return list(self._sent)
+
+    @property
+    def is_owed(self) -> bool:
+        """True if there are counts that are not confirmed."""
+        return bool(self._counts or self._sent)
 
     def confirm(self, command: Command) -> None:
         """Forget counts that the server has received."""

@@ -17,7 +17,7 @@ from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
 from conveyor.consumer.settings import LEASE
-from conveyor.consumer.settlement import Settler, is_tally
+from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.store import commands
@@ -125,17 +125,25 @@ class WorkerProcess:
             self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_TALLY)
 
     def _work(self) -> None:
+        may_have_more = True  # until a claim says that it left no jobs: then a put wakes the worker
         while not self._must_stop():
             if self.status.pause_requested:
                 self._pause()
+                may_have_more = True
                 continue
-            queue, batch = self._claim()
+            queue, batch = self._claim() if may_have_more or not self._claims_behind else ("", None)
             if batch is None or not batch.jobs:
                 goes_on, batch = self._wait(batch)
                 if not goes_on:
                     break
+            may_have_more = batch is None or batch.left > 0
             if batch is not None:
                 self._run_batch(queue or self.settings.queues[0], batch)
+
+    @property
+    def _claims_behind(self) -> bool:
+        """True if the worker claims right behind a wake-up, in the same round trip: from a single queue."""
+        return len(self.settings.queues) == 1 and not self.settings.until_empty
 
     def _must_stop(self) -> bool:
         self._is_stopping = self._is_stopping or self.status.stop_requested != 0
@@ -168,10 +176,8 @@ class WorkerProcess:
         """Settle finished jobs and claim from the first queue that has some, in one round trip per queue."""
         soonest: Batch | None = None
         for queue in self.settings.queues:
-            unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
-            settling = [*unanswered, *self.settler.commands()]
-            size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
-            claim = self._next_claim(queue, size)
+            settling = self._owed()
+            claim = self._next_claim(queue)
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
@@ -183,6 +189,18 @@ class WorkerProcess:
         self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
 
+    def _next_claim(self, queue: str) -> Command:
+        """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
+        nonce = self.nonces.next()
+        self.status.set_claim(queue, nonce)
+        self._sure_until = clock.boottime() + SURE
+        size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
+        return commands.claim(queue, self.name, nonce, size, LEASE)
+
+    def _owed(self) -> list[Command]:
+        """Return the commands that settle the jobs of the last batch, and the counts if they are due."""
+        return [*self.monitor.take_unconfirmed(), *self._unanswered(), *self.settler.commands()]
+
     def _unanswered(self) -> list[Command]:
         """Process the replies to what was settled during the batch, and return what has to be sent again."""
         answered, unanswered = self.pipeline.replies()
@@ -190,55 +208,70 @@ class WorkerProcess:
         return unanswered
 
     def _wait(self, batch: Batch | None) -> tuple[bool, Batch | None]:
-        """Wait for a wake-up. Return False if the worker is to exit because no work is left, and what was claimed.
-
-        From a single queue the worker claims right behind the wake-up, in the same round trip.
-        """
-        self.sizer.reset()
-        self.monitor.rest()
-        self.status.state = shared_status.IDLE
+        """Wait for a wake-up. Return False if the worker is to exit because no work is left, and what was claimed."""
+        if self._claims_behind:
+            return True, self._claim_when_woken(batch)
+        self._rest()
         queues = self.settings.queues
         longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
         wait = batch.wait if batch is not None else longest
-        claims_behind = len(queues) == 1 and not self.settings.until_empty
         while not self._must_stop() and not self.status.pause_requested:
             if self._no_work_left():
                 return False, None
-            bell = commands.await_bell(queues, min(longest, wait))
-            if claims_behind:
-                batch = self._await([bell, self._next_claim(queues[0], 1)])
-                if batch is None:
-                    self._return_unseen(queues[0])
-                elif batch.jobs:
-                    return True, batch
-                wait = longest if batch is None else batch.wait
-                continue
-            if self._await([bell]) is not None or self._is_stopping:
+            wake_up = self._await(self.settler.tallies(), commands.await_bell(queues, min(longest, wait)))
+            if self._is_stopping or wake_up is not None:
                 break
             wait = longest
             if self._send([commands.any_work(queues)])[0]:
                 break
         return True, None
 
-    def _await(self, sent: list[Command]) -> Any:
-        """Send counts and commands that block, and return the reply to the last, or None if a signal interrupted it."""
+    def _claim_when_woken(self, batch: Batch | None) -> Batch | None:
+        """Settle finished jobs and claim behind the next wake-up. Return a batch, or None to stop or pause.
+
+        `batch` is the reply to a claim that brought nothing, or None if the last batch was the end of the queue.
+        """
+        (queue,) = self.settings.queues
+        wait, owed = MAX_BLOCK, self._owed()
+        self.lines.flush()
+        if batch is not None:
+            wait = batch.wait
+            self._rest()
+        self.status.state = shared_status.IDLE
+        while not self._must_stop() and not self.status.pause_requested:
+            # The counts follow after a second, or they would delay the outcome of the job.
+            longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
+            bell = commands.await_bell([queue], min(longest, wait))
+            found: Batch | None = self._await(owed, bell, self._next_claim(queue))
+            if found is None:
+                self._return_unseen(queue)
+                break
+            self.lines.flush()
+            if found.jobs:
+                return found
+            self._rest()
+            wait, owed = found.wait, self.settler.tallies()
+        if unsettled := [one for one in owed if not is_tally(one)]:
+            self.settler.settled(unsettled, self._send(unsettled, patience=LEASE))
+        return None
+
+    def _rest(self) -> None:
+        """Start from one job again, since there was nothing to do."""
+        self.sizer.reset()
+        self.monitor.rest()
+        self.status.state = shared_status.IDLE
+
+    def _await(self, settling: list[Command], *blocking: Command) -> Any:
+        """Send commands of which the last ones wait; return the reply to the last, or None if a signal came."""
         reply = None
         with contextlib.suppress(_Interrupted):
-            tallies = self.settler.tallies()
             self._is_waiting = True
-            replies = self._send([*tallies, *sent])
+            replies = self._send([*settling, *blocking])
             reply = replies[-1]
             self._is_waiting = False
-            self.settler.settled(tallies, replies[: len(tallies)])
+            self.settler.settled(settling, replies[: len(settling)])
         self._is_waiting = False
         return reply
-
-    def _next_claim(self, queue: str, size: int) -> Command:
-        """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
-        nonce = self.nonces.next()
-        self.status.set_claim(queue, nonce)
-        self._sure_until = clock.boottime() + SURE
-        return commands.claim(queue, self.name, nonce, size, LEASE)
 
     def _return_unseen(self, queue: str) -> None:
         """Release the jobs of the last claim, whose reply was given up for a signal."""
