@@ -69,7 +69,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "return bytes[1] or bytes[2]",
         ),
         ("put", "if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and", "if"),
-        ("put", "'HSETNX', JOBS, id, ARGV[FIRST + 1]) == 1", "'HSETNX', JOBS, id, ARGV[FIRST + 1]) >= 0"),
+        ("put", "'HSET', JOBS, id, ARGV[FIRST + 1]) == 1", "'HSET', JOBS, id, ARGV[FIRST + 1]) >= 0"),
     ),
     test_put.test_put_sent_twice_has_no_second_effect_if_jobs_moved_on: (
         ("put", "if bytes or over then", "if bytes then"),

@@ -32,7 +32,7 @@ class Refusal(Exception):
 
     def __init__(self, text: str) -> None:
         self.word = text.partition(" ")[0]
-        super().__init__(text.removeprefix("ERR "))
+        super().__init__(text.removeprefix("ERR ").removeprefix("NOPERM "))
 
 
 class UntrustedError(OSError):

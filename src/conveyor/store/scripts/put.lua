@@ -24,7 +24,7 @@ if is_foreign(meta[1]) then return {'VERSION'} end
 local is_plain = meta[1] == PROTOCOL and meta[5] and not meta[2] and not meta[3]
 if is_plain and mode == 'new' and count == 1 and bound == 0 and delay == 0 and waiter == '' and rest == 0 then
   local id = ARGV[FIRST]
-  if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and redis.call('HSETNX', JOBS, id, ARGV[FIRST + 1]) == 1 then
+  if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and redis.call('HSET', JOBS, id, ARGV[FIRST + 1]) == 1 then
     sequence = sequence + 1
     redis.call('HSET', META, 'sequence', exact(sequence), 'accepted', exact((tonumber(meta[6]) or 0) + 1))
     redis.call('ZADD', READY, exact((255 - priority) * LEVEL + sequence), id)
