@@ -50,6 +50,9 @@ class Order:
         """How many of the jobs make one result; several numbers if the same was ordered several times."""
         self.began = clock.monotonic()
         self.ended: float | None = None
+        self.split_seconds = 0.0
+        """Seconds that the split took, sample inputs that it made included."""
+        self._is_joined = False
         self._client = client
         self._open = {job.id for job in jobs}
         self._changed = threading.Event()
@@ -70,23 +73,24 @@ class Order:
         The same is ordered `count` times. `on_put` is called with the number of jobs put since its last call. Raises
         BadInput or BadCall before anything is put if the split refuses the input.
         """
+        began = clock.monotonic()
         task_loading.stop_script()
         split = task.split
         orders = [split(**arguments) if split is not None else [dict(arguments)] for _ in range(count)]
+        split_seconds = clock.monotonic() - began
         target = Queue(queue or task.put.queue, store=store)
-        began = clock.monotonic()
         jobs: list[Job[Any]] = []
         for parts in _slices(orders):
             jobs += target.submit_parts(task, parts)
             if on_put is not None:
                 on_put(len(parts))
         order = cls(task, arguments, jobs, target.client)
-        order.sizes, order.began = [len(parts) for parts in orders], began
+        order.sizes, order.began, order.split_seconds = [len(parts) for parts in orders], began, split_seconds
         return order
 
     @property
     def seconds(self) -> float:
-        """Wall time in seconds from putting the first job to the end of the last, or until now."""
+        """Wall time in seconds: the split, the jobs, and the join once `result` has done it; or until now."""
         return (clock.monotonic() if self.ended is None else self.ended) - self.began
 
     @property
@@ -120,12 +124,14 @@ class Order:
         """
         deadline = Deadline(timeout)
         results = list(results_of(self.jobs, deadline))
-        if self.ended is None:
-            self.ended = clock.monotonic()
         joined, first = [], 0
-        for size in self.sizes:
-            joined.append(self._joined(results[first : first + size]))
-            first += size
+        try:
+            for size in self.sizes:
+                joined.append(self._joined(results[first : first + size]))
+                first += size
+        finally:
+            if not self._is_joined:
+                self._is_joined, self.ended = True, clock.monotonic()
         return joined[0] if len(joined) == 1 else joined
 
     def cancel(self) -> int:

@@ -21,8 +21,8 @@ def test_order_is_followed_to_its_joined_result(at_server: Any, conveyor: Any, s
     done = conveyor("produce", "sleep", "seconds=0.05", "times=4", "--wait")
     assert done.code == 0
     lines = done.out.splitlines()
-    assert re.fullmatch(r"Execution time: \d+\.\d\d s", lines[0])
-    assert re.fullmatch(r"Work of 4 jobs: \d+\.\d\d s, \d+\.\d\d times the execution time", lines[1])
+    assert re.fullmatch(r"Execution time: \d+\.\d{6} s", lines[0])
+    assert re.fullmatch(r"Work of 4 jobs: \d+\.\d{6} s, \d+\.\d\d times the execution time", lines[1])
     assert lines[2:4] == ["Result:", "  times    4"]
     assert "4 of 4 jobs done, 100%" in done.err
 

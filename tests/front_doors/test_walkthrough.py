@@ -30,9 +30,9 @@ def test_five_workers_sleep_five_seconds_in_one(
     answer(producer, "times (number of jobs) [5]: ")
     producer.expect("5 workers on queue_zero, 0 busy")
     producer.expect_exact("5 jobs enqueued on queue_zero. To repeat: conveyor produce sleep seconds=1 --wait")
-    producer.expect(r"Execution time: (\d+\.\d\d) s\r\n")
+    producer.expect(r"Execution time: (\d+\.\d{6}) s\r\n")
     assert 1.0 <= float(producer.match[1]) < 4.0
-    producer.expect(r"Work of 5 jobs: (\d+\.\d\d) s")
+    producer.expect(r"Work of 5 jobs: (\d+\.\d{6}) s")
     assert 5.0 <= float(producer.match[1]) < 6.0
     producer.expect(r"Result:\s+times\s+5\s+seconds\s+5")
     assert exit_code(producer) == 0

@@ -113,14 +113,27 @@ def test_seconds_of_an_order_end_with_its_last_job(
     began = time.monotonic()
     order = place(queue, order_jobs.piece_of_time, seconds=0.3, count=4)
     order.wait()
-    took = time.monotonic() - began
     assert order.result(30) == [0.3] * 4
+    took = time.monotonic() - began
     assert 0.6 <= order.seconds <= took
     assert 1.2 <= order.job_seconds <= 2 * took, "two at a time"
     seconds = order.seconds
     later = time.monotonic() + 0.1
     eventually(lambda: time.monotonic() > later)
     assert order.seconds == seconds
+
+
+def test_seconds_of_an_order_include_split_and_join(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    order = place(queue, order_jobs.slow_ends, seconds=0.05)
+    assert 0.05 <= order.split_seconds < order.seconds
+    order.wait()
+    before_join = order.seconds
+    assert order.result(30) == "joined"
+    assert order.seconds >= before_join + 0.05
+    seconds = order.seconds
+    assert order.result(30) == "joined"
+    assert order.seconds == seconds, "the first join counts"
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from protego import Protego
 
 from conveyor.task_def.web_fetch import ROBOT
-from conveyor.task_def.web_scrape import MAX_ROBOTS_BYTES, read_robots
+from conveyor.task_def.web_scrape import MAX_ROBOTS_BYTES, robots_text
 
 SITE = "https://example.org"
+
+
+def read_robots(data: bytes) -> Protego:
+    return Protego.parse(robots_text(data))
 
 
 def allows(rules: str, path: str) -> bool:

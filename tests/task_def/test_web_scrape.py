@@ -58,6 +58,36 @@ class TestAWholeOrder:
     def test_order_reads_at_most_the_given_number_of_pages(self, small_site: Site) -> None:
         assert order(url=f"{small_site.url}p0", pages=4, allow_private=True).pages == 4
 
+    @pytest.mark.parametrize("pages", [1, 4, 10, 100])
+    def test_every_page_and_robots_txt_are_fetched_once(self, small_site: Site, pages: int) -> None:
+        found = order(url=f"{small_site.url}p0", pages=pages, allow_private=True)
+        assert sorted(small_site.asked) == sorted(["/robots.txt", *(f"/p{n}" for n in range(found.pages))])
+
+    def test_jobs_share_the_pages_that_the_split_left(self, site: Site) -> None:
+        names = [f"/p{number}" for number in range(40)]
+        site.page("/", links(*names))
+        for name in names:
+            site.page(name)
+        parts = split(url=site.url, pages=41, allow_private=True)
+        assert site.asked == ["/robots.txt", "/"]
+        pages = [len(part["pages"]) for part in parts]  # type: ignore[arg-type]
+        assert (len(parts), sum(pages), max(pages) - min(pages)) == (16, 40, 1)
+
+    def test_failing_page_of_the_split_is_fetched_once(self, site: Site) -> None:
+        site.page("/", links("/dies"))
+        site.answers["/dies"] = lambda visitor: visitor.connection.shutdown(socket.SHUT_RDWR)
+        found = order(url=site.url, allow_private=True)
+        assert (found.pages, found.failed) == (2, 1)
+        assert site.asked.count("/dies") == 1
+
+    def test_long_robots_txt_is_fetched_by_each_job(self, site: Site) -> None:
+        text = "User-agent: *\n" + "# padding\n" * 6000 + "Disallow: /way\n"
+        site.answers["/robots.txt"] = lambda visitor: visitor.say(text)
+        site.page("/", links("a", "b", "way"))
+        found = rows_of(order(url=site.url, pages=3, allow_private=True))
+        assert set(found) == {site.url, f"{site.url}a", f"{site.url}b"}
+        assert site.asked.count("/robots.txt") == 3, "once by the split, once by each of two jobs"
+
     def test_scraper_stays_on_the_site(self, site: Site) -> None:
         site.page(
             "/",

@@ -23,10 +23,10 @@ from conveyor.monitor import Inspector
 from conveyor.monitor.follow import WorkerMonitor
 from conveyor.order import Order
 from conveyor.queue import Queue
-from conveyor.task_def.csv_search import csv_search
+from conveyor.task_def.csv_search import csv_search, sample_files
 from conveyor.task_def.heavy_math import heavy_math
-from conveyor.task_def.video_split import video_split
-from conveyor.task_def.web_scrape import web_scrape
+from conveyor.task_def.video_split import sample_video, video_split
+from conveyor.task_def.web_scrape import sample_site, web_scrape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +50,8 @@ class Family:
     arguments: Mapping[str, Any]
     describe: Callable[[Any], tuple[str, str]]
     """Returns the result as text, and the path of the output."""
+    prepare: Callable[[], object] = lambda: None
+    """Makes the sample input before the clock starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,14 @@ FAMILIES = (
             f"{found.occurrences:,} times “{found.word}” in {found.rows:,} rows",
             str(found.output),
         ),
+        sample_files,
     ),
     Family(
         "Web scrape",
         web_scrape,
         {"pages": 120},
         lambda site: (f"{site.pages} pages, {site.words:,} words", str(site.output)),
+        sample_site,
     ),
     Family(
         "Video split",
@@ -89,6 +93,7 @@ FAMILIES = (
             f"{len(video.segments)} segments, {video.frames} frames, {video.seconds:.2f} s",
             str(video.segments[0].path.parent),
         ),
+        sample_video,
     ),
     Family("Primes", heavy_math, {"kind": "primes"}, lambda math: (math.result, "")),
     Family("Mandelbrot", heavy_math, {"kind": "mandelbrot"}, lambda math: (math.result, str(math.output))),
@@ -166,6 +171,7 @@ def _run(family: Family, monitor: WorkerMonitor) -> Report:
     console = margin()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task(family.title, total=1.0, note="preparing its input")
+        family.prepare()
         order = Order.place(family.task, family.arguments, queue=QUEUE)
         for step in order.watch():
             if step.over < step.jobs and monitor.check() > MAX_ABSENCE:

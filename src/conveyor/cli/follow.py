@@ -26,6 +26,8 @@ LINE_INTERVAL = 1.0
 MAX_IDS = 8
 #: Seconds of work below which a comparison with the wall time is meaningless.
 MIN_COMPARED = 0.1
+#: Share of the execution time from which that of the split is shown.
+MIN_SPLIT_SHARE = 0.05
 #: Characters of a job's progress message.
 _MAX_MESSAGE = 36
 
@@ -103,6 +105,8 @@ def _print_result(order: Order, result: Any, error: ConveyorError | None) -> Non
     """Print times and result; an error goes to standard error."""
     show = screen()
     show.print(f"Execution time: {exact(order.seconds)}")
+    if order.split_seconds > MIN_SPLIT_SHARE * order.seconds:
+        show.print(f"Splitting, which it includes: {exact(order.split_seconds)}")
     if len(order.jobs) > 1:
         is_compared = order.job_seconds >= MIN_COMPARED and order.seconds
         gain = f", {order.job_seconds / order.seconds:.2f} times the execution time" if is_compared else ""
@@ -122,8 +126,8 @@ def _print_result(order: Order, result: Any, error: ConveyorError | None) -> Non
 
 
 def exact(seconds: float) -> str:
-    """Return a time with its hundredths, and in minutes as well if it is long."""
-    return f"{seconds:.2f} s" if seconds < 120 else f"{seconds:.2f} s ({duration(seconds)})"  # noqa: PLR2004 - two minutes
+    """Return a time with its microseconds, and in minutes as well if it is long."""
+    return f"{seconds:.6f} s" if seconds < 120 else f"{seconds:.6f} s ({duration(seconds)})"  # noqa: PLR2004 - two minutes
 
 
 def _print_document(order: Order, queue: str, result: Any, error: ConveyorError | None) -> None:

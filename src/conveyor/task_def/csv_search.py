@@ -94,7 +94,7 @@ def split(
     """Return one job per file, after checking the start of each."""
     search = Search(word, ignore_case, whole_word, encoding)
     _word_of(search)
-    files = find_files(path or str(make_csv_folder(sample_folder() / "csv")))
+    files = find_files(path or str(sample_files()))
     for file in files:
         with CsvFile(file, encoding):
             pass
@@ -125,6 +125,11 @@ def join(
         output=target,
         per_file={str(part.file): part.occurrences for part in parts},
     )
+
+
+def sample_files() -> Path:
+    """Return the folder of the sample files, which are made unless they exist."""
+    return make_csv_folder(sample_folder() / "csv")
 
 
 def find_files(path: str) -> list[Path]:

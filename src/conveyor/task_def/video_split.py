@@ -154,9 +154,12 @@ def render_sample(path: Path, seconds: float = 40) -> Path:
 
 
 def _video_file(video: str) -> Path:
-    """Return the absolute path of the video, or if it is empty that of the sample, rendered if necessary."""
-    if video:
-        return path_of(video)
+    """Return the absolute path of the video, or if it is empty that of the sample."""
+    return path_of(video) if video else sample_video()
+
+
+def sample_video() -> Path:
+    """Return the path of the sample of 40 seconds, which is rendered unless it exists."""
     sample = sample_folder() / "sample.mp4"
     return sample if sample.exists() else render_sample(sample)
 

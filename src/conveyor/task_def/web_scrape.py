@@ -1,7 +1,8 @@
 """The task `web_scrape`: facts about the pages of one web site, several jobs with some pages each.
 
-The order finds the pages, breadth first from its start; the jobs fetch and read them. The task honors robots.txt, and
-the pause between two requests is that of the whole order: more workers do not load the site more.
+The order finds the pages, breadth first from its start; the jobs fetch and read those that it did not have to read
+itself for their links, so every page is fetched once. The task honors robots.txt, and the pause between two requests is
+that of the whole order: more workers do not load the site more.
 """
 
 import csv
@@ -42,6 +43,8 @@ MAX_PAGES_PER_JOB = 100
 #: Seconds between two requests by default; none on loopback.
 DELAY = 0.1
 _MAX_DELAY = 3600.0
+#: Characters of a robots.txt that a job carries.
+MAX_CARRIED_ROBOTS = 50_000
 #: Bytes of a robots.txt that are read (RFC 9309).
 MAX_ROBOTS_BYTES = 500 * 1024
 
@@ -53,6 +56,8 @@ class Visit:
     limits: FetchLimits
     delay: float
     """Seconds between two requests of this job."""
+    robots: str | None = None
+    """The site's robots.txt; None if it is too long to carry, and the job fetches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +74,19 @@ class SiteSummary:
 
 
 @task(name="web_scrape", queue="queue_three")
-def web_scrape(pages: list[str], visit: Visit) -> list[PageRow]:
-    """Fetch pages of one site and read their facts.
+def web_scrape(pages: list[str], visit: Visit, rows: list[PageRow] | None = None) -> list[PageRow]:
+    """Fetch pages of one site, read their facts, and return them after `rows`, those of pages read before.
 
     A page that cannot be fetched becomes a row with the error, and the job continues. So do pages that robots.txt
     excludes, and redirects to such pages or to other sites.
     """
     job = current_job()
-    rows = []
+    rows = list(rows or ())
     with Fetcher(visit.limits) as fetcher:
         try:
-            robots = _robots(fetcher, pages[0]) if pages else Protego.parse("")
+            robots = _robots_of(fetcher, pages, visit)
         except FetchError as error:
-            return [_failed_row(url, error) for url in pages]
+            return [*rows, *(_failed_row(url, error) for url in pages)]
         for number, url in enumerate(pages):
             job.check()
             job.progress(number, len(pages), url)
@@ -107,20 +112,26 @@ def split(
     output_file(output, "web_scrape", "pages.csv")
     if not url:
         # The site lives as long as this process, which waits for the parts.
-        url, allow_private = documentation_site(sample_folder() / "documentation"), True
+        url, allow_private = sample_site(), True
     limits = FetchLimits(bytes_per_page=max_bytes, allow_private=allow_private)
     try:
         pause_between = _delay(parsed(url).host, delay)
         with Fetcher(limits) as fetcher:
-            start, robots = _start(fetcher, url)
+            start, rules = _start(fetcher, url)
+            robots = Protego.parse(rules)
             pause_between = max(pause_between, robots.crawl_delay(ROBOT) or 0.0)
-            found = _discover(fetcher, start, pages, robots, pause_between)
+            unread, rows = _discover(fetcher, start, pages, robots, pause_between)
     except FetchError as error:
         raise BadInput(error.message, hint=error.hint) from error
-    size = min(MAX_PAGES_PER_JOB, -(-len(found) // JOBS))
-    chunks = [found[start : start + size] for start in range(0, len(found), size)]
-    visit = Visit(limits, min(_MAX_DELAY, pause_between * len(chunks)))
-    return [{"pages": chunk, "visit": visit} for chunk in chunks]
+    jobs = max(min(JOBS, len(unread)), -(-(len(unread) + len(rows)) // MAX_PAGES_PER_JOB))
+    carried = rules if len(rules) <= MAX_CARRIED_ROBOTS else None
+    visit = Visit(limits, min(_MAX_DELAY, pause_between * jobs), carried)
+    return [{"pages": unread[job::jobs], "visit": visit, "rows": rows[job::jobs]} for job in range(jobs)]
+
+
+def sample_site() -> str:
+    """Return the URL of Python's documentation, written unless it exists and served by this process."""
+    return documentation_site(sample_folder() / "documentation")
 
 
 @web_scrape.joins
@@ -164,63 +175,79 @@ def _delay(host: str, delay: float | None) -> float:
     return delay
 
 
-def _robots(fetcher: Fetcher, url: str) -> Protego:
-    """Return the rules of the site's robots.txt, if any. Raise FetchError if the server fails."""
+def _robots_of(fetcher: Fetcher, pages: list[str], visit: Visit) -> Protego:
+    """Return the rules of the site of some pages. Raise FetchError if they have to be fetched and the server fails."""
+    rules = visit.robots
+    if rules is None:
+        rules = _fetch_robots(fetcher, pages[0]) if pages else ""
+    return Protego.parse(rules)
+
+
+def _fetch_robots(fetcher: Fetcher, url: str) -> str:
+    """Return the site's robots.txt, or "" without any. Raise FetchError if the server fails."""
     address = str(parsed(url).copy_with(raw_path=b"/robots.txt"))
     page = fetcher.fetch(address, max_bytes=MAX_ROBOTS_BYTES + 1)
     if page.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         message = f"{page.url} returned {page.status}, so the site's rules are unknown"
         raise FetchError(message, hint="try again later")
     if page.status >= HTTPStatus.BAD_REQUEST:
-        return Protego.parse("")  # a missing or protected robots.txt forbids nothing (RFC 9309)
-    return read_robots(page.body)
+        return ""  # a missing or protected robots.txt forbids nothing (RFC 9309)
+    return robots_text(page.body)
 
 
-def read_robots(data: bytes) -> Protego:
-    """Return the rules of a robots.txt; of one that is too long, those of the first whole lines."""
+def robots_text(data: bytes) -> str:
+    """Return the text of a robots.txt; of one that is too long, the first whole lines."""
     text = data[:MAX_ROBOTS_BYTES].decode("utf-8-sig", "replace")
-    return Protego.parse(
-        text if len(data) <= MAX_ROBOTS_BYTES else "".join(text.splitlines(keepends=True)[:-1])
-    )
+    return text if len(data) <= MAX_ROBOTS_BYTES else "".join(text.splitlines(keepends=True)[:-1])
 
 
-def _start(fetcher: Fetcher, url: str) -> tuple[FetchedPage, Protego]:
+def _start(fetcher: Fetcher, url: str) -> tuple[FetchedPage, str]:
     """Fetch the first page, which may redirect to another site, and the robots.txt of the site it is on."""
-    robots = _robots(fetcher, url)
+    rules = _fetch_robots(fetcher, url)
+    robots = Protego.parse(rules)
     start = fetcher.fetch(
         url, lambda target: _check_robots(robots, target) if site_of(target) == site_of(url) else None
     )
     if site_of(start.url) != site_of(url):
-        robots = _robots(fetcher, start.url)
-        _check_robots(robots, start.url)
+        rules = _fetch_robots(fetcher, start.url)
+        _check_robots(Protego.parse(rules), start.url)
     if start.status >= HTTPStatus.BAD_REQUEST:
         raise FetchError(f"{url} returned {start.status}", hint="correct the URL")
     if start.cut or not is_html(start):
         message = f"cannot start from {url}: {read_row(start).error}"
         raise FetchError(message, hint="name the URL of an HTML page")
-    return start, robots
+    return start, rules
 
 
-def _discover(fetcher: Fetcher, start: FetchedPage, pages: int, robots: Protego, delay: float) -> list[str]:
-    """Follow links breadth first until `pages` URLs are found, or all."""
+def _discover(
+    fetcher: Fetcher, start: FetchedPage, pages: int, robots: Protego, delay: float
+) -> tuple[list[str], list[PageRow]]:
+    """Follow links breadth first until `pages` URLs are found, or all.
+
+    Return the URLs that were found only, and the rows of the pages that were fetched for their links.
+    """
     found = dict.fromkeys([start.url])
-    unread = _add_links(found, start, pages, robots)
+    unread = deque(_add_links(found, start, pages, robots))
+    rows = [read_row(start)]
     while len(found) < pages and unread:
         pause(delay)
+        url = unread.popleft()
         try:
-            page = fetcher.fetch(unread.popleft(), lambda target: _check_hop(robots, target, start.url))
-        except FetchError:
-            continue  # the job that reads it puts the error in its row
+            page = fetcher.fetch(url, lambda target: _check_hop(robots, target, start.url))
+        except FetchError as error:
+            rows.append(_failed_row(url, error))
+            continue
+        rows.append(read_row(page))
         unread += _add_links(found, page, pages, robots)
-    return list(found)
+    return list(unread), rows
 
 
-def _add_links(found: dict[str, None], page: FetchedPage, most: int, robots: Protego) -> deque[str]:
+def _add_links(found: dict[str, None], page: FetchedPage, most: int, robots: Protego) -> list[str]:
     """Add the links of a page to `found`, and return the new ones."""
     new = [link for link in read_links(page) if link not in found and robots.can_fetch(link, ROBOT)]
     new = new[: most - len(found)]
     found.update(dict.fromkeys(new))
-    return deque(new)
+    return new
 
 
 def _row(fetcher: Fetcher, url: str, robots: Protego) -> PageRow:

@@ -56,3 +56,20 @@ def piece_of_time(seconds: float) -> float:
 @piece_of_time.splits
 def pieces_of_time(seconds: float, count: int) -> list[dict[str, float]]:
     return [{"seconds": seconds}] * count
+
+
+@task(name="slow_ends", queue="work")
+def slow_ends(seconds: float) -> float:
+    return seconds
+
+
+@slow_ends.splits
+def split_slowly(seconds: float) -> list[dict[str, float]]:
+    time.sleep(seconds)
+    return [{"seconds": seconds}]
+
+
+@slow_ends.joins
+def join_slowly(results: list[float], **_: object) -> str:
+    time.sleep(results[0])
+    return "joined"
