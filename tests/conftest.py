@@ -369,6 +369,7 @@ _ELSEWHERE = {
     "orders": "zset",
     "answers": "hash",
     "sweep": "string",
+    "speedup": "string",
 }
 _MOST = {"bell": 32, "history": 5200}
 

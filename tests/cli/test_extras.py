@@ -19,6 +19,8 @@ COMMANDS = {
     "tasks video_split": ("imageio_ffmpeg", "tasks"),
     "tasks count_primes": ("numpy", "tasks"),
     "demo": ("httpx", "tasks"),
+    "speedup sleep": ("numpy", "tasks"),
+    "speedup sleep --plot speedup.png": ("matplotlib", "plots"),
 }
 MODULES = {
     "conveyor.dashboard": ("jinja2", "dashboard"),

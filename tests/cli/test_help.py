@@ -23,6 +23,7 @@ HEAVY = {
     "prompt_toolkit",
     "selectolax",
     "imageio_ffmpeg",
+    "matplotlib",
     "textual",
 }
 NAMES = [name for commands in COMMANDS.values() for name in commands]
@@ -52,7 +53,9 @@ def test_help_loads_no_heavy_modules_and_no_command() -> None:
     assert own == {"commands", "exit_codes", "main"}
 
 
-@pytest.mark.parametrize("words", [["produce", "--help"], ["kill", "-h"], ["server", "status", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["produce", "--help"], ["kill", "-h"], ["server", "status", "--help"], ["speedup", "--help"]]
+)
 def test_command_help_loads_no_heavy_modules(words: list[str]) -> None:
     loaded = loaded_by(*words)
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()

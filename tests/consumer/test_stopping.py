@@ -358,6 +358,16 @@ def test_until_empty_replaces_workers_that_exit_with_0(
     assert later.result(30) == 2
 
 
+def test_stopped_consumer_knows_the_jobs_of_each_worker(queue: Queue) -> None:
+    consumer = Consumer(queue.name, workers=3, tasks=["consumer_jobs"], store=queue.client)
+    for count in (4, 1):
+        with consumer:
+            assert consumer.jobs_done == []
+            for job in queue.submit_many(jobs.add, [(number, 1) for number in range(count)]):
+                job.result(30)
+        assert (len(consumer.jobs_done), sum(consumer.jobs_done)) == (3, count)
+
+
 def test_run_returns_0_once_the_queue_is_empty(
     alone: None, queue: Queue, consumer_launcher: Launcher
 ) -> None:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("demo", "Run real jobs of five kinds and show their results and the speedup."),
         "produce": ("produce", "Enqueue a task. Without TASK, prompt for it and follow it."),
         "consume": ("consume", "Run the jobs of queues. Without QUEUE, prompt for it."),
+        "speedup": ("speedup", "Run the same work with 1, 2, … workers and show the speedup."),
     },
     "Look": {
         "dashboard": ("dashboard", "Serve the dashboard: everything live, with controls to stop any of it."),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Characters in one argument of the supervisor's command, of up to 4 bytes each; Linux accepts 128 KiB.
 MAX_ARGUMENT = 30_000
+#: Bytes of the supervisor's last message: a number for each of 1,000 workers.
+MAX_MESSAGE = 1 << 15
 
 
 class Consumer:
@@ -71,6 +73,8 @@ class Consumer:
             leave_grace=grace,
             lifeline=True,
         )
+        self.jobs_done: list[int] = []
+        """Finished runs of each worker, once the consumer has stopped in good order; empty before."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: socket.socket | None = None
         self._theirs: socket.socket | None = None  # the supervisor's end, until it has been inherited
@@ -95,7 +99,7 @@ class Consumer:
         if self._process is not None:
             return
         connect(self.settings.url or None)  # starts the embedded server here, so that its line appears here
-        self._stop_requests = 0
+        self._stop_requests, self.jobs_done = 0, []
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as messages:
             # An early Ctrl-C stays pending until the supervisor can handle it; otherwise it would end in a traceback.
@@ -116,7 +120,8 @@ class Consumer:
             message = messages.readline()
         if message != b"ready\n":
             status = self._wait()
-            if message == b"left\n":  # it was stopped, or there was nothing to do
+            if message.startswith(b"left "):  # it was stopped, or there was nothing to do
+                self._read_last_message(message)
                 return
             # Unknown if the caller ignores SIGCHLD.
             how = f" (exit code {status})" if status else ""
@@ -208,8 +213,15 @@ class Consumer:
         assert self._process is not None
         status = self._process.wait()
         self._process = None
+        if self._lifeline is not None:
+            with contextlib.suppress(OSError):  # it sent nothing
+                self._read_last_message(self._lifeline.recv(MAX_MESSAGE, socket.MSG_DONTWAIT))
         self._disconnect()
         return status
+
+    def _read_last_message(self, message: bytes) -> None:
+        if message.startswith(b"left "):
+            self.jobs_done = [int(number) for number in message.split()[1:]]
 
     def _disconnect(self) -> None:
         lifeline, self._lifeline = self._lifeline, None

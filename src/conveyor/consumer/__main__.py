@@ -55,9 +55,11 @@ def main(arguments: list[str]) -> int:
             with contextlib.suppress(OSError):  # the caller is gone, as reading will show
                 os.write(0, message)
 
-    status = Supervisor(consumer_name(), settings, client, work).run(lambda: report(b"ready\n"))
-    if status == 0:
-        report(b"left\n")  # the caller may not learn the exit code
+    supervisor = Supervisor(consumer_name(), settings, client, work)
+    status = supervisor.run(lambda: report(b"ready\n"))
+    if status == 0:  # the caller may not learn the exit code
+        done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
+        report(f"left {' '.join(done)}\n".encode())
     return status
 
 

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from conveyor import clock, events
@@ -71,6 +72,7 @@ class Supervisor:
         self.server = ServerHealth(revives=client.revive is not None)
         self.isolation = Isolation()
         self.report = first_report(name, settings)
+        self.names = [f"{name}/{number}" for number in range(1, settings.worker_count + 1)]
         self.heartbeat = Heartbeat(self.client, self.report, self.isolation)
         self.workers: dict[str, WorkerHandle] = {}
         self.to_start: dict[str, float] = {}
@@ -86,7 +88,8 @@ class Supervisor:
         self.unloadable = ""
         """Why tasks cannot be loaded, if so."""
         self.is_ready = False
-        self.jobs_done = 0
+        self.jobs_done: Counter[str] = Counter()
+        """Finished runs of workers that have ended, by name."""
         self._cancel_at = float("inf")  # when the stop level becomes CANCEL
         self._early_deaths: dict[str, int] = {}
         self._has_loaded = False  # a worker that is gone had loaded its tasks
@@ -103,10 +106,10 @@ class Supervisor:
         with contextlib.suppress(OSError):  # no room for a process; workers will report that
             self.watcher = GroupWatcher()
         wakeup = self._prepare_signals()
-        names = [f"{self.report.name}/{number}" for number in range(1, self.settings.worker_count + 1)]
-        self.to_start.update(dict.fromkeys(names, clock.monotonic()))
+        self.to_start.update(dict.fromkeys(self.names, clock.monotonic()))
+        count = len(self.names)
         events.emit(
-            events.ConsumerStarted(self.report.name, self.settings.queues, len(names), shown(self.client.url))
+            events.ConsumerStarted(self.report.name, self.settings.queues, count, shown(self.client.url))
         )
         steps = (
             lambda: self._sleep(wakeup),
@@ -280,7 +283,7 @@ class Supervisor:
         how = describe_exit(status)
         worker.ended = clock.monotonic()
         reading = worker.status.read()
-        self.jobs_done += reading.jobs_done
+        self.jobs_done[worker.name] += reading.jobs_done
         self.unsettled.append((worker, how))
         unloadable = self._why_unloadable(worker, reading, status)
         if unloadable:
@@ -475,7 +478,7 @@ class Supervisor:
         self.channel.listener.close()
         if self.unloadable:
             return 1
-        events.emit(events.ConsumerLeft(self.report.name, self.jobs_done))
+        events.emit(events.ConsumerLeft(self.report.name, self.jobs_done.total()))
         return 0
 
     def _retire(self) -> None:

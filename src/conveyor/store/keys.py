@@ -96,6 +96,8 @@ OPERATIONS = "conveyor:operations"
 
 SWEEP = "conveyor:sweep"
 """string: the consumer that looks for unused queues; an hour, in which no other does"""
+SPEEDUP = "conveyor:speedup"
+"""string: the last finished speedup experiment, as JSON; 30 days"""
 ORDERS = "conveyor:orders"
 """zset: acknowledged control command -> time of its first acknowledgement, seconds since 1970; 1,000 at most"""
 ANSWERS = "conveyor:answers:"

@@ -30,6 +30,8 @@ MAX_COUNTED = 200
 MAX_ACKNOWLEDGEMENTS = 500
 #: Seconds that a bulk operation is remembered, and how many are.
 OPERATION_KEEP, MAX_OPERATIONS = 7 * 86400, 1000
+#: Seconds that the last speedup experiment is kept.
+SPEEDUP_KEEP = 30 * 86400
 #: Seconds that an idempotency key is remembered.
 REQUEST_KEEP = 86400
 _ENTRY_ID = re.compile(r"\d{1,19}-\d{1,19}", re.ASCII)
@@ -339,3 +341,16 @@ def keep_request(name: str, request: str) -> Command:
     """
     words = ("SET", keys.request_key(name), request, "NX", "GET", "EX", REQUEST_KEEP)
     return Command(words, read=lambda reply: None if reply is None else reply.decode())
+
+
+# --- the last speedup experiment
+
+
+def keep_speedup(data: bytes) -> Command:
+    """Keep the last speedup experiment."""
+    return Command(("SET", keys.SPEEDUP, data, "EX", SPEEDUP_KEEP))
+
+
+def speedup() -> Command:
+    """Read the last speedup experiment. Reply: bytes, or None."""
+    return Command(("GET", keys.SPEEDUP))

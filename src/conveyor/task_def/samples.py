@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from functools import lru_cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,9 @@ _REMARKS = (
 _COLUMNS = ("shipment", "day", "from", "to", "kilograms", "state", "remark")
 
 
-def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
+def make_csv_folder(
+    folder: Path, files: int = 8, megabytes: float = 6, *, first_year: int = 2025, years: int = 1
+) -> Path:
     """Create a folder of CSV files of a parcel service, `megabytes` each, and return it; keeps existing files.
 
     The same arguments always produce the same bytes. About one row in six contains the word "delayed".
@@ -36,22 +39,23 @@ def make_csv_folder(folder: Path, files: int = 8, megabytes: float = 6) -> Path:
         file = folder / f"shipments-{number:02}.csv"
         if not (file.is_file() and abs(file.stat().st_size - size) <= size / 20):
             with replacing(file) as making:
-                _write_shipments(making, number, size)
+                _write_shipments(making, number, size, range(first_year, first_year + years))
     return folder
 
 
-def documentation_site(folder: Path) -> str:
+def documentation_site(folder: Path, latency: float = 0.0) -> str:
     """Serve the documentation of this Python's standard library on loopback, and return the site's URL.
 
     At least a hundred pages with links between them, written by pydoc below `folder` unless they are there, and
-    served by a thread until this process exits.
+    served by threads until this process exits. Each reply takes `latency` seconds longer, as over a network.
     """
-    return _serve(make_documentation(folder))
+    return _serve(make_documentation(folder), latency)
 
 
 @lru_cache(maxsize=4)
-def _serve(folder: Path) -> str:
+def _serve(folder: Path, latency: float) -> str:
     server = _Server(("127.0.0.1", 0), partial(_Page, directory=folder))
+    server.latency = latency
     threading.Thread(target=server.serve_forever, name="documentation-site", daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}/"
 
@@ -88,6 +92,7 @@ def make_documentation(folder: Path) -> Path:
 
 class _Server(ThreadingHTTPServer):
     request_queue_size = 128
+    latency = 0.0
 
 
 class _Page(SimpleHTTPRequestHandler):
@@ -97,11 +102,16 @@ class _Page(SimpleHTTPRequestHandler):
     disable_nagle_algorithm = True
     timeout = 60
 
+    def do_GET(self) -> None:
+        """Reply after the site's latency."""
+        time.sleep(getattr(self.server, "latency", 0.0))
+        super().do_GET()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is http.server's)
         """Log nothing: the producer's terminal belongs to its user."""
 
 
-def _write_shipments(file: Path, seed: int, size: int) -> None:
+def _write_shipments(file: Path, seed: int, size: int, years: range) -> None:
     chance = random.Random(seed)  # noqa: S311 (nothing here is secret)
     with file.open("w", encoding="utf-8", newline="") as rows:
         writer = csv.writer(rows, lineterminator="\n")
@@ -110,7 +120,7 @@ def _write_shipments(file: Path, seed: int, size: int) -> None:
         written = 0
         while written < size:
             number += 1
-            day = f"2025-{number % 12 + 1:02}-{number % 28 + 1:02}"
+            day = f"{years[number % len(years)]}-{number % 12 + 1:02}-{number % 28 + 1:02}"
             start, end = chance.choice(_CITIES), chance.choice(_CITIES)
             weight = f"{chance.random() * 30:.2f}"
             written += writer.writerow(

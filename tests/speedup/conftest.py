@@ -1,0 +1,8 @@
+"""Experiments with the tasks of tests/consumer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "consumer" / "support"))
