@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.consumer import Consumer
-from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settings import LEASE, MAX_WORKERS
 from conveyor.errors import ConveyorError, MissingExtra, NotEmpty, WaitTimeout
 from conveyor.monitor import Inspector, charts
 from conveyor.monitor.follow import WorkerMonitor
@@ -30,45 +30,53 @@ if TYPE_CHECKING:
 UPDATE_EVERY = 0.5
 #: Seconds without workers after which a run fails.
 MAX_ABSENCE = 3.0
+#: Speedups, and numbers of workers, above which a law is said to set no limit.
+NO_LIMIT = 1000
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Workers = Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Ratio = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Run(msgspec.Struct, frozen=True):
     """One measured run of the order."""
 
-    workers: int
-    wall_seconds: float
+    workers: Workers
+    wall_seconds: Seconds
     """From the split to the joined result."""
-    job_seconds: float
+    job_seconds: Seconds
     """Sum of the jobs' run times."""
-    queueing_seconds: float | None
+    queueing_seconds: Seconds | None
     """Mean time from the put of a job to its start; None if unknown."""
-    jobs_per_worker: list[int]
+    jobs_per_worker: list[Count]
     """Sorted; empty if unknown."""
 
 
 class Row(msgspec.Struct, frozen=True):
     """The runs with one number of workers; all but the extremes are medians."""
 
-    workers: int
-    runs: int
-    wall_seconds: float
-    shortest_seconds: float
-    longest_seconds: float
-    speedup: float | None
+    workers: Workers
+    runs: Count
+    wall_seconds: Seconds
+    shortest_seconds: Seconds
+    longest_seconds: Seconds
+    speedup: Ratio | None
     """Median wall time of one worker divided by this one; None if no run with one worker was measured."""
-    efficiency: float | None
+    efficiency: Ratio | None
     """Speedup divided by the number of workers."""
-    queueing_seconds: float | None
-    fewest_jobs: int | None
+    queueing_seconds: Seconds | None
+    fewest_jobs: Count | None
     """Jobs of the worker with the fewest, in all runs."""
-    most_jobs: int | None
+    most_jobs: Count | None
 
 
 class Amdahl(msgspec.Struct, frozen=True):
     """Amdahl's law, T(n) = T(1) · (s + (1 - s) / n), fitted to the wall times."""
 
-    serial_fraction: float
-    error: float
+    serial_fraction: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    error: Ratio
     """Standard error of the serial fraction."""
 
     def speedup(self, workers: float) -> float:
@@ -84,12 +92,12 @@ class Amdahl(msgspec.Struct, frozen=True):
 class Scalability(msgspec.Struct, frozen=True):
     """The Universal Scalability Law, T(n) = T(1) · (1 + a (n - 1) + b n (n - 1)) / n, fitted to the wall times."""
 
-    contention: float
+    contention: Ratio
     """The a of the law: the part of the work that waits for its turn. Without coherency, it is the serial fraction."""
-    contention_error: float
-    coherency: float
+    contention_error: Ratio
+    coherency: Ratio
     """The b of the law: the cost of each pair of workers."""
-    coherency_error: float
+    coherency_error: Ratio
 
     def speedup(self, workers: float) -> float:
         """Return the speedup that the law predicts."""
@@ -107,9 +115,9 @@ class Experiment(msgspec.Struct, frozen=True):
     """A finished or interrupted experiment, as it is shown and kept."""
 
     task: str
-    jobs: int
+    jobs: Count
     """Jobs of one order."""
-    cores: int
+    cores: Count
     at: float
     """When it ended, seconds since 1970 by the clock of the machine."""
     complete: bool
@@ -122,6 +130,28 @@ class Experiment(msgspec.Struct, frozen=True):
     scalability: Scalability | None
     """None without enough points."""
     preset: str = ""
+
+    @property
+    def laws(self) -> list[str]:
+        """A sentence about each law."""
+        return [_on_amdahl(self.amdahl), _on_scalability(self.scalability)]
+
+
+def _on_amdahl(law: Amdahl | None) -> str:
+    if law is None:
+        return "Amdahl's law: not enough points; measure at least three numbers of workers"
+    limit = f"at most {law.limit:.1f} times as fast" if law.limit < NO_LIMIT else "no limit in sight"
+    return f"Amdahl's law: {law.serial_fraction:.1%} ± {law.error:.1%} is serial; {limit}"
+
+
+def _on_scalability(law: Scalability | None) -> str:
+    if law is None:
+        return "Universal Scalability Law: not enough points; measure at least four numbers of workers"
+    peak = f"fastest with about {law.peak:.0f} workers" if law.peak < NO_LIMIT else "more workers never harm"
+    return (
+        f"Universal Scalability Law: contention {law.contention:.4f} ± {law.contention_error:.4f}, "
+        f"coherency {law.coherency:.4f} ± {law.coherency_error:.4f}; {peak}"
+    )
 
 
 encode = msgspec.json.Encoder().encode

@@ -164,24 +164,6 @@ def test_bars_are_proportional_and_marks_are_at_the_ideal() -> None:
     assert list(speedup.terminal_plot(experiment({2: 1.0}))) == []
 
 
-def test_laws_are_stated_with_their_errors_and_limits() -> None:
-    laws = experiment(
-        {1: 1.0}, amdahl=Amdahl(0.05, 0.002), scalability=Scalability(0.03, 0.007, 0.0015, 7e-4)
-    )
-    assert list(speedup.fit_lines(laws)) == [
-        "Amdahl's law: 5.0% ± 0.2% is serial; at most 20.0 times as fast",
-        (
-            "Universal Scalability Law: contention 0.0300 ± 0.0070, coherency 0.0015 ± 0.0007; "
-            "fastest with about 25 workers"
-        ),
-    ]
-    free = experiment({1: 1.0}, amdahl=Amdahl(0.0, 0.01), scalability=Scalability(0.0, 0.01, 0.0, 0.01))
-    assert [line.partition("; ")[2] for line in speedup.fit_lines(free)] == [
-        "no limit in sight",
-        "more workers never harm",
-    ]
-
-
 @pytest.mark.parametrize("preset", speedup.PRESETS)
 def test_comparison_has_the_figures_of_the_origin(preset: str) -> None:
     origin = speedup.PRESETS[preset].origin

@@ -71,6 +71,7 @@ SPOILED: dict[str, Callable[[Any, str], object]] = {
     "last words": answers,
     "the name of an operation": lambda raw, _: raw.zadd("conveyor:operations", {JUNK: 1e12}),
     "the name of a consumer": lambda raw, _: raw.zadd("conveyor:consumers", {JUNK: 2e12}),
+    "the speedup experiment": lambda raw, _: raw.set("conveyor:speedup", JUNK),
     "the name of a queue": lambda raw, _: raw.sadd("conveyor:queues", JUNK),
 }
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from conveyor.speedup import Amdahl, Experiment, Run, encode, rows_of
+from conveyor.store import records
+
 from .visitor_kit import Visitor, put, report, tell, words_of
 
 
@@ -46,3 +49,16 @@ def test_start_of_a_server_does_not_count_as_a_snapshot(server: Any) -> None:
     assert told() == (server.raw.info("persistence")["rdb_saves"] == 0)
     server.raw.save()
     assert not told()
+
+
+def test_system_page_shows_the_last_speedup_experiment(one_server: Any) -> None:
+    assert "Speedup" not in words_of(Visitor(one_server.url).see("/system"))
+    runs = [Run(1, 2.0, 2.0, 0.9, [4]), Run(2, 1.25, 2.0, None, [2, 2])]
+    found = Experiment("<nap>", 4, 2, 1e9, True, runs, rows_of(runs), Amdahl(0.1, 0.02), None)  # noqa: FBT003
+    one_server.client.run(records.keep_speedup(encode(found)))
+    page = Visitor(one_server.url).see("/system")
+    words = words_of(page)
+    assert "The last conveyor speedup : &lt;nap&gt;, 4 jobs on 2 cores" in words
+    assert "1 worker 2 s 1.00 100 % 2 workers 1.25 s 1.60 80 %" in words
+    assert "Amdahl's law: 10.0% ± 2.0% is serial; at most 10.0 times as fast" in words.replace("&#39;", "'")
+    assert 'aria-label="Speedup by number of workers: 1.00 with 1, 1.60 with 2"' in page

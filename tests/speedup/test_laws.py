@@ -7,14 +7,18 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor.speedup import (
     Amdahl,
+    Experiment,
     Run,
     Scalability,
+    decode,
+    encode,
     fit_amdahl,
     fit_scalability,
     rounds,
@@ -149,3 +153,45 @@ def test_rows_have_medians_extremes_and_speedup() -> None:
 def test_speedup_is_unknown_without_a_run_of_one_worker() -> None:
     (row,) = rows_of([Run(2, 0.6, 1.0, None, [])])
     assert (row.speedup, row.efficiency, row.queueing_seconds, row.most_jobs) == (None, None, None, None)
+
+
+def experiment(amdahl: Amdahl | None, scalability: Scalability | None) -> Experiment:
+    runs = runs_of(lambda n: n, [1, 2])
+    return Experiment("nap", 4, 2, 0.0, True, runs, rows_of(runs), amdahl, scalability)  # noqa: FBT003
+
+
+def test_laws_are_stated_with_their_errors_and_limits() -> None:
+    laws = experiment(Amdahl(0.05, 0.002), Scalability(0.03, 0.007, 0.0015, 7e-4)).laws
+    assert laws == [
+        "Amdahl's law: 5.0% ± 0.2% is serial; at most 20.0 times as fast",
+        (
+            "Universal Scalability Law: contention 0.0300 ± 0.0070, coherency 0.0015 ± 0.0007; "
+            "fastest with about 25 workers"
+        ),
+    ]
+    free = experiment(Amdahl(0.0, 0.01), Scalability(0.0, 0.01, 0.0, 0.01)).laws
+    assert [line.partition("; ")[2] for line in free] == [
+        "no limit in sight",
+        "more workers never harm",
+    ]
+    assert [line.partition(": ")[2][:17] for line in experiment(None, None).laws] == ["not enough points"] * 2
+
+
+def test_experiment_is_kept_as_json() -> None:
+    found = experiment(Amdahl(0.05, 0.002), None)
+    assert decode(encode(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "instead"),
+    [
+        (b'"serial_fraction":0.05', b'"serial_fraction":-1'),
+        (b'"wall_seconds":1.0', b'"wall_seconds":1e99'),
+        (b'"workers":1', b'"workers":0'),
+        (b'"cores":2', b'"cores":"2"'),
+    ],
+)
+def test_kept_experiment_with_impossible_values_is_refused(wrong: bytes, instead: bytes) -> None:
+    data = encode(experiment(Amdahl(0.05, 0.002), None))
+    with pytest.raises(msgspec.ValidationError):
+        decode(data.replace(wrong, instead))

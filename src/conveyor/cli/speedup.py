@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+from msgspec import structs
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from conveyor import clock
@@ -37,8 +38,6 @@ DEFAULT_WORKERS = "1,2,5,10"
 MAX_REPEAT = 1000
 #: Columns of the longest bar of the plot in the terminal.
 PLOT_WIDTH = 50
-#: Speedups above which a law is said to set no limit.
-NO_LIMIT = 1000
 #: Seconds that a reply of the preset's web site takes, as over a network.
 LATENCY = 0.3
 FORMATS = (".png", ".svg")
@@ -250,9 +249,9 @@ def _experiment(task: str, jobs: int, runs: list[Run], *, complete: bool, preset
 
 
 def _keep(client: Client, found: Experiment) -> None:
-    """Keep the experiment at the server, for the dashboard."""
+    """Keep the experiment at the server, for the dashboard, without the single runs."""
     try:
-        client.run(records.keep_speedup(encode(found)))
+        client.run(records.keep_speedup(encode(structs.replace(found, runs=[]))))
     except StoreError as error:
         note(f"conveyor: the dashboard will not show this experiment: {error}")
 
@@ -276,7 +275,7 @@ def _print(found: Experiment, origin: Origin | None) -> None:
     rows = [_cells(row) for row in found.rows]
     table(rows, numbers=rows[0].keys())
     show.print()
-    for line in (*fit_lines(found), "", *terminal_plot(found)):
+    for line in (*found.laws, "", *terminal_plot(found)):
         show.print(line)
     if origin is not None:
         show.print()
@@ -301,27 +300,6 @@ def _cells(row: Row) -> dict[str, str]:
         "QUEUEING": "-" if row.queueing_seconds is None else f"{row.queueing_seconds:.6f} s",
         "JOBS PER WORKER": jobs,
     }
-
-
-def fit_lines(found: Experiment) -> Iterator[str]:
-    """Yield a sentence about each law."""
-    if (amdahl := found.amdahl) is None:
-        yield "Amdahl's law: not enough points; measure at least three numbers of workers"
-    else:
-        limit = (
-            f"at most {amdahl.limit:.1f} times as fast" if amdahl.limit < NO_LIMIT else "no limit in sight"
-        )
-        yield f"Amdahl's law: {amdahl.serial_fraction:.1%} ± {amdahl.error:.1%} is serial; {limit}"
-    if (law := found.scalability) is None:
-        yield "Universal Scalability Law: not enough points; measure at least four numbers of workers"
-    else:
-        peak = (
-            f"fastest with about {law.peak:.0f} workers" if law.peak < NO_LIMIT else "more workers never harm"
-        )
-        yield (
-            f"Universal Scalability Law: contention {law.contention:.4f} ± {law.contention_error:.4f}, "
-            f"coherency {law.coherency:.4f} ± {law.coherency_error:.4f}; {peak}"
-        )
 
 
 def terminal_plot(found: Experiment) -> Iterator[str]:

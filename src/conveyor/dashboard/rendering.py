@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import mimetypes
 import re
 from contextvars import ContextVar
@@ -24,9 +25,11 @@ from conveyor.wire import control_messages
 from conveyor.wire.redaction import MORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from starlette.requests import Request
+
+    from conveyor.speedup import Experiment
 
 
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
@@ -206,6 +209,73 @@ def gantt(bars: Sequence[Bar], begin: float, end: float) -> Markup:
     ).format(height, height, f"{len(bars)} attempts on a time line", Markup("").join(rows))
 
 
+#: Size and margins of the plot of an experiment, and points of a curve in it.
+_PLOT = (360.0, 220.0)
+_LEFT, _RIGHT, _TOP, _BOTTOM, _CURVE = 30.0, 12.0, 10.0, 24.0, 60
+#: The least distance of two labels below it.
+_APART = 18.0
+
+
+def speedup_plot(experiment: Experiment) -> Markup:
+    """Return the speedups with their spread, the ideal and the laws; a table next to it has the same as text."""
+    rows = [(row, row.speedup * row.wall_seconds) for row in experiment.rows if row.speedup]
+    most = max((row.workers for row, _ in rows), default=1)
+    best = max((row.speedup or 0.0 for row, _ in rows), default=1.0)
+    top = max(1.5, min(float(most), 1.25 * best))
+
+    def at(workers: float, speedup: float) -> tuple[float, float]:
+        across = (workers - 1) / max(most - 1, 1) * (_PLOT[0] - _LEFT - _RIGHT)
+        return _LEFT + across, _PLOT[1] - _BOTTOM - min(speedup, top) / top * (_PLOT[1] - _TOP - _BOTTOM)
+
+    def curve(kind: str, law: Callable[[float], float]) -> Markup:
+        counts = [1 + (most - 1) * step / _CURVE for step in range(_CURVE + 1)]
+        points = [at(count, law(count)) for count in counts if law(count) <= top]
+        path = " ".join(f"{across:.1f},{down:.1f}" for across, down in points)
+        return Markup('<polyline class="{}" points="{}"/>').format(kind, path)
+
+    laws: dict[str, Callable[[float], float]] = {"ideal": float}
+    if experiment.amdahl is not None:
+        laws["amdahl"] = experiment.amdahl.speedup
+    if experiment.scalability is not None:
+        laws["scalability"] = experiment.scalability.speedup
+    parts = [*_axes(at, [row.workers for row, _ in rows], top), *(curve(*law) for law in laws.items())]
+    for row, one in rows:
+        across, low = at(row.workers, one / (row.longest_seconds or one))
+        _, high = at(row.workers, one / (row.shortest_seconds or one))
+        _, middle = at(row.workers, row.speedup or 0.0)
+        parts.append(_MEASURED.format(across, low, high, across, middle, row.workers, row.speedup))
+    words = ", ".join(f"{row.speedup:.2f} with {row.workers}" for row, _ in rows)
+    return Markup('<svg class="speedup" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">{}</svg>').format(
+        *_PLOT, f"Speedup by number of workers: {words}", Markup("").join(parts)
+    )
+
+
+_MEASURED = Markup(
+    '<path class="spread" d="M{:.1f} {:.1f}V{:.1f}"/>'
+    '<circle cx="{:.1f}" cy="{:.1f}" r="4"><title>{} workers: {:.2f}</title></circle>'
+)
+
+
+def _axes(
+    at: Callable[[float, float], tuple[float, float]], counts: Sequence[int], top: float
+) -> Iterator[Markup]:
+    """Yield lines and labels: a speedup at each line, and the measured numbers of workers as far as there is room."""
+    step = max(1, math.ceil(top / 6)) if top > 2 else 0.5  # noqa: PLR2004
+    for place in range(int(top / step) + 1):
+        _, down = at(1, place * step)
+        yield Markup(
+            '<path class="grid" d="M{:g} {:.1f}H{:g}"/><text x="{:g}" y="{:.1f}">{:g}</text>'
+        ).format(_LEFT, down, _PLOT[0] - _RIGHT, _LEFT - 6, down + 4, place * step)
+    last = -_APART
+    for count in counts:
+        across, _ = at(count, 0)
+        if across - last >= _APART:
+            last = across
+            yield Markup('<text class="count" x="{:.1f}" y="{:g}">{}</text>').format(
+                across, _PLOT[1] - 6, count
+            )
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
     """Return the templates; missing names are errors."""
@@ -236,6 +306,7 @@ def environment() -> jinja2.Environment:
         "icon": icon,
         "steps": steps,
         "gantt": gantt,
+        "speedup_plot": speedup_plot,
     }
     return env
 

@@ -10,7 +10,8 @@ from browser_tasks import double, fail, hold, report
 from conveyor import Queue
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
-from conveyor.store import control_channel
+from conveyor.speedup import Amdahl, Experiment, Run, Scalability, encode, rows_of
+from conveyor.store import control_channel, records
 from conveyor.wire import control_messages
 from conveyor.wire.audit_entry import Matching
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -94,6 +95,10 @@ def build(
     waiting = busy.submit(double, 1)
     eventually(lambda: busy.count().leased == 2)
     far_away(client, [full.name, "elsewhere"])
+    runs = [Run(count, 6.0 / count + 0.4, 6.0, 0.5, []) for count in (1, 2, 4, 8)]
+    law = Scalability(0.05, 0.01, 0.002, 0.001)
+    speedup = Experiment("video_split", 8, 4, time.time(), True, [], rows_of(runs), Amdahl(0.06, 0.01), law)  # noqa: FBT003
+    client.run(records.keep_speedup(encode(speedup)))
     job = f"/queues/{busy.name}/jobs/"
     return Scene(
         {

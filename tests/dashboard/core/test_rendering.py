@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from conveyor import clock
 from conveyor.dashboard import rendering
 from conveyor.monitor import format as formats
+from conveyor.speedup import Amdahl, Experiment, Run, Scalability, rows_of
 from conveyor.wire import control_messages
 
 from ..visitor_kit import Visitor  # noqa: TID252 - test folders are no packages
@@ -268,3 +270,23 @@ def test_invisible_characters_are_escaped_except_in_form_values(text: str, shown
         "<b title='{{ text }}'>{{ text }}</b><input value='{{ text|e }}'>"
     )
     assert template.render(text=text) == f"<b title='{shown}'>{shown}</b><input value='{text}'>"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), st.floats(1e-6, 1e6)), max_size=8),
+    st.none() | st.builds(Amdahl, st.floats(0, 1), st.floats(0, 10)),
+    st.none() | st.builds(Scalability, *[st.floats(0, 1e9)] * 4),
+)
+def test_plot_of_any_experiment_stays_in_its_box(
+    times: list[tuple[int, float]], amdahl: Amdahl | None, scalability: Scalability | None
+) -> None:
+    runs = [Run(count, wall, 0.0, None, []) for count, wall in times]
+    found = Experiment("nap", 4, 2, 0.0, True, [], rows_of(runs), amdahl, scalability)  # noqa: FBT003
+    plot = ET.fromstring(rendering.speedup_plot(found))
+    width, height = map(float, plot.attrib["viewBox"].split()[2:])
+    points = [pair for line in plot.iter("polyline") for pair in line.attrib["points"].split()]
+    places = [tuple(map(float, point.split(","))) for point in points]
+    places += [(float(one.attrib["cx"]), float(one.attrib["cy"])) for one in plot.iter("circle")]
+    assert all(0 <= across <= width and 0 <= down <= height for across, down in places)
+    assert len(plot.findall("circle")) == len([row for row in found.rows if row.speedup])
+    assert len(plot.findall("text")) <= 30

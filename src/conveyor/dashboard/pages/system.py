@@ -1,4 +1,4 @@
-"""The server and the ledger: what it is, how it fares, and whether every job is accounted for."""
+"""The server and the ledger: what it is, how it fares, if every job is accounted for; the last speedup experiment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import platform
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conveyor import speedup
 from conveyor.dashboard.page import Page
-from conveyor.store import fitness
+from conveyor.store import fitness, records
 from conveyor.store.query import Query
+from conveyor.wire.codec import try_decode
 from conveyor.wire.statistics import read_figure
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from conveyor.dashboard.page import PageRequest
     from conveyor.monitor.snapshot import Snapshot
+    from conveyor.speedup import Experiment
     from conveyor.store.commands import Count
 
 #: Sections of INFO; all that a user of Conveyor may read by the rights in docs/running.md.
@@ -66,6 +69,14 @@ class ServerView(NamedTuple):
     strings: Mapping[str, str]
 
 
+class Replies(NamedTuple):
+    """What the page asks of the server."""
+
+    facts: Mapping[str, str]
+    """Empty if the server's user may not read them."""
+    experiment: Experiment | None
+
+
 class SystemView(NamedTuple):
     """What the page shows."""
 
@@ -80,16 +91,19 @@ class SystemView(NamedTuple):
     """Versions of Conveyor and Python, and how many consumers run them."""
     python: str
     system: str
+    experiment: Experiment | None
+    """The last speedup experiment; None if there is none, or if it is unreadable."""
 
 
-def _question(_: PageRequest, __: Snapshot) -> Query[dict[str, str]]:
-    def read(replies: Sequence[Any]) -> dict[str, str]:
-        synced, *sections = replies
+def _question(_: PageRequest, __: Snapshot) -> Query[Replies]:
+    def read(replies: Sequence[Any]) -> Replies:
+        kept, synced, *sections = replies
         facts = {name: value for section in sections for name, value in section.items()}
-        return {**facts, SYNCED: synced} if facts else {}
+        experiment = try_decode(speedup.decode, kept)
+        return Replies({**facts, SYNCED: synced} if facts else {}, experiment)
 
     sections = [fitness.info(section, optional=True) for section in SECTIONS]
-    return Query((fitness.setting(SYNCED, optional=True), *sections), read)
+    return Query((records.speedup(), fitness.setting(SYNCED, optional=True), *sections), read)
 
 
 def _number(facts: Mapping[str, str], name: str) -> int:
@@ -113,13 +127,13 @@ def _server(facts: Mapping[str, str], at: float) -> ServerView:
     )
 
 
-def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemView:
+def _view(_: PageRequest, snapshot: Snapshot, replies: Replies) -> SystemView:
     ledgers = sorted(
         snapshot.queues.items(), key=lambda one: (one[1].imbalance == 0, -one[1].accepted, one[0])
     )
     versions = Counter((one.version, one.python) for one in snapshot.consumers)
     return SystemView(
-        server=_server(facts, snapshot.at) if facts else None,
+        server=_server(replies.facts, snapshot.at) if replies.facts else None,
         ledgers=ledgers[:MAX_LEDGERS],
         sums={name: sum(getattr(count, name) for _, count in ledgers) for name in COLUMNS},
         unbalanced=sum(count.imbalance != 0 for _, count in ledgers),
@@ -127,6 +141,7 @@ def _view(_: PageRequest, snapshot: Snapshot, facts: dict[str, str]) -> SystemVi
         versions=versions.most_common(MAX_VERSIONS),
         python=PYTHON,
         system=SYSTEM,
+        experiment=replies.experiment,
     )
 
 
