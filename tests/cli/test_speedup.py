@@ -82,7 +82,7 @@ def test_document_has_runs_rows_and_the_figures_of_the_origin(at_server: Any, co
 def test_task_of_the_user_that_fails_ends_the_experiment(at_server: Any, conveyor: Any) -> None:
     done = conveyor("speedup", "fail", "word=broken")
     assert (done.code, done.out) == (1, "")
-    assert "fail failed in run 1 of 12, with 1 worker: ValueError: broken" in done.err
+    assert "fail failed in the warm-up, with 10 workers: ValueError: broken" in done.err
     assert "conveyor produce fail" in done.err
     assert at_server.raw.smembers("conveyor:queues") == set()
     assert at_server.raw.exists("conveyor:speedup") == 0
@@ -97,10 +97,11 @@ def test_interrupt_shows_what_was_measured(
         "from conveyor import current_job, task\n"
         "@task(name='gated')\n"
         "def gated(gate: str) -> None:\n"
-        "    'End in the first run only.'\n"
-        "    is_second = pathlib.Path(gate).exists()\n"
-        "    pathlib.Path(gate + '2' * is_second).touch()\n"
-        "    while is_second:\n"
+        "    'End in the warm-up and the first run only.'\n"
+        "    marks = [pathlib.Path(gate + str(number)) for number in range(3)]\n"
+        "    mark = next(one for one in marks if not one.exists())\n"
+        "    mark.touch()\n"
+        "    while mark == marks[2]:\n"
         "        time.sleep(0.005)\n"
         "        current_job().check()\n"
     )

@@ -115,9 +115,9 @@ def speedup(
 ) -> int:
     """Run the same work with 1, 2, … workers and show the speedup.
 
-    The runs alternate and are repeated. Workers are started for each run and are ready before its clock starts, which
-    covers everything from the split to the joined result. All happens on a queue of its own, which is deleted at the
-    end. Exit with code 1 if a job fails.
+    The runs alternate and are repeated, after a warm-up. Workers are started for each run and are ready before its
+    clock starts, which covers everything from the split to the joined result. All happens on a queue of its own, which
+    is deleted at the end. Exit with code 1 if a job fails.
     """
     counts = read_counts(workers or (PRESETS[preset].workers if preset in PRESETS else DEFAULT_WORKERS))
     files = [_plot_file(name) for name in plot]
@@ -126,7 +126,8 @@ def speedup(
     fit_amdahl([])  # the same
     chosen, values = _order(task, arguments, preset, modules)
     client = open_store(quiet=as_json)
-    plan = rounds(counts, repeat)
+    # The first run makes sample inputs and fills caches, and is not counted; it has most workers, to be short.
+    plan = [counts[-1], *rounds(counts, repeat)]
     runs: list[Run] = []
     jobs = 0
     try:
@@ -142,14 +143,13 @@ def speedup(
                 for run in measured:
                     runs.append(run)  # noqa: PERF402 - the progress counts them meanwhile
     except KeyboardInterrupt:
-        note(
-            f"\nconveyor: interrupted after {len(runs)} of {count_of(len(plan), 'run')}; the workers have exited"
-        )
+        done = f"{max(0, len(runs) - 1)} of {count_of(len(plan) - 1, 'run')}"
+        note(f"\nconveyor: interrupted after {done}; the workers have exited")
     except (JobFailed, JobCancelled) as error:
         raise _failure(error, chosen.name, plan, len(runs)) from error
     complete = len(runs) == len(plan)
-    if runs:
-        found = _experiment(chosen.name, jobs, runs, complete=complete, preset=preset)
+    if counted := runs[1:]:
+        found = _experiment(chosen.name, jobs, counted, complete=complete, preset=preset)
         _show(found, files, as_json=as_json)
         if complete:
             _keep(client, found)
@@ -220,7 +220,7 @@ def _progress(title: str, plan: Sequence[int], *, quiet: bool) -> Iterator[Calla
         bar = bars.add_task(title, total=len(plan), step="")
 
         def show(finished: int, part: float) -> None:
-            step = f"run {finished + 1} of {len(plan)}, {count_of(plan[finished], 'worker')}"
+            step = _place(plan, finished)
             bars.update(bar, completed=finished + part, step=step)
 
         show(0, 0.0)
@@ -228,9 +228,14 @@ def _progress(title: str, plan: Sequence[int], *, quiet: bool) -> Iterator[Calla
 
 
 def _failure(error: ConveyorError, task: str, plan: Sequence[int], finished: int) -> ConveyorError:
-    where = f"run {finished + 1} of {len(plan)}, with {count_of(plan[finished], 'worker')}"
     hint = f"try the order once: conveyor produce {task} … --wait"
-    return ConveyorError(f"{task} failed in {where}: {error}", hint=hint)
+    return ConveyorError(f"{task} failed in {_place(plan, finished)}: {error}", hint=hint)
+
+
+def _place(plan: Sequence[int], finished: int) -> str:
+    """Return which run follows the finished ones."""
+    name = f"run {finished} of {len(plan) - 1}" if finished else "the warm-up"
+    return f"{name}, with {count_of(plan[finished], 'worker')}"
 
 
 def _experiment(task: str, jobs: int, runs: list[Run], *, complete: bool, preset: str) -> Experiment:
