@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import ConveyorError
 from conveyor import speedup as experiments
 from conveyor.cli import speedup
 from conveyor.cli.exit_codes import Usage
@@ -189,3 +190,6 @@ def test_plots_are_png_and_svg_and_reproducible(tmp_path: Path) -> None:
     assert "<svg" in text
     speedup.draw(experiment({1: 1.0}), tmp_path / "short.svg")
     assert (tmp_path / "short.svg").stat().st_size
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ConveyorError, match="cannot write"):
+        speedup.draw(found, tmp_path / "folder.png")

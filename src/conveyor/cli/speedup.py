@@ -357,7 +357,10 @@ def _figure() -> Any:
 
 
 def draw(found: Experiment, file: Path) -> None:
-    """Draw the speedups with their spread, the ideal line and the fitted laws to a .png or .svg file."""
+    """Draw the speedups with their spread, the ideal line and the fitted laws to a .png or .svg file.
+
+    Raises ConveyorError if the file cannot be written.
+    """
     import matplotlib as mpl  # noqa: PLC0415
 
     figure = _figure()
@@ -396,5 +399,9 @@ def draw(found: Experiment, file: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize="small")
     # Neither date nor random ids, so the same experiment makes the same file.
-    with mpl.rc_context({"svg.hashsalt": "conveyor"}):
-        figure.savefig(file, metadata={"Date": None} if file.suffix.lower() == ".svg" else None)
+    metadata = {"Date": None} if file.suffix.lower() == ".svg" else None
+    try:
+        with mpl.rc_context({"svg.hashsalt": "conveyor"}):
+            figure.savefig(file, metadata=metadata)
+    except OSError as error:
+        raise ConveyorError(f"cannot write {file}: {error.strerror}", hint="name another file") from error
