@@ -150,9 +150,9 @@ def speedup(
     complete = len(runs) == len(plan)
     if counted := runs[1:]:
         found = _experiment(chosen.name, jobs, counted, complete=complete, preset=preset)
-        _show(found, files, as_json=as_json)
         if complete:
             _keep(client, found)
+        _show(found, files, as_json=as_json)
     return exit_codes.OK if complete else exit_codes.INTERRUPTED
 
 
