@@ -1,0 +1,87 @@
+"""Conveyor, of this commit or of another: the public API only."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contestants.jobs import PLAIN, SETTINGS
+from conveyor import Queue, task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_options: dict[str, Any] = {"keep": 0} if SETTINGS.get("keep") == 0 and not SETTINGS.get("results") else {}
+
+
+@task(queue="bench", **_options)
+def echo(number: int) -> int:
+    """Return the number."""
+    return PLAIN["echo"](number)
+
+
+@task(queue="bench", **_options)
+def compute(number: int) -> int:
+    """Compute."""
+    return PLAIN["compute"](number)
+
+
+@task(queue="bench", **_options)
+def nap(number: int) -> int:
+    """Wait."""
+    return PLAIN["nap"](number)
+
+
+_tasks = {"echo": echo, "compute": compute, "nap": nap}
+_queue = Queue("bench", durability=SETTINGS.get("durability", "memory"))
+
+
+def put(name: str, number: int) -> Any:
+    """Submit a job."""
+    return _queue.submit(_tasks[name], number)
+
+
+def put_many(name: str, numbers: Sequence[int]) -> None:
+    """Submit jobs in bulk."""
+    _queue.submit_many(_tasks[name], [(number,) for number in numbers])
+
+
+def result(job: Any) -> Any:
+    """Wait for the result."""
+    return job.result(10)
+
+
+async def put_from(name: str, numbers: Sequence[int], ways: str) -> None:
+    """Submit jobs from 8 threads or 100 coroutines."""
+    if ways == "threads":
+        with ThreadPoolExecutor(8) as pool:
+            await asyncio.to_thread(
+                lambda: list(
+                    pool.map(lambda part: [put(name, number) for number in part], _parts(numbers, 8))
+                )
+            )
+    else:
+        await asyncio.gather(*(_put_in_turn(name, part) for part in _parts(numbers, 100)))
+
+
+async def _put_in_turn(name: str, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        job = getattr(_queue, "asubmit", None)
+        if job is None:
+            await asyncio.to_thread(put, name, number)
+        elif inspect.isawaitable(waiting := job(_tasks[name], number)):
+            await waiting
+
+
+def put_spread(name: str, numbers: Sequence[int], queues: int) -> None:
+    """Submit jobs on several queues in turn, 100 at a time."""
+    named = [Queue(f"bench_{number}") for number in range(queues)]
+    for turn, first in enumerate(range(0, len(numbers), 100)):
+        calls = [(number,) for number in numbers[first : first + 100]]
+        named[turn % queues].submit_many(_tasks[name], calls)
+
+
+def _parts(numbers: Sequence[int], ways: int) -> list[Sequence[int]]:
+    return [numbers[first::ways] for first in range(ways)]

@@ -1,0 +1,145 @@
+"""From raw figures to medians, ratios and a Markdown table."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from benchmarks.rows import RAW, ROWS, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OURS = "Conveyor"
+#: The name under which the figures of the raw server are kept.
+SERVER = "the bare server"
+_LEGEND = (
+    "Measured on {day} at {commit}: {machine}. Medians of {rounds} rounds, with minimum and maximum in brackets."
+    " The ratios are how many times better Conveyor is than the best peer of the row, and the share of the bare"
+    " server's figure that it reaches."
+)
+
+
+class Results(msgspec.Struct):
+    """A run of the contest: what `make bench` writes as JSON."""
+
+    day: str
+    commit: str
+    machine: str
+    versions: dict[str, str]
+    rounds: int
+    settings: dict[str, str] = {}
+    """The server of each setting."""
+    contestants: dict[str, dict[str, str]] = {}
+    """Results and delivery of each contestant."""
+    figures: dict[str, dict[str, dict[str, list[float]]]] = {}
+    """All raw values, in the order of the rounds, by setting, contestant and row."""
+    failures: list[str] = []
+    left_out: dict[str, str] = {}
+
+    def add(self, setting: str, contestant: str, figures: dict[str, float]) -> None:
+        """Add the figures of one measurement."""
+        rows = self.figures.setdefault(setting, {}).setdefault(contestant, {})
+        for row, value in figures.items():
+            rows.setdefault(row, []).append(value)
+
+
+def best_peer(row: Row, figures: dict[str, dict[str, list[float]]]) -> str | None:
+    """Return the name of the peer with the best median in a row, or None if no peer has the row."""
+    peers = {
+        name: statistics.median(rows[row.key])
+        for name, rows in figures.items()
+        if row.key in rows and not name.startswith(OURS) and name != SERVER
+    }
+    return (max if row.more_is_better else min)(peers, key=peers.__getitem__, default=None)
+
+
+def advantage(row: Row, ours: list[float], theirs: list[float]) -> float:
+    """Return how many times better our median is: above 1 is better, whether more or less is better in the row."""
+    one, other = statistics.median(ours), statistics.median(theirs)
+    return ratio(one, other) if row.more_is_better else ratio(other, one)
+
+
+def ratio(one: float, other: float) -> float:
+    """Return a quotient, or infinity if the divisor is 0."""
+    return one / other if other else float("inf")
+
+
+def markdown(results: Results) -> str:
+    """Return the whole report: for each setting the ratios, then the figures."""
+    parts = [_LEGEND.format_map(msgspec.structs.asdict(results))]
+    for setting, figures in results.figures.items():
+        parts += [f"## {setting}", results.settings.get(setting, ""), _ratios(figures), _figures(figures)]
+    facts = [
+        (name, *(facts[key] for key in ("results", "delivery", "version")))
+        for name, facts in results.contestants.items()
+    ]
+    parts += ["## Contestants", table(("contestant", "results", "job of a crashed worker", "version"), facts)]
+    parts += [f"{name} was left out: {why}." for name, why in results.left_out.items()]
+    parts += [f"Failed: {failure}" for failure in results.failures]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _ratios(figures: dict[str, dict[str, list[float]]]) -> str:
+    """Return a row for each row of Conveyor: the ratios first."""
+    lines = []
+    server = figures.get(SERVER, {})
+    ours = figures.get(OURS, {})
+    for row in ROWS:
+        if row.key not in ours:
+            continue
+        peer = best_peer(row, figures)
+        cells = [row.title, "", "", shown(row, ours[row.key]), "", ""]
+        if peer is not None:
+            theirs = figures[peer][row.key]
+            cells[1] = f"**{advantage(row, ours[row.key], theirs):.2f}**"
+            cells[4] = f"{peer}: {shown(row, theirs)}"
+        if row.raw in server:
+            raw = next(one for one in RAW if one.key == row.raw)
+            cells[2] = f"{advantage(row, ours[row.key], server[row.raw]):.0%}"
+            cells[5] = shown(raw, server[row.raw])
+        lines.append(tuple(cells))
+    return table(
+        ("row", "times the best peer", "of the bare server", OURS, "best peer", "bare server"), lines
+    )
+
+
+def _figures(figures: dict[str, dict[str, list[float]]]) -> str:
+    """Return all rows of all contestants."""
+    names = [name for name in figures if name != SERVER]
+    lines = [
+        (
+            row.title,
+            *(shown(row, figures[name][row.key]) if row.key in figures[name] else "" for name in names),
+        )
+        for row in ROWS
+        if any(row.key in figures[name] for name in names)
+    ]
+    raw = [
+        (row.title, shown(row, figures[SERVER][row.key])) for row in RAW if row.key in figures.get(SERVER, {})
+    ]
+    return table(("row", *names), lines) + ("\n\n" + table(("bare server", ""), raw) if raw else "")
+
+
+def shown(row: Row, values: list[float]) -> str:
+    """Return a median with its unit and, if there are several values, minimum and maximum."""
+    median = number(statistics.median(values))
+    unit = row.unit if row.unit in {"/s", "%"} else f" {row.unit}".rstrip()
+    spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
+    return f"{median}{unit}{spread}"
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, or whole with commas."""
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{digits}f}"
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
+    head = list(head)
+    rows = [head, ["---"] * len(head), *map(list, lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

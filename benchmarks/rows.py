@@ -1,0 +1,67 @@
+"""The rows of the tables: what is measured, in which unit, and whether more is better."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A row."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool = False
+    raw: str = ""
+    """The row of the raw server that it is compared with."""
+
+
+def _rates(*rows: tuple[str, str, str]) -> list[Row]:
+    return [Row(key, title, "/s", more_is_better=True, raw=raw) for key, title, raw in rows]
+
+
+#: In the order of the tables.
+ROWS = [
+    *_rates(
+        ("put", "put one by one", "evalsha"),
+        ("put_many", "put in bulk", "evalsha_pipelined"),
+        ("put_threads", "put one by one, 8 threads", "evalsha"),
+        ("put_coroutines", "put one by one, 100 coroutines", "evalsha"),
+        ("drain", "drain, 1 worker process", "evalsha_pipelined"),
+        ("drain_two", "drain, 2 worker processes", "evalsha_pipelined"),
+    ),
+    Row("round_trip", "round trip put to result, idle, p50", "ms", raw="round_trip"),
+    Row("round_trip_p99", "round trip put to result, idle, p99", "ms", raw="round_trip_p99"),
+    Row("pick_up", "pick-up by an idle worker, p50", "ms", raw="pick_up"),
+    Row("pick_up_p99", "pick-up by an idle worker, p99", "ms", raw="pick_up_p99"),
+    Row("pick_up_after_10", "pick-up after 10 s without a job, median", "ms"),
+    Row("compute", "40 CPU-bound jobs on 2 workers, of a bare run", "%", more_is_better=True),
+    Row("wait", "200 jobs of 50 ms ten at a time, of ideal", "%", more_is_better=True),
+    Row("job_bytes", "server memory of a waiting job", "B"),
+    Row("put_commands", "commands per put", ""),
+    Row("put_bytes", "bytes on the wire per put", "B"),
+    Row("run_commands", "commands per run", ""),
+    Row("run_bytes", "bytes on the wire per run", "B"),
+    Row("server_share", "core that the server uses, drain by 1 process", "%"),
+    Row("server_share_two", "core that the server uses, drain by 2 processes", "%"),
+    Row("idle_commands", "commands of an idle consumer", "/s"),
+    Row("consumer_pss", "memory of an idle consumer with one worker, PSS", "MB"),
+    Row("consumer_rss", "memory of an idle consumer with one worker, RSS", "MB"),
+    Row("worker_pss", "memory of its worker process, PSS", "MB"),
+    Row("worker_rss", "memory of its worker process, RSS", "MB"),
+    Row("import", "`from conveyor import Queue`", "ms"),
+]
+
+#: Those of the raw server.
+RAW = [
+    *_rates(
+        ("evalsha", "EVALSHA one at a time, redis-py", ""),
+        ("evalsha_socket", "EVALSHA one at a time, bare socket", ""),
+        ("evalsha_pipelined", "EVALSHA pipelined by hundreds, bare socket", ""),
+        ("push_many", "RPUSH by hundreds, bare socket", ""),
+    ),
+    Row("round_trip", "RPUSH, BLMOVE, RPUSH, BLPOP, p50", "ms"),
+    Row("round_trip_p99", "RPUSH, BLMOVE, RPUSH, BLPOP, p99", "ms"),
+    Row("pick_up", "RPUSH to BLMOVE, p50", "ms"),
+    Row("pick_up_p99", "RPUSH to BLMOVE, p99", "ms"),
+]

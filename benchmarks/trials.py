@@ -1,0 +1,245 @@
+"""The measurements of a contestant, each on a stage of its own. They return figures by the key of their row."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+
+from benchmarks.stage import Stage, memory, until
+
+if TYPE_CHECKING:
+    from benchmarks.roster import Contestant
+    from benchmarks.slots import Run
+    from benchmarks.stage import Producer, Setting
+
+#: Jobs put one by one, and seconds that the server's figures take to settle after a drain.
+PUTS, SETTLE = 2000, 0.15
+#: Range of the random gaps before the jobs of a round trip, in seconds.
+SHORT_GAPS, LONG_GAPS = (0.004, 0.012), (10.0, 10.5)
+COMPUTING, WAITING, WAITING_SECONDS, TEN = 40, 200, 0.05, 10
+#: Most jobs put until each worker has run one.
+WARM_UPS = 500
+
+
+class Effort(msgspec.Struct, frozen=True):
+    """How long the measurements take: seconds, or a share of the usual number of jobs."""
+
+    jobs: float = 1.0
+    round_trips: float = 2.5
+    idle: float = 5.0
+    long_gaps: int = 5
+
+
+class WrongRuns(Exception):
+    """Jobs that did not run exactly once."""
+
+
+def drain(setting: Setting, contestant: Contestant, effort: Effort, processes: int = 1) -> dict[str, float]:
+    """Put jobs one by one and in bulk; then start workers and wait until each job has run exactly once."""
+    puts = max(50, int(PUTS * min(1.0, effort.jobs)))
+    jobs = max(100, int(contestant.jobs * effort.jobs * processes))
+    with Stage(setting, puts + jobs) as stage:
+        producer = stage.producer(contestant)
+        producer.ask("put", task="echo", first=0, count=1)  # what is done once: scripts, names, connections
+        before = stage.usage()
+        one = producer.ask("put", task="echo", first=1, count=puts - 1)["seconds"]
+        between = stage.usage()
+        many = producer.ask("put_many", task="echo", first=puts, count=jobs)["seconds"]
+        filled = stage.usage()
+        stage.workers(contestant, processes)
+        stage.wait(0, puts + jobs)
+        time.sleep(SETTLE)
+        done = stage.usage()
+        runs = stage.slots.runs(0, puts + jobs)
+    _check(runs)
+    put_commands, put_bytes = between.since(before, puts - 1)
+    run_commands, run_bytes = done.since(filled, puts + jobs)
+    share = 100 * (done.cpu - filled.cpu) / _span(runs)
+    return {
+        "put": (puts - 1) / one,
+        "put_many": jobs / many,
+        "drain": rate(runs, processes),
+        "job_bytes": (filled.memory - between.memory) / jobs,
+        "put_commands": put_commands,
+        "put_bytes": put_bytes,
+        "run_commands": run_commands,
+        "run_bytes": run_bytes,
+        "server_share": share,
+    }
+
+
+def drain_two(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Drain with two worker processes."""
+    figures = drain(setting, contestant, effort, 2)
+    return {"drain_two": figures["drain"], "server_share_two": figures["server_share"]}
+
+
+def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Run a consumer with one worker: round trips with short gaps and long ones, memory, commands while it is idle."""
+    most = 1000
+    with Stage(setting, most + effort.long_gaps + 1) as stage:
+        producer = stage.producer(contestant, results=True)
+        started = stage.workers(contestant, 1, results=True)
+        warm = {"first": most, "count": 1, "seconds": 30.0, "gaps": (0.0, 0.0)}
+        producer.ask("round_trips", **warm)
+        worker = stage.slots.runs(most, 1)[0].worker
+        time.sleep(1)
+        consumer_pss, consumer_rss = memory(started)
+        worker_pss, worker_rss = memory([psutil.Process(worker)])
+        quiet = stage.usage()
+        time.sleep(effort.idle)
+        over = stage.usage()
+        short = producer.ask("round_trips", first=0, count=most, seconds=effort.round_trips, gaps=SHORT_GAPS)
+        picked = _pick_ups(stage, 0, short["puts"])
+        backs = [1000 * (back - put) for put, back in zip(short["puts"], short["backs"], strict=True)]
+        figures = {
+            "pick_up": quantile(picked, 0.5),
+            "pick_up_p99": quantile(picked, 0.99),
+            "consumer_pss": consumer_pss,
+            "consumer_rss": consumer_rss,
+            "worker_pss": worker_pss,
+            "worker_rss": worker_rss,
+            "idle_commands": (over.commands - quiet.commands - 1) / (over.at - quiet.at),
+        }
+        if short["results"]:
+            figures |= {"round_trip": quantile(backs, 0.5), "round_trip_p99": quantile(backs, 0.99)}
+        if effort.long_gaps:
+            request = {"first": most + 1, "count": effort.long_gaps, "seconds": 600.0, "gaps": LONG_GAPS}
+            puts = producer.ask("round_trips", **request)["puts"]
+            figures["pick_up_after_10"] = statistics.median(_pick_ups(stage, most + 1, puts))
+    return figures
+
+
+def compute(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Run CPU-bound jobs on two workers, just before that two bare processes; return the latter's share of the time."""
+    jobs = max(4, int(COMPUTING * min(1.0, effort.jobs)))
+    with Stage(setting, 2 * jobs + WARM_UPS) as stage:
+        bare = _bare(stage, jobs, jobs)
+        producer = stage.producer(contestant)
+        stage.workers(contestant, 2, 1)
+        _warm_up(stage, producer, 2 * jobs, 2)
+        producer.ask("put", task="compute", first=0, count=jobs)
+        until(lambda: all(run.end > run.start for run in stage.slots.runs(0, jobs)), "the jobs to end")
+        runs = stage.slots.runs(0, jobs)
+    _check(runs)
+    return {"compute": 100 * bare / _busy(runs)}
+
+
+def wait(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Run jobs that wait, ten at a time; return the ideal share of the time from the first put to the last end."""
+    jobs = max(20, int(WAITING * min(1.0, effort.jobs)))
+    processes = TEN if contestant.ten == "processes" else 1
+    with Stage(setting, jobs + WARM_UPS) as stage:
+        producer = stage.producer(contestant)
+        stage.workers(contestant, processes, TEN if processes == 1 else 1)
+        _warm_up(stage, producer, jobs, processes)
+        start = time.monotonic()
+        producer.ask("put", task="nap", first=0, count=jobs)
+        until(lambda: all(run.end > run.start for run in stage.slots.runs(0, jobs)), "the jobs to end")
+        runs = stage.slots.runs(0, jobs)
+    _check(runs)
+    ideal = jobs * WAITING_SECONDS / TEN
+    return {"wait": 100 * ideal / (max(run.end for run in runs) - start)}
+
+
+def several_producers(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Put jobs from 8 threads and from 100 coroutines of one process."""
+    figures = {}
+    jobs = max(100, int(5 * PUTS * min(1.0, effort.jobs)))
+    for ways in ("threads", "coroutines"):
+        with Stage(setting, 100 + jobs) as stage:
+            producer = stage.producer(contestant)
+            producer.ask("put_from", task="echo", first=jobs, count=100, ways=ways)
+            took = producer.ask("put_from", task="echo", first=0, count=jobs, ways=ways)["seconds"]
+            figures[f"put_{ways}"] = jobs / took
+    return figures
+
+
+def imports(_: Setting, contestant: Contestant, __: Effort) -> dict[str, float]:
+    """Return the time that the import takes, beyond that of a bare interpreter."""
+    python = str(contestant.home / "bin" / "python")
+    times = []
+    for code in ("pass", "from conveyor import Queue"):
+        start = time.perf_counter()
+        subprocess.run([python, "-c", code], check=True)
+        times.append(time.perf_counter() - start)
+    return {"import": 1000 * (times[1] - times[0])}
+
+
+def rate(runs: list[Run], processes: int) -> float:
+    """Return the jobs per second while all worker processes are busy.
+
+    From the first to the last start; with several workers, from the latest first start of a worker to the earliest last
+    one. Raises ValueError if fewer workers than that took part.
+    """
+    starts = sorted(run.start for run in runs)
+    first, last = starts[0], starts[-1]
+    if processes > 1:
+        by_worker: dict[int, list[float]] = {}
+        for run in runs:
+            by_worker.setdefault(run.worker, []).append(run.start)
+        if len(by_worker) < processes:
+            raise ValueError(f"{len(by_worker)} of {processes} workers took part")
+        first, last = max(map(min, by_worker.values())), min(map(max, by_worker.values()))
+    inside = sum(first <= start <= last for start in starts)
+    if inside <= 1:
+        raise ValueError("the workers were never busy at the same time")
+    return (inside - 1) / (last - first)
+
+
+def quantile(values: list[float], part: float) -> float:
+    """Return the value below which `part` of the values are."""
+    return sorted(values)[min(len(values) - 1, int(part * len(values)))]
+
+
+def _check(runs: list[Run]) -> None:
+    lost, repeated = sum(not run.runs for run in runs), sum(run.runs > 1 for run in runs)
+    if lost or repeated:
+        raise WrongRuns(f"of {len(runs)} jobs, {lost} never ran, {repeated} ran more than once")
+
+
+def _span(runs: list[Run]) -> float:
+    return max(run.start for run in runs) - min(run.start for run in runs)
+
+
+def _pick_ups(stage: Stage, first: int, puts: list[float]) -> list[float]:
+    stage.wait(first, len(puts), 5)
+    runs = stage.slots.runs(first, len(puts))
+    return [1000 * (run.start - put) for run, put in zip(runs, puts, strict=True)]
+
+
+def _warm_up(stage: Stage, producer: Producer, first: int, workers: int) -> None:
+    """Put waiting jobs until each worker has run one."""
+    seen: set[int] = set()
+    for start in range(first, first + WARM_UPS, workers):
+        producer.ask("put", task="nap", first=start, count=workers)
+        stage.wait(start, workers)
+        seen |= {run.worker for run in stage.slots.runs(start, workers)}
+        if len(seen) == workers:
+            break
+    time.sleep(0.5)
+
+
+def _bare(stage: Stage, first: int, jobs: int) -> float:
+    """Run the same jobs in two bare processes, and return the seconds from the first start to the last end."""
+    code = (
+        "import sys; from benchmarks.contestants.jobs import compute; [*map(compute, map(int, sys.argv[1:]))]"
+    )
+    halves = range(first, first + jobs, 2), range(first + 1, first + jobs, 2)
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, *map(str, half)], env=stage.variables())
+        for half in halves
+    ]
+    for one in both:
+        one.wait()
+    return _busy(stage.slots.runs(first, jobs))
+
+
+def _busy(runs: list[Run]) -> float:
+    return max(run.end for run in runs) - min(run.start for run in runs)
