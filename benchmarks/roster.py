@@ -76,16 +76,20 @@ class Contestant(msgspec.Struct, frozen=True):
                     self.adapter,
                 ]
 
-    def workers(self, processes: int, concurrency: int = 0) -> list[list[str]]:
+    def workers(self, url: str, processes: int, concurrency: int = 0) -> list[list[str]]:
         """Return the command lines that start its worker processes."""
         words = {
             "bin": self.home / "bin",
             "here": _ADAPTERS,
+            "url": url,
             "processes": processes,
-            "concurrency": concurrency or self.concurrency or 1,
+            "concurrency": concurrency or self.concurrency,
         }
-        command = [word.format_map(words) for word in self.worker.split()]
-        return [command] if "{processes}" in self.worker else [command] * processes
+        commands = 1 if "{processes}" in self.worker else processes
+        return [
+            [word.format_map(words | {"index": index}) for word in self.worker.split()]
+            for index in range(commands)
+        ]
 
 
 def load() -> tuple[dict[str, Environment], list[Contestant]]:
