@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run setup test portable check format torture slow bench screenshots docs build clean
+.PHONY: help run setup test portable check format torture slow bench bench-check screenshots docs build clean
 PYTHON := .venv/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input
 SCRIPTS := src/conveyor/store/scripts
@@ -23,8 +23,8 @@ SEED := $(shell date +%s)
 endif
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
 
 run: .venv/installed ## install everything and run the demo
 	@.venv/bin/conveyor demo
@@ -57,8 +57,11 @@ torture: setup ## inject random faults under load and judge each promise: SECOND
 slow: setup ## run the tests that take minutes
 	@$(PYTHON) -m pytest -m slow
 
-bench: setup ## measure the speed, with the bare server's for comparison
-	@$(PYTHON) -m benchmarks
+bench: setup ## measure the speed beside the peers and the bare server; in under 4 minutes: QUICK=1
+	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick)
+
+bench-check: setup ## compare the speed with an older commit, and fail if a row lost more than 5 %: BASE=commit
+	@$(PYTHON) -m benchmarks.check $(BASE)
 
 screenshots: setup ## retake the screenshots of the dashboard in docs/screenshots
 	@CONVEYOR_SCREENSHOTS=1 $(PYTHON) -m pytest -q tests/dashboard/browser/test_screenshots.py
@@ -70,7 +73,7 @@ build: setup ## build and check the wheel and the sdist, in dist/: REPOSITORY=UR
 	@$(PYTHON) release/build.py dist --repository '$(REPOSITORY)'
 
 clean: ## remove .venv and all that was built or cached
-	@rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .bench
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The marks are younger than what they were installed from, so a second call has nothing to do.

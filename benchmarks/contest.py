@@ -43,6 +43,7 @@ def main() -> int:
     )
     parser.add_argument("--trial", choices=TRIALS, action="append", help="measurements (all)")
     parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
+    parser.add_argument("--brief", action="store_true", help="short trials of idle workers, without gaps of 10 s")
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
     environments, contestants = roster.load()
@@ -53,7 +54,7 @@ def main() -> int:
         and (not chosen.only or any(text.lower() in one.name.lower() for text in chosen.only))
     ]
     effort = Effort(jobs=chosen.jobs)
-    if chosen.quick:
+    if chosen.quick or chosen.brief:
         effort = msgspec.structs.replace(effort, round_trips=1.5, idle=2.0, long_gaps=0)
     setting = Setting("Redis", place.binaries()["redis-server"])
     results = start(chosen.rounds or 3)

@@ -88,6 +88,7 @@ def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, 
         started = stage.workers(contestant, 1, results=True)
         warm = {"first": most, "count": 1, "seconds": 30.0, "gaps": (0.0, 0.0)}
         producer.ask("round_trips", **warm)
+        stage.wait(most, 1)
         worker = stage.slots.runs(most, 1)[0].worker
         time.sleep(1)
         consumer_pss, consumer_rss = memory(started)

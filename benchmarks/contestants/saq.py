@@ -47,6 +47,8 @@ async def put(name: str, number: int) -> Any:
 
 
 async def result(job: Any) -> Any:
-    """Wait for the result."""
-    await job.refresh(10)
+    """Wait for the result, polling as `Queue.apply` does."""
+    while not job.completed:
+        await asyncio.sleep(SETTINGS.get("poll", 0.5))
+        await job.refresh()
     return job.result
