@@ -12,7 +12,7 @@ import platform
 import random
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,31 @@ import msgspec
 from rich.console import Console
 
 from benchmarks import place, raw, roster, trials
-from benchmarks.report import OURS, SERVER, Results, markdown
+from benchmarks.report import OURS, SERVER, Results, markdown, number
 from benchmarks.roster import CACHE, ROOT, Contestant, Missing
 from benchmarks.stage import Setting
 from benchmarks.trials import Effort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-#: Measurements of all contestants, and of Conveyor alone.
-TRIALS = {"drain": trials.drain, "drain_two": trials.drain_two, "idle": trials.idle}
+#: The measurements; those that peers take part in, and of these the ones of a quick run.
+TRIALS: dict[str, Callable[..., dict[str, float]]] = {
+    trial.__name__: trial
+    for trial in (
+        trials.drain,
+        trials.drain_two,
+        trials.idle,
+        trials.compute,
+        trials.wait,
+        trials.several_producers,
+        trials.imports,
+    )
+}
+SHARED, MAIN = {"drain", "drain_two", "idle", "compute", "wait"}, {"drain", "idle"}
+#: Those that a quick run leaves out.
+FULL_ONLY: set[str] = set()
+Plan = list[tuple[Contestant | None, Callable[..., dict[str, float]]]]
 _console = Console(stderr=True, highlight=False)
 
 
@@ -43,7 +58,9 @@ def main() -> int:
     )
     parser.add_argument("--trial", choices=TRIALS, action="append", help="measurements (all)")
     parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
-    parser.add_argument("--brief", action="store_true", help="short trials of idle workers, without gaps of 10 s")
+    parser.add_argument(
+        "--brief", action="store_true", help="short trials of idle workers, without gaps of 10 s"
+    )
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
     environments, contestants = roster.load()
@@ -53,16 +70,30 @@ def main() -> int:
         if (not chosen.quick or one.quick)
         and (not chosen.only or any(text.lower() in one.name.lower() for text in chosen.only))
     ]
-    effort = Effort(jobs=chosen.jobs)
-    if chosen.quick or chosen.brief:
-        effort = msgspec.structs.replace(effort, round_trips=1.5, idle=2.0, long_gaps=0)
+    brief = Effort(jobs=chosen.jobs, round_trips=1.5, idle=1.5, long_gaps=0)
+    effort = brief if chosen.quick or chosen.brief else Effort(jobs=chosen.jobs)
+    rounds = chosen.rounds or 3
     setting = Setting("Redis", place.binaries()["redis-server"])
-    results = start(chosen.rounds or 3)
+    results = start(rounds)
     taking_part = prepare(taking_part, environments, results)
-    chosen_trials = [TRIALS[name] for name in chosen.trial or TRIALS]
-    run(results, setting, taking_part, chosen_trials, effort)
+    names = set(chosen.trial or TRIALS)
+    if chosen.quick:
+        names -= FULL_ONLY
+    run(results, setting, plan_of(taking_part, names, all_rows=not chosen.quick), effort, range(rounds))
     write(results, chosen.output)
     return bool(results.failures)
+
+
+def plan_of(contestants: Iterable[Contestant], names: set[str], *, all_rows: bool = True) -> Plan:
+    """Return who runs which of the named measurements. Without `all_rows`, peers have the main ones only."""
+    plan: Plan = [(None, raw.measure)]
+    for one in contestants:
+        ours = one.name.startswith(OURS)
+        for name, trial in TRIALS.items():
+            takes_part = one.trials is None or name in one.trials
+            if name in names and takes_part and (ours or name in (SHARED if all_rows else MAIN)):
+                plan.append((one, trial))
+    return plan
 
 
 def start(rounds: int) -> Results:
@@ -103,33 +134,29 @@ def prepare(
 
 
 def run(
-    results: Results,
-    setting: Setting,
-    contestants: list[Contestant],
-    chosen: Iterable[Callable[[Setting, Contestant, Effort], dict[str, float]]],
-    effort: Effort,
-) -> None:
-    """Run the rounds, each in a random order, and add their figures."""
-    results.settings[setting.name] = setting.server
-    for turn in range(results.rounds):
-        planned: list[tuple[str, str, Callable[[], dict[str, float]]]] = [
-            (one.name, trial.__name__, partial(trial, setting, one, effort))
-            for trial in chosen
-            for one in contestants
-            if one.trials is None or trial.__name__ in one.trials
-        ]
-        planned.append((SERVER, "raw", partial(raw.measure, setting, effort)))
-        random.Random(turn).shuffle(planned)
-        for name, trial, measure in planned:
+    results: Results, setting: Setting, plan: Plan, effort: Effort, rounds: Iterable[int]
+) -> dict[str, set[str]]:
+    """Run the rounds and add their figures. Return the rows of each measurement.
+
+    The measurements of a round come in random order, and the contestants of a measurement too, one after the other.
+    """
+    rows: dict[str, set[str]] = {}
+    for turn in rounds:
+        chance = random.Random(turn)
+        order = {trial: chance.random() for _, trial in plan}
+        for contestant, trial in sorted(plan, key=lambda one: (order[one[1]], chance.random())):
+            name = SERVER if contestant is None else contestant.name
             try:
-                figures = measure()
-            except Exception as error:  # noqa: BLE001 - a peer's failure ends its row, not the contest
-                results.failures.append(f"{name}, {trial}, round {turn + 1}: {error!r:.400}")
+                figures = trial(setting, effort) if contestant is None else trial(setting, contestant, effort)
+            except Exception as error:  # noqa: BLE001 - a failure ends a row, not the contest
+                results.failures.append(f"{name}, {trial.__name__}, round {turn + 1}: {error!r:.400}")
                 _console.print(results.failures[-1], style="red", soft_wrap=True)
                 continue
             results.add(setting.name, name, figures)
-            words = ", ".join(f"{key} {value:,.4g}" for key, value in list(figures.items())[:6])
-            _console.print(f"[dim]{turn + 1}/{results.rounds}[/dim] {name}, {trial}: {words}", soft_wrap=True)
+            rows.setdefault(trial.__name__, set()).update(figures)
+            words = ", ".join(f"{key} {number(value)}" for key, value in figures.items())
+            _console.print(f"[dim]{turn + 1}[/dim] {name}, {trial.__name__}: {words}", soft_wrap=True)
+    return rows
 
 
 def write(results: Results, output: Path) -> None:

@@ -120,7 +120,9 @@ class Stage:
         if concurrency:
             asked["concurrency"] = concurrency
         variables = self._variables(contestant, asked)
-        started = [self._begin(one, variables) for one in contestant.workers(self.url, processes, concurrency)]
+        started = [
+            self._begin(one, variables) for one in contestant.workers(self.url, processes, concurrency)
+        ]
         return [psutil.Process(one.pid) for one in started]
 
     def wait(self, first: int, jobs: int, seconds: float = PATIENCE) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _options: dict[str, Any] = {"keep": 0} if SETTINGS.get("keep") == 0 and not SETTINGS.get("results") else {}
+_level = {"durability": SETTINGS["durability"]} if "durability" in SETTINGS else {}
 
 
 @task(queue="bench", **_options)
@@ -35,7 +36,7 @@ def nap(number: int) -> int:
 
 
 _tasks = {"echo": echo, "compute": compute, "nap": nap}
-_queue = Queue("bench", durability=SETTINGS.get("durability", "memory"))
+_queue = Queue("bench", **_level)
 
 
 def put(name: str, number: int) -> Any:

@@ -1,0 +1,202 @@
+"""Compare the speed with an older commit. Exits with 1 if a row lost more than 5 %, beyond its spread.
+
+Both commits run in turn in each round. The ratio of a row is that of the two figures of a round; a row has lost if
+three quarters of its ratios are below 0.95. What seems to have lost is measured again, as many rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import contest, place, raw, roster
+from benchmarks.report import OURS, SERVER, advantage, ratio, shown
+from benchmarks.roster import ROOT, Contestant
+from benchmarks.rows import ROWS, Row
+from benchmarks.stage import Setting
+from benchmarks.trials import Effort
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.contest import Plan
+    from benchmarks.report import Results
+
+KEPT = ROOT / "benchmarks" / "kept.json"
+PEER = "Huey"
+#: A ratio below this is a loss.
+FLOOR = 0.95
+TRIALS = ("drain", "drain_two", "idle", "several_producers", "imports")
+ROUNDS = 5
+_EXTRA = re.compile(r"\[\w+\]")  # constraints have none
+
+
+class Kept(msgspec.Struct):
+    """The ratios of a full run, as kept in the repository."""
+
+    commit: str
+    day: str
+    machine: str
+    server: dict[str, float]
+    """The share of the raw server's figure that each row reaches."""
+    peer: dict[str, float]
+    """How many times better than `PEER` each row is."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a row gained or lost: ratios above 1 are better, whether more or less is better in the row."""
+
+    median: float
+    lower: float
+    upper: float
+    """Quartiles."""
+
+    @property
+    def verdict(self) -> str:
+        """Lost, gained or same."""
+        if self.upper < FLOOR:
+            return "lost"
+        return "gained" if self.lower > 1 / FLOOR else "same"
+
+
+def change(row: Row, now: list[float], before: list[float]) -> Change:
+    """Return the change of a row from the figures of the same rounds."""
+    pairs = zip(now, before, strict=False)
+    ratios = [ratio(new, old) if row.more_is_better else ratio(old, new) for new, old in pairs]
+    if len(ratios) == 1:
+        return Change(ratios[0], ratios[0], ratios[0])
+    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
+    return Change(median, lower, upper)
+
+
+def main() -> int:
+    """Compare, print a table, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__)
+    parser.add_argument("base", nargs="?", help="commit to compare with (that of the kept figures)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds (%(default)s)")
+    parser.add_argument("--trial", choices=TRIALS, action="append", help="measurements (all)")
+    parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
+    parser.add_argument("--no-peer", action="store_true", help="without the bare server and the peer")
+    chosen = parser.parse_args()
+    kept = msgspec.json.decode(KEPT.read_bytes(), type=Kept) if KEPT.is_file() else None
+    base = chosen.base or (kept and kept.commit)
+    if not base:
+        parser.error("no figures are kept yet: name a commit")
+    base = _git("rev-parse", "--short", f"{base}^{{commit}}")
+    setting = Setting("Redis", place.binaries()["redis-server"])
+    effort = Effort(jobs=chosen.jobs, round_trips=1.5, idle=1.5, long_gaps=0)
+    results = contest.start(chosen.rounds)
+    environments, contestants = roster.load()
+    ours = next(one for one in contestants if one.name == OURS)
+    others = [one for one in contestants if one.name == PEER and not chosen.no_peer]
+    others = contest.prepare(others, environments, results)
+    with installed(base) as folder:
+        older = msgspec.structs.replace(ours, name=f"{OURS} at {base}", folder=str(folder))
+        names = set(chosen.trial or TRIALS)
+        plan = [one for one in contest.plan_of([ours, older], names) if one[0] is not None]
+        informative: Plan = [] if chosen.no_peer else [(None, raw.measure)]
+        informative += [(one, contest.TRIALS[name]) for one in others for name in ("drain", "idle")]
+        rows = contest.run(results, setting, plan + informative, effort, range(chosen.rounds))
+        changes = compared(results, setting.name, older)
+        suspects = {row.key for row, one in changes if row.judged and one.verdict == "lost"}
+        if suspects:
+            again = [(one, trial) for one, trial in plan if suspects & rows[trial.__name__]]
+            contest.run(results, setting, again, effort, range(chosen.rounds, 2 * chosen.rounds))
+            changes = compared(results, setting.name, older)
+    console = Console(width=max(120, Console().width))
+    console.print(_table(results, setting.name, older, changes))
+    if kept is not None and not chosen.no_peer:
+        console.print(_kept_table(results, setting.name, kept))
+    lost = [row.title for row, one in changes if row.judged and one.verdict == "lost"]
+    for title in lost:
+        console.print(f"lost more than 5 %: {title}", style="red")
+    return bool(lost or results.failures)
+
+
+@contextlib.contextmanager
+def installed(base: str) -> Iterator[Path]:
+    """Check out a commit and install it into a virtual environment, both removed at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="conveyor-base-") as folder:
+        source, environment = Path(folder, "source"), Path(folder, "venv")
+        _git("worktree", "add", "--quiet", "--detach", str(source), base)
+        try:
+            lines = (source / "requirements.txt").read_text().splitlines()
+            exact = Path(folder, "exact.txt")
+            exact.write_text("\n".join(_EXTRA.sub("", line) for line in lines if not line.startswith("-e")))
+            roster.make_venv(environment, ["--constraint", str(exact), f"{source}[cli]"])
+            yield environment
+        finally:
+            _git("worktree", "remove", "--force", str(source))
+
+
+def compared(results: Results, setting: str, older: Contestant) -> list[tuple[Row, Change]]:
+    """Return the change of each row that both commits have."""
+    now, before = (results.figures[setting].get(name, {}) for name in (OURS, older.name))
+    return [
+        (row, change(row, now[row.key], before[row.key]))
+        for row in ROWS
+        if row.key in now and row.key in before
+    ]
+
+
+def kept_ratios(figures: dict[str, dict[str, list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the ratios of Conveyor's medians to those of the bare server and of the peer, by row."""
+    ours, server, peer = (figures.get(name, {}) for name in (OURS, SERVER, PEER))
+    beside = [row for row in ROWS if row.key in ours]
+    return (
+        {row.key: advantage(row, ours[row.key], server[row.raw]) for row in beside if row.raw in server},
+        {row.key: advantage(row, ours[row.key], peer[row.key]) for row in beside if row.key in peer},
+    )
+
+
+def _table(results: Results, setting: str, older: Contestant, changes: list[tuple[Row, Change]]) -> Table:
+    table = Table(title=f"{OURS} at {results.commit}, beside {older.name}: {setting}", title_justify="left")
+    for column in ("Row", "Times as good", "Quartiles", "Verdict", "Now", "Before"):
+        table.add_column(column)
+    for row, one in changes:
+        now, before = (results.figures[setting][name][row.key] for name in (OURS, older.name))
+        table.add_row(
+            row.title,
+            f"{one.median:.3f}",
+            f"{one.lower:.3f} to {one.upper:.3f}",
+            one.verdict if row.judged else f"{one.verdict} (not judged)",
+            shown(row, now),
+            shown(row, before),
+        )
+    return table
+
+
+def _kept_table(results: Results, setting: str, kept: Kept) -> Table:
+    """Return the ratios of now beside the kept ones, which another machine may have measured: for information."""
+    table = Table(title=f"Kept at {kept.commit} on {kept.day}: {kept.machine}", title_justify="left")
+    for column in ("Row", "Of the bare server", "Kept", f"Times as good as {PEER}", "Kept"):
+        table.add_column(column)
+    server, peer = kept_ratios(results.figures[setting])
+    for row in ROWS:
+        if row.key in server or row.key in peer:
+            pairs = ((server, kept.server), (peer, kept.peer))
+            cells = [
+                f"{ratios[row.key]:.2f}" if row.key in ratios else "" for pair in pairs for ratios in pair
+            ]
+            table.add_row(row.title, *cells)
+    return table
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
