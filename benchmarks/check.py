@@ -20,38 +20,23 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import contest, place, raw, roster
-from benchmarks.report import OURS, SERVER, advantage, ratio, shown
+from benchmarks import contest, raw, roster
+from benchmarks.contest import Measurement
+from benchmarks.report import KEPT, OURS, PEER, Kept, kept_ratios, ratio, shown
 from benchmarks.roster import ROOT, Contestant
 from benchmarks.rows import ROWS, Row
-from benchmarks.stage import Setting
 from benchmarks.trials import Effort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmarks.contest import Plan
     from benchmarks.report import Results
 
-KEPT = ROOT / "benchmarks" / "kept.json"
-PEER = "Huey"
 #: A ratio below this is a loss.
 FLOOR = 0.95
 TRIALS = ("drain", "drain_two", "idle", "several_producers", "imports")
 ROUNDS = 5
 _EXTRA = re.compile(r"\[\w+\]")  # constraints have none
-
-
-class Kept(msgspec.Struct):
-    """The ratios of a full run, as kept in the repository."""
-
-    commit: str
-    day: str
-    machine: str
-    server: dict[str, float]
-    """The share of the raw server's figure that each row reaches."""
-    peer: dict[str, float]
-    """How many times better than `PEER` each row is."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -94,8 +79,8 @@ def main() -> int:
     if not base:
         parser.error("no figures are kept yet: name a commit")
     base = _git("rev-parse", "--short", f"{base}^{{commit}}")
-    setting = Setting("Redis", place.binaries()["redis-server"])
-    effort = Effort(jobs=chosen.jobs, round_trips=1.5, idle=1.5, long_gaps=0)
+    setting = contest.settings()[0]
+    effort = Effort(chosen.jobs, round_trips=1.5)
     results = contest.start(chosen.rounds)
     environments, contestants = roster.load()
     ours = next(one for one in contestants if one.name == OURS)
@@ -103,16 +88,21 @@ def main() -> int:
     others = contest.prepare(others, environments, results)
     with installed(base) as folder:
         older = msgspec.structs.replace(ours, name=f"{OURS} at {base}", folder=str(folder))
-        names = set(chosen.trial or TRIALS)
-        plan = [one for one in contest.plan_of([ours, older], names) if one[0] is not None]
-        informative: Plan = [] if chosen.no_peer else [(None, raw.measure)]
-        informative += [(one, contest.TRIALS[name]) for one in others for name in ("drain", "idle")]
-        rows = contest.run(results, setting, plan + informative, effort, range(chosen.rounds))
+        plan = [
+            Measurement(setting, one, contest.TRIALS[name])
+            for one in (ours, older)
+            for name in chosen.trial or TRIALS
+        ]
+        beside = [] if chosen.no_peer else [Measurement(setting, None, raw.measure)]
+        beside += [
+            Measurement(setting, one, contest.TRIALS[name]) for one in others for name in ("drain", "idle")
+        ]
+        rows = contest.run(results, plan + beside, effort, range(chosen.rounds))
         changes = compared(results, setting.name, older)
         suspects = {row.key for row, one in changes if row.judged and one.verdict == "lost"}
         if suspects:
-            again = [(one, trial) for one, trial in plan if suspects & rows[trial.__name__]]
-            contest.run(results, setting, again, effort, range(chosen.rounds, 2 * chosen.rounds))
+            again = [one for one in plan if suspects & rows[one.trial.__name__]]
+            contest.run(results, again, effort, range(chosen.rounds, 2 * chosen.rounds))
             changes = compared(results, setting.name, older)
     console = Console(width=max(120, Console().width))
     console.print(_table(results, setting.name, older, changes))
@@ -148,16 +138,6 @@ def compared(results: Results, setting: str, older: Contestant) -> list[tuple[Ro
         for row in ROWS
         if row.key in now and row.key in before
     ]
-
-
-def kept_ratios(figures: dict[str, dict[str, list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the ratios of Conveyor's medians to those of the bare server and of the peer, by row."""
-    ours, server, peer = (figures.get(name, {}) for name in (OURS, SERVER, PEER))
-    beside = [row for row in ROWS if row.key in ours]
-    return (
-        {row.key: advantage(row, ours[row.key], server[row.raw]) for row in beside if row.raw in server},
-        {row.key: advantage(row, ours[row.key], peer[row.key]) for row in beside if row.key in peer},
-    )
 
 
 def _table(results: Results, setting: str, older: Contestant, changes: list[tuple[Row, Change]]) -> Table:

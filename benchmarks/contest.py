@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 
 from benchmarks import place, raw, roster, trials
-from benchmarks.report import OURS, SERVER, Results, markdown, number
+from benchmarks.report import KEPT, OURS, SERVER, Kept, Results, kept_ratios, markdown, number
 from benchmarks.roster import CACHE, ROOT, Contestant, Missing
 from benchmarks.stage import Setting
 from benchmarks.trials import Effort
@@ -28,72 +28,125 @@ from benchmarks.trials import Effort
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The measurements; those that peers take part in, and of these the ones of a quick run.
-TRIALS: dict[str, Callable[..., dict[str, float]]] = {
-    trial.__name__: trial
-    for trial in (
-        trials.drain,
-        trials.drain_two,
-        trials.idle,
-        trials.compute,
-        trials.wait,
-        trials.several_producers,
-        trials.imports,
-    )
-}
-SHARED, MAIN = {"drain", "drain_two", "idle", "compute", "wait"}, {"drain", "idle"}
-#: Those that a quick run leaves out.
-FULL_ONLY: set[str] = set()
-Plan = list[tuple[Contestant | None, Callable[..., dict[str, float]]]]
+Trial = Callable[[Setting, Contestant, Effort], dict[str, float]]
+#: Measurements of all contestants, of the best ones, and of Conveyor alone.
+OF_ALL: tuple[Trial, ...] = (trials.drain, trials.drain_two, trials.idle, trials.compute, trials.wait)
+OF_BEST: tuple[Trial, ...] = (trials.after_pause,)
+OF_OURS: tuple[Trial, ...] = (
+    trials.several_producers,
+    trials.imports,
+    trials.depth,
+    trials.queues,
+    trials.durability,
+)
+TRIALS = {trial.__name__: trial for trial in (*OF_ALL, *OF_BEST, *OF_OURS)}
+#: Those of the quick run: of peers, and of Conveyor. Also those of the best contestants in all settings but the first.
+QUICK_PEERS, QUICK_OURS = {"drain", "idle"}, {"compute", "wait", "drain_two", "several_producers", "imports"}
+IN_OTHER_SETTINGS = {"drain", "drain_two", "idle"}
+APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "everysec")
 _console = Console(stderr=True, highlight=False)
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Who is measured where; without a contestant, the bare server."""
+
+    setting: Setting
+    contestant: Contestant | None
+    trial: Callable[..., dict[str, float]]
+
+    @property
+    def name(self) -> str:
+        """The name for its figures."""
+        return SERVER if self.contestant is None else self.contestant.name
+
+    def run(self, effort: Effort) -> dict[str, float]:
+        """Return the figures by row."""
+        whom = () if self.contestant is None else (self.contestant,)
+        return self.trial(self.setting, *whom, effort)
 
 
 def main() -> int:
     """Run the contest."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contest", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the best peers only, in under 4 minutes")
-    parser.add_argument("--rounds", type=int, help="rounds (3)")
+    parser.add_argument("--quick", action="store_true", help="main rows, best contestants, under 4 minutes")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (%(default)s)")
     parser.add_argument(
         "--only", metavar="TEXT", action="append", help="contestants with TEXT in their names"
     )
     parser.add_argument("--trial", choices=TRIALS, action="append", help="measurements (all)")
-    parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
     parser.add_argument(
-        "--brief", action="store_true", help="short trials of idle workers, without gaps of 10 s"
+        "--setting", metavar="TEXT", action="append", help="settings with TEXT in their names"
     )
+    parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
+    parser.add_argument("--brief", action="store_true", help="shorter measurements of idle workers")
+    parser.add_argument("--keep", action="store_true", help="keep the ratios for make bench-check")
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
+    brief = chosen.quick or chosen.brief
+    effort = Effort(chosen.jobs, round_trips=1.5) if brief else Effort(chosen.jobs)
+    results = start(chosen.rounds)
     environments, contestants = roster.load()
-    taking_part = [
+    contestants = prepare(
+        [one for one in contestants if (one.quick or not chosen.quick) and _named(one.name, chosen.only)],
+        environments,
+        results,
+    )
+    plan = [
         one
-        for one in contestants
-        if (not chosen.quick or one.quick)
-        and (not chosen.only or any(text.lower() in one.name.lower() for text in chosen.only))
+        for one in plan_of(settings(), contestants, quick=chosen.quick)
+        if _named(one.setting.name, chosen.setting)
+        and (one.contestant is None or not chosen.trial or one.trial.__name__ in chosen.trial)
     ]
-    brief = Effort(jobs=chosen.jobs, round_trips=1.5, idle=1.5, long_gaps=0)
-    effort = brief if chosen.quick or chosen.brief else Effort(jobs=chosen.jobs)
-    rounds = chosen.rounds or 3
-    setting = Setting("Redis", place.binaries()["redis-server"])
-    results = start(rounds)
-    taking_part = prepare(taking_part, environments, results)
-    names = set(chosen.trial or TRIALS)
-    if chosen.quick:
-        names -= FULL_ONLY
-    run(results, setting, plan_of(taking_part, names, all_rows=not chosen.quick), effort, range(rounds))
+    run(results, plan, effort, range(chosen.rounds))
     write(results, chosen.output)
+    if chosen.keep:
+        keep(results)
     return bool(results.failures)
 
 
-def plan_of(contestants: Iterable[Contestant], names: set[str], *, all_rows: bool = True) -> Plan:
-    """Return who runs which of the named measurements. Without `all_rows`, peers have the main ones only."""
-    plan: Plan = [(None, raw.measure)]
-    for one in contestants:
-        ours = one.name.startswith(OURS)
-        for name, trial in TRIALS.items():
-            takes_part = one.trials is None or name in one.trials
-            if name in names and takes_part and (ours or name in (SHARED if all_rows else MAIN)):
-                plan.append((one, trial))
+def settings() -> list[Setting]:
+    """Return the settings, the main one first. Those of a server that is not here are left out."""
+    servers = place.binaries()
+    redis, valkey = (servers.get(f"{name}-server") for name in ("redis", "valkey"))
+    valkey = valkey or servers["embedded valkey"]
+    main_server, name = (redis, "Redis") if redis else (valkey, "Valkey")
+    made = [
+        Setting(name, main_server),
+        Setting(f"{name}, append-only file", main_server, APPEND_ONLY),
+        Setting(f"{name}, all on one core", main_server, one_core=True),
+    ]
+    return [*made, Setting("Valkey", valkey)] if redis else made
+
+
+def plan_of(
+    places: Iterable[Setting], contestants: Iterable[Contestant], *, quick: bool = False
+) -> list[Measurement]:
+    """Return what is measured in each round."""
+    plan = []
+    for index, setting in enumerate(places):
+        if index and quick:
+            break
+        plan.append(Measurement(setting, None, raw.measure))
+        plan += [
+            Measurement(setting, one, trial)
+            for one in contestants
+            for trial in _trials_of(one, quick=quick)
+            if not index or (one.quick and trial.__name__ in IN_OTHER_SETTINGS)
+        ]
     return plan
+
+
+def _trials_of(contestant: Contestant, *, quick: bool) -> list[Trial]:
+    ours = contestant.name == OURS
+    some = (*OF_ALL, *(OF_BEST if contestant.quick else ()), *(OF_OURS if ours else ()))
+    if contestant.trials is not None:
+        some = tuple(trial for trial in some if trial.__name__ in contestant.trials)
+    names = QUICK_PEERS | (QUICK_OURS if ours else set())
+    return [trial for trial in some if not quick or trial.__name__ in names]
+
+
+def _named(name: str, texts: list[str] | None) -> bool:
+    return not texts or any(text.lower() in name.lower() for text in texts)
 
 
 def start(rounds: int) -> Results:
@@ -127,6 +180,7 @@ def prepare(
         results.contestants[one.name] = {
             "results": one.results,
             "delivery": one.delivery,
+            "language": one.language,
             "version": version or results.commit,
         }
         ready.append(one)
@@ -134,43 +188,50 @@ def prepare(
 
 
 def run(
-    results: Results, setting: Setting, plan: Plan, effort: Effort, rounds: Iterable[int]
+    results: Results, plan: list[Measurement], effort: Effort, rounds: Iterable[int]
 ) -> dict[str, set[str]]:
-    """Run the rounds and add their figures. Return the rows of each measurement.
+    """Run the rounds and add their figures. Return the rows of each measurement's function.
 
     The measurements of a round come in random order, and the contestants of a measurement too, one after the other.
     """
     rows: dict[str, set[str]] = {}
     for turn in rounds:
         chance = random.Random(turn)
-        order = {trial: chance.random() for _, trial in plan}
-        for contestant, trial in sorted(plan, key=lambda one: (order[one[1]], chance.random())):
-            name = SERVER if contestant is None else contestant.name
+        order = {(one.setting, one.trial): chance.random() for one in plan}
+        for one in sorted(plan, key=lambda one: (order[one.setting, one.trial], chance.random())):
+            what = f"{one.setting.name}: {one.name}, {one.trial.__name__}"
             try:
-                figures = trial(setting, effort) if contestant is None else trial(setting, contestant, effort)
+                figures = one.run(effort)
             except Exception as error:  # noqa: BLE001 - a failure ends a row, not the contest
-                results.failures.append(f"{name}, {trial.__name__}, round {turn + 1}: {error!r:.400}")
+                results.failures.append(f"{what}, round {turn + 1}: {error!r:.400}")
                 _console.print(results.failures[-1], style="red", soft_wrap=True)
                 continue
-            results.add(setting.name, name, figures)
-            rows.setdefault(trial.__name__, set()).update(figures)
+            results.add(one.setting.name, one.name, figures)
+            rows.setdefault(one.trial.__name__, set()).update(figures)
             words = ", ".join(f"{key} {number(value)}" for key, value in figures.items())
-            _console.print(f"[dim]{turn + 1}[/dim] {name}, {trial.__name__}: {words}", soft_wrap=True)
+            _console.print(f"[dim]{turn + 1}[/dim] {what}: {words}", soft_wrap=True)
     return rows
 
 
 def write(results: Results, output: Path) -> None:
     """Write JSON and Markdown, and print where."""
-    order = [SERVER, OURS]
+    order = [SERVER, *results.contestants]
     for setting, figures in results.figures.items():
-        first = {name: figures[name] for name in order if name in figures}
-        results.figures[setting] = first | figures
+        results.figures[setting] = {name: figures[name] for name in order if name in figures}
     output.parent.mkdir(parents=True, exist_ok=True)
     report = markdown(results)
     output.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
     output.with_suffix(".md").write_text(report)
     sys.stdout.write(report)
     _console.print(f"written: {output.with_suffix('.json')}, {output.with_suffix('.md')}")
+
+
+def keep(results: Results) -> None:
+    """Keep the ratios of the main setting in the repository."""
+    figures = next(iter(results.figures.values()))
+    server, peer = kept_ratios(figures)
+    kept = Kept(results.commit, results.day, results.machine, server, peer)
+    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
 
 
 def _processor() -> str:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from benchmarks.roster import ROOT
 from benchmarks.rows import RAW, ROWS, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OURS = "Conveyor"
+#: The peer whose ratios are kept in the repository, and where they are.
+PEER, KEPT = "Huey", ROOT / "benchmarks" / "kept.json"
 #: The name under which the figures of the raw server are kept.
 SERVER = "the bare server"
 _LEGEND = (
@@ -31,8 +34,6 @@ class Results(msgspec.Struct):
     machine: str
     versions: dict[str, str]
     rounds: int
-    settings: dict[str, str] = {}
-    """The server of each setting."""
     contestants: dict[str, dict[str, str]] = {}
     """Results and delivery of each contestant."""
     figures: dict[str, dict[str, dict[str, list[float]]]] = {}
@@ -47,14 +48,32 @@ class Results(msgspec.Struct):
             rows.setdefault(row, []).append(value)
 
 
-def best_peer(row: Row, figures: dict[str, dict[str, list[float]]]) -> str | None:
+class Kept(msgspec.Struct):
+    """The ratios of a full run, as kept in the repository."""
+
+    commit: str
+    day: str
+    machine: str
+    server: dict[str, float]
+    """The share of the raw server's figure that each row reaches."""
+    peer: dict[str, float]
+    """How many times better than `PEER` each row is."""
+
+
+def kept_ratios(figures: dict[str, dict[str, list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the ratios of Conveyor's medians to those of the bare server and of `PEER`, by row."""
+    ours, server, peer = (figures.get(name, {}) for name in (OURS, SERVER, PEER))
+    beside = [row for row in ROWS if row.key in ours]
+    return (
+        {row.key: advantage(row, ours[row.key], server[row.raw]) for row in beside if row.raw in server},
+        {row.key: advantage(row, ours[row.key], peer[row.key]) for row in beside if row.key in peer},
+    )
+
+
+def best_of(row: Row, peers: dict[str, dict[str, list[float]]]) -> str | None:
     """Return the name of the peer with the best median in a row, or None if no peer has the row."""
-    peers = {
-        name: statistics.median(rows[row.key])
-        for name, rows in figures.items()
-        if row.key in rows and not name.startswith(OURS) and name != SERVER
-    }
-    return (max if row.more_is_better else min)(peers, key=peers.__getitem__, default=None)
+    medians = {name: statistics.median(rows[row.key]) for name, rows in peers.items() if row.key in rows}
+    return (max if row.more_is_better else min)(medians, key=medians.__getitem__, default=None)
 
 
 def advantage(row: Row, ours: list[float], theirs: list[float]) -> float:
@@ -72,39 +91,57 @@ def markdown(results: Results) -> str:
     """Return the whole report: for each setting the ratios, then the figures."""
     parts = [_LEGEND.format_map(msgspec.structs.asdict(results))]
     for setting, figures in results.figures.items():
-        parts += [f"## {setting}", results.settings.get(setting, ""), _ratios(figures), _figures(figures)]
+        parts += [
+            f"## {setting}",
+            _ratios(figures, results.contestants),
+            _figures(figures),
+        ]
     facts = [
-        (name, *(facts[key] for key in ("results", "delivery", "version")))
+        (name, *(facts[key] for key in ("language", "results", "delivery", "version")))
         for name, facts in results.contestants.items()
     ]
-    parts += ["## Contestants", table(("contestant", "results", "job of a crashed worker", "version"), facts)]
+    parts += [
+        "## Contestants",
+        table(("contestant", "language", "results", "job of a crashed worker", "version"), facts),
+    ]
     parts += [f"{name} was left out: {why}." for name, why in results.left_out.items()]
     parts += [f"Failed: {failure}" for failure in results.failures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _ratios(figures: dict[str, dict[str, list[float]]]) -> str:
-    """Return a row for each row of Conveyor: the ratios first."""
+def _ratios(figures: dict[str, dict[str, list[float]]], contestants: dict[str, dict[str, str]]) -> str:
+    """Return a row for each row of Conveyor: how many times better it is than each of the best, and by what."""
+    server, ours = figures.get(SERVER, {}), figures.get(OURS, {})
+    peers = {name: rows for name, rows in figures.items() if name != SERVER and not name.startswith(OURS)}
+    python = {name: rows for name, rows in peers.items() if contestants[name]["language"] == "Python"}
+    kept = {name: rows for name, rows in python.items() if contestants[name]["results"] != "none"}
     lines = []
-    server = figures.get(SERVER, {})
-    ours = figures.get(OURS, {})
     for row in ROWS:
         if row.key not in ours:
             continue
-        peer = best_peer(row, figures)
-        cells = [row.title, "", "", shown(row, ours[row.key]), "", ""]
-        if peer is not None:
-            theirs = figures[peer][row.key]
-            cells[1] = f"**{advantage(row, ours[row.key], theirs):.2f}**"
-            cells[4] = f"{peer}: {shown(row, theirs)}"
-        if row.raw in server:
-            raw = next(one for one in RAW if one.key == row.raw)
-            cells[2] = f"{advantage(row, ours[row.key], server[row.raw]):.0%}"
-            cells[5] = shown(raw, server[row.raw])
-        lines.append(tuple(cells))
-    return table(
-        ("row", "times the best peer", "of the bare server", OURS, "best peer", "bare server"), lines
+        cells = [row.title, shown(row, ours[row.key])]
+        for some in (peers, python, kept):
+            best = best_of(row, some)
+            cells.append("" if best is None else _times(row, ours[row.key], some[best][row.key], best))
+        raw = next((one for one in RAW if one.key == row.raw and row.raw in server), None)
+        if raw is not None:
+            share = advantage(row, ours[row.key], server[raw.key])
+            cells.append(f"{share:.0%} of {shown(raw, [statistics.median(server[raw.key])])}")
+        lines.append(cells)
+    head = (
+        "row",
+        OURS,
+        "times the best of any language",
+        "of Python",
+        "of Python with results",
+        "of the bare server",
     )
+    return table(head, [[*cells, *[""] * (len(head) - len(cells))] for cells in lines])
+
+
+def _times(row: Row, ours: list[float], theirs: list[float], name: str) -> str:
+    median = shown(row, [statistics.median(theirs)])
+    return f"**{number(advantage(row, ours, theirs))}** ({name}: {median})"
 
 
 def _figures(figures: dict[str, dict[str, list[float]]]) -> str:

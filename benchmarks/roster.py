@@ -60,23 +60,24 @@ class Contestant(msgspec.Struct, frozen=True):
             return Path(self.folder)
         return Path(sys.prefix) if self.environment == "conveyor" else CACHE / self.environment
 
+    @property
+    def language(self) -> str:
+        """The language that its adapter is in."""
+        return {".js": "Node", ".rb": "Ruby"}.get(Path(self.adapter).suffix, "Python")
+
     def producer(self) -> list[str]:
         """Return the command line of its producer."""
-        script = _ADAPTERS / self.adapter
-        match script.suffix:
-            case ".js":
-                return ["node", str(script), "produce"]
-            case ".rb":
-                return ["ruby", str(script)]
-            case _:
-                return [
-                    str(self.home / "bin" / "python"),
-                    "-m",
-                    "benchmarks.contestants.produce",
-                    self.adapter,
-                ]
+        script = str(_ADAPTERS / self.adapter)
+        match self.language:
+            case "Node":
+                return ["node", script, "produce"]
+            case "Ruby":
+                return ["ruby", script]
+        return [str(self.home / "bin" / "python"), "-m", "benchmarks.contestants.produce", self.adapter]
 
-    def workers(self, url: str, processes: int, concurrency: int = 0) -> list[list[str]]:
+    def workers(
+        self, url: str, processes: int, concurrency: int = 0, queues: tuple[str, ...] = ("bench",)
+    ) -> list[list[str]]:
         """Return the command lines that start its worker processes."""
         words = {
             "bin": self.home / "bin",
@@ -85,10 +86,10 @@ class Contestant(msgspec.Struct, frozen=True):
             "processes": processes,
             "concurrency": concurrency or self.concurrency,
         }
+        line = self.worker.replace("{queues}", " ".join(queues))
         commands = 1 if "{processes}" in self.worker else processes
         return [
-            [word.format_map(words | {"index": index}) for word in self.worker.split()]
-            for index in range(commands)
+            [word.format_map(words | {"index": index}) for word in line.split()] for index in range(commands)
         ]
 
 

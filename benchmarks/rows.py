@@ -32,6 +32,7 @@ ROWS = [
         ("drain", "drain, 1 worker process", "evalsha_pipelined"),
         ("drain_two", "drain, 2 worker processes", "evalsha_pipelined"),
     ),
+    Row("put_of_client", "put one by one, of a bare EVALSHA in the same client", "%", more_is_better=True),
     Row("round_trip", "round trip put to result, idle, p50", "ms", raw="round_trip"),
     Row("round_trip_p99", "round trip put to result, idle, p99", "ms", raw="round_trip_p99", judged=False),
     Row("pick_up", "pick-up by an idle worker, p50", "ms", raw="pick_up"),
@@ -52,6 +53,27 @@ ROWS = [
     Row("worker_pss", "memory of its worker process, PSS", "MB"),
     Row("worker_rss", "memory of its worker process, RSS", "MB"),
     Row("import", "`from conveyor import Queue`", "ms"),
+    *_rates(
+        *(
+            (f"{key}_at_{depth}", f"{what} at {words} waiting jobs", "")
+            for key, what in (("put", "put one by one"), ("put_many", "put in bulk"), ("drain", "drain"))
+            for depth, words in (("10k", "10,000"), ("100k", "100,000"), ("1m", "1,000,000"))
+        ),
+        ("put_on_one", "put on one queue by hundreds", ""),
+        ("put_on_many", "put on 1,000 queues by hundreds", ""),
+        ("drain_of_one", "drain of one queue", ""),
+        ("drain_of_many", "drain of 1,000 queues", ""),
+        *(
+            (f"{key}_{level}", f"{what}, durability {words}", "")
+            for key, what in (("put", "put one by one"), ("put_many", "put in bulk"))
+            for level, words in (
+                ("memory", "memory"),
+                ("written", "written"),
+                ("fsync", "fsync, synced always"),
+                ("replicated", "replicated:1"),
+            )
+        ),
+    ),
 ]
 
 #: Those of the raw server.

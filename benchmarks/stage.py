@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import msgspec
 import psutil
@@ -113,15 +114,27 @@ class Stage:
         made.read()
         return made
 
+    def follow(self) -> None:
+        """Start a replica of the server, and wait until it follows."""
+        port = str(urlsplit(self.url).port)
+        self.serve("--replicaof", "127.0.0.1", port, "--repl-diskless-sync-delay", "0")
+        until(lambda: "online" in str(self.calls.info("replication").get("slave0")), "the replica to follow")
+
     def workers(
-        self, contestant: Contestant, processes: int = 1, concurrency: int = 0, **asked: object
+        self,
+        contestant: Contestant,
+        processes: int = 1,
+        concurrency: int = 0,
+        queues: tuple[str, ...] = ("bench",),
+        **asked: object,
     ) -> list[psutil.Process]:
-        """Start worker processes of a contestant, and return at once."""
+        """Start worker processes of a contestant, and return immediately."""
         if concurrency:
             asked["concurrency"] = concurrency
         variables = self._variables(contestant, asked)
         started = [
-            self._begin(one, variables) for one in contestant.workers(self.url, processes, concurrency)
+            self._begin(one, variables)
+            for one in contestant.workers(self.url, processes, concurrency, queues)
         ]
         return [psutil.Process(one.pid) for one in started]
 

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 PUTS, SETTLE = 2000, 0.15
 #: Range of the random gaps before the jobs of a round trip, in seconds.
 SHORT_GAPS, LONG_GAPS = (0.004, 0.012), (10.0, 10.5)
+PAUSES, QUIET = 3, 12.0
+#: Jobs put at each depth and how many are drained there, and queues of the measurement with many.
+DEPTHS = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000}
+AT_DEPTH, PIECE, MANY_QUEUES = 20_000, 100_000, 1000
+#: Level of durability and the server's appendfsync.
+LEVELS = {
+    "memory": ("memory", "everysec"),
+    "written": ("written", "everysec"),
+    "fsync": ("fsync", "always"),
+    "replicated": ("replicated:1", "everysec"),
+}
 COMPUTING, WAITING, WAITING_SECONDS, TEN = 40, 200, 0.05, 10
 #: Most jobs put until each worker has run one.
 WARM_UPS = 500
@@ -32,8 +43,6 @@ class Effort(msgspec.Struct, frozen=True):
 
     jobs: float = 1.0
     round_trips: float = 2.5
-    idle: float = 5.0
-    long_gaps: int = 5
 
 
 class WrongRuns(Exception):
@@ -50,6 +59,8 @@ def drain(setting: Setting, contestant: Contestant, effort: Effort, processes: i
         before = stage.usage()
         one = producer.ask("put", task="echo", first=1, count=puts - 1)["seconds"]
         between = stage.usage()
+        bare = producer.ask("bare_calls", count=puts)["seconds"]
+        unfilled = stage.usage()
         many = producer.ask("put_many", task="echo", first=puts, count=jobs)["seconds"]
         filled = stage.usage()
         stage.workers(contestant, processes)
@@ -61,11 +72,12 @@ def drain(setting: Setting, contestant: Contestant, effort: Effort, processes: i
     put_commands, put_bytes = between.since(before, puts - 1)
     run_commands, run_bytes = done.since(filled, puts + jobs)
     share = 100 * (done.cpu - filled.cpu) / _span(runs)
-    return {
+    client = {"put_of_client": 100 * bare / one} if bare else {}
+    return client | {
         "put": (puts - 1) / one,
         "put_many": jobs / many,
         "drain": rate(runs, processes),
-        "job_bytes": (filled.memory - between.memory) / jobs,
+        "job_bytes": (filled.memory - unfilled.memory) / jobs,
         "put_commands": put_commands,
         "put_bytes": put_bytes,
         "run_commands": run_commands,
@@ -81,9 +93,9 @@ def drain_two(setting: Setting, contestant: Contestant, effort: Effort) -> dict[
 
 
 def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
-    """Run a consumer with one worker: round trips with short gaps and long ones, memory, commands while it is idle."""
+    """Run a consumer with one worker: memory, and round trips with short gaps."""
     most = 1000
-    with Stage(setting, most + effort.long_gaps + 1) as stage:
+    with Stage(setting, most + 1) as stage:
         producer = stage.producer(contestant, results=True)
         started = stage.workers(contestant, 1, results=True)
         warm = {"first": most, "count": 1, "seconds": 30.0, "gaps": (0.0, 0.0)}
@@ -93,9 +105,6 @@ def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, 
         time.sleep(1)
         consumer_pss, consumer_rss = memory(started)
         worker_pss, worker_rss = memory([psutil.Process(worker)])
-        quiet = stage.usage()
-        time.sleep(effort.idle)
-        over = stage.usage()
         short = producer.ask("round_trips", first=0, count=most, seconds=effort.round_trips, gaps=SHORT_GAPS)
         picked = _pick_ups(stage, 0, short["puts"])
         backs = [1000 * (back - put) for put, back in zip(short["puts"], short["backs"], strict=True)]
@@ -106,15 +115,28 @@ def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, 
             "consumer_rss": consumer_rss,
             "worker_pss": worker_pss,
             "worker_rss": worker_rss,
-            "idle_commands": (over.commands - quiet.commands - 1) / (over.at - quiet.at),
         }
         if short["results"]:
             figures |= {"round_trip": quantile(backs, 0.5), "round_trip_p99": quantile(backs, 0.99)}
-        if effort.long_gaps:
-            request = {"first": most + 1, "count": effort.long_gaps, "seconds": 600.0, "gaps": LONG_GAPS}
-            puts = producer.ask("round_trips", **request)["puts"]
-            figures["pick_up_after_10"] = statistics.median(_pick_ups(stage, most + 1, puts))
     return figures
+
+
+def after_pause(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Leave a consumer idle; then put single jobs after pauses of 10 seconds."""
+    with Stage(setting, 1 + PAUSES) as stage:
+        producer = stage.producer(contestant, results=True)
+        stage.workers(contestant, 1, results=True)
+        producer.ask("round_trips", first=PAUSES, count=1, seconds=30.0, gaps=(0.0, 0.0))
+        time.sleep(1)
+        quiet = stage.usage()
+        time.sleep(QUIET * min(1.0, effort.jobs))
+        over = stage.usage()
+        gaps = [gap * min(1.0, effort.jobs) for gap in LONG_GAPS]
+        puts = producer.ask("round_trips", first=0, count=PAUSES, seconds=600.0, gaps=gaps)["puts"]
+        return {
+            "pick_up_after_10": statistics.median(_pick_ups(stage, 0, puts)),
+            "idle_commands": (over.commands - quiet.commands - 1) / (over.at - quiet.at),
+        }
 
 
 def compute(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
@@ -159,6 +181,65 @@ def several_producers(setting: Setting, contestant: Contestant, effort: Effort) 
             producer.ask("put_from", task="echo", first=jobs, count=100, ways=ways)
             took = producer.ask("put_from", task="echo", first=0, count=jobs, ways=ways)["seconds"]
             figures[f"put_{ways}"] = jobs / took
+    return figures
+
+
+def depth(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Put in bulk, put one by one and drain while so many jobs are waiting."""
+    figures = {}
+    more, puts = (max(100, int(count * min(1.0, effort.jobs))) for count in (AT_DEPTH, PUTS))
+    for name, waiting in DEPTHS.items():
+        filled = max(100, int(waiting * min(1.0, effort.jobs)))
+        total = filled + more + puts
+        with Stage(setting, total) as stage:
+            producer = stage.producer(contestant)
+            for first in range(0, filled, PIECE):
+                producer.ask("put_many", task="echo", first=first, count=min(PIECE, filled - first))
+            many = producer.ask("put_many", task="echo", first=filled, count=more)["seconds"]
+            one = producer.ask("put", task="echo", first=filled + more, count=puts)["seconds"]
+            stage.workers(contestant)
+            drained = min(total, PIECE)
+            stage.wait(0, drained)
+            runs = [run for run in stage.slots.runs(0, drained) if run.runs]
+        figures |= {
+            f"put_many_at_{name}": more / many,
+            f"put_at_{name}": puts / one,
+            f"drain_at_{name}": rate(runs, 1),
+        }
+    return figures
+
+
+def queues(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Put jobs on many queues in turn, 100 at a time, and drain them with one worker process; the same with one."""
+    figures = {}
+    jobs = max(1000, int(PIECE * min(1.0, effort.jobs)))
+    for label, count in (("one", 1), ("many", MANY_QUEUES)):
+        names = tuple(f"bench_{number}" for number in range(count))
+        with Stage(setting, jobs) as stage:
+            producer = stage.producer(contestant)
+            took = producer.ask("put_spread", task="echo", first=0, count=jobs, queues=count)["seconds"]
+            stage.workers(contestant, queues=names)
+            stage.wait(0, jobs)
+            runs = stage.slots.runs(0, jobs)
+        _check(runs)
+        figures |= {f"put_on_{label}": jobs / took, f"drain_of_{label}": rate(runs, 1)}
+    return figures
+
+
+def durability(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Put one by one and in bulk at each level, with an append-only file."""
+    figures = {}
+    puts, jobs = (max(20, int(count * min(1.0, effort.jobs))) for count in (PUTS // 2, AT_DEPTH))
+    for name, (level, synced) in LEVELS.items():
+        kept = msgspec.structs.replace(setting, options=("--appendonly", "yes", "--appendfsync", synced))
+        with Stage(kept, puts + jobs) as stage:
+            if name == "replicated":
+                stage.follow()
+            producer = stage.producer(contestant, durability=level)
+            producer.ask("put", task="echo", first=0, count=1)
+            one = producer.ask("put", task="echo", first=1, count=puts - 1)["seconds"]
+            many = producer.ask("put_many", task="echo", first=puts, count=jobs)["seconds"]
+        figures |= {f"put_{name}": (puts - 1) / one, f"put_many_{name}": jobs / many}
     return figures
 
 

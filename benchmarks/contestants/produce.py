@@ -70,6 +70,16 @@ class Producer:
         await _awaited(self._adapter.put_from(task, range(first, first + count), ways))
         return {"seconds": time.monotonic() - start}
 
+    async def bare_calls(self, count: int) -> dict[str, Any]:
+        """Run a small script one call at a time through the contestant's client; 0 seconds if it has none."""
+        bare = getattr(self._adapter, "bare_call", lambda: None)()
+        if bare is None:
+            return {"seconds": 0}
+        start = time.monotonic()
+        for _ in range(count):
+            bare()
+        return {"seconds": time.monotonic() - start}
+
     async def put_spread(self, task: str, first: int, count: int, queues: int) -> dict[str, Any]:
         """Put jobs on several queues in turn."""
         start = time.monotonic()
