@@ -57,8 +57,8 @@ torture: setup ## inject random faults under load and judge each promise: SECOND
 slow: setup ## run the tests that take minutes
 	@$(PYTHON) -m pytest -m slow
 
-bench: setup ## measure the speed beside the peers and the bare server; in under 4 minutes: QUICK=1
-	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick)
+bench: setup ## measure the speed beside the peers and the bare server; QUICK=1 (4 minutes) KEEP=1 (into the docs)
+	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick) $(if $(KEEP),--keep)
 
 bench-check: setup ## compare the speed with an older commit, and fail if a row lost more than 5 %: BASE=commit
 	@$(PYTHON) -m benchmarks.check $(BASE)

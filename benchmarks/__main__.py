@@ -1,4 +1,7 @@
-"""Run the measurements, each on a server of its own, and print them as one table."""
+"""Run measurements of Conveyor alone, each on a server of its own, and print them as one table.
+
+The contest with the peers is benchmarks.contest.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import drain, durability, idle, latency, memory, page, place, recovery, sharing
+from benchmarks import durability, page, place, recovery, sharing
 from conveyor.store import Client, fitness
 
 if TYPE_CHECKING:
@@ -20,11 +23,7 @@ if TYPE_CHECKING:
     from benchmarks.place import Row
 
 MEASUREMENTS: dict[str, Callable[[Client], list[Row]]] = {
-    "drain": drain.measure,
-    "memory": memory.measure,
-    "idle": idle.measure,
     "sharing": sharing.measure,
-    "latency": latency.measure,
     "page": page.measure,
     "durability": durability.measure,
     "recovery": recovery.measure,

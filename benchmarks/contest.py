@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 
 from benchmarks import place, raw, roster, trials
-from benchmarks.report import KEPT, OURS, SERVER, Kept, Results, kept_ratios, markdown, number
+from benchmarks.report import OURS, SERVER, Results, markdown, number, publish
 from benchmarks.roster import CACHE, ROOT, Contestant, Missing
 from benchmarks.stage import Setting
 from benchmarks.trials import Effort
@@ -34,14 +34,14 @@ OF_ALL: tuple[Trial, ...] = (trials.drain, trials.drain_two, trials.idle, trials
 OF_BEST: tuple[Trial, ...] = (trials.after_pause,)
 OF_OURS: tuple[Trial, ...] = (
     trials.several_producers,
+    trials.pushed,
     trials.imports,
     trials.depth,
     trials.queues,
     trials.durability,
 )
 TRIALS = {trial.__name__: trial for trial in (*OF_ALL, *OF_BEST, *OF_OURS)}
-#: Those of the quick run: of peers, and of Conveyor. Also those of the best contestants in all settings but the first.
-QUICK_PEERS, QUICK_OURS = {"drain", "idle"}, {"compute", "wait", "drain_two", "several_producers", "imports"}
+#: Those in all settings but the main one.
 IN_OTHER_SETTINGS = {"drain", "drain_two", "idle"}
 APPEND_ONLY = ("--appendonly", "yes", "--appendfsync", "everysec")
 _console = Console(stderr=True, highlight=False)
@@ -79,7 +79,9 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
     parser.add_argument("--brief", action="store_true", help="shorter measurements of idle workers")
-    parser.add_argument("--keep", action="store_true", help="keep the ratios for make bench-check")
+    parser.add_argument(
+        "--keep", action="store_true", help="publish: README, docs and the ratios for make bench-check"
+    )
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
     brief = chosen.quick or chosen.brief
@@ -97,10 +99,12 @@ def main() -> int:
         if _named(one.setting.name, chosen.setting)
         and (one.contestant is None or not chosen.trial or one.trial.__name__ in chosen.trial)
     ]
-    run(results, plan, effort, range(chosen.rounds))
-    write(results, chosen.output)
+    for turn in range(chosen.rounds):
+        run(results, plan, effort, [turn])
+        save(results, chosen.output)
+    sys.stdout.write(markdown(results))
     if chosen.keep:
-        keep(results)
+        publish(results)
     return bool(results.failures)
 
 
@@ -112,8 +116,8 @@ def settings() -> list[Setting]:
     main_server, name = (redis, "Redis") if redis else (valkey, "Valkey")
     made = [
         Setting(name, main_server),
-        Setting(f"{name}, append-only file", main_server, APPEND_ONLY),
-        Setting(f"{name}, all on one core", main_server, one_core=True),
+        Setting("append-only file", main_server, APPEND_ONLY),
+        Setting("everything on one core", main_server, one_core=True),
     ]
     return [*made, Setting("Valkey", valkey)] if redis else made
 
@@ -137,12 +141,13 @@ def plan_of(
 
 
 def _trials_of(contestant: Contestant, *, quick: bool) -> list[Trial]:
-    ours = contestant.name == OURS
-    some = (*OF_ALL, *(OF_BEST if contestant.quick else ()), *(OF_OURS if ours else ()))
-    if contestant.trials is not None:
-        some = tuple(trial for trial in some if trial.__name__ in contestant.trials)
-    names = QUICK_PEERS | (QUICK_OURS if ours else set())
-    return [trial for trial in some if not quick or trial.__name__ in names]
+    some = (
+        *OF_ALL,
+        *(OF_BEST if contestant.quick else ()),
+        *(OF_OURS if contestant.name == OURS else ()),
+    )
+    names = contestant.quick if quick else contestant.trials
+    return [trial for trial in some if names is None or trial.__name__ in names]
 
 
 def _named(name: str, texts: list[str] | None) -> bool:
@@ -175,13 +180,11 @@ def prepare(
             results.left_out[one.name] = str(error)
             _console.print(f"{one.name} is left out: {error}")
             continue
-        needed = environments[one.environment]
-        version = ", ".join(needed.python or needed.npm) or needed.package
         results.contestants[one.name] = {
             "results": one.results,
             "delivery": one.delivery,
             "language": one.language,
-            "version": version or results.commit,
+            "version": environments[one.environment].version or results.commit,
         }
         ready.append(one)
     return ready
@@ -213,25 +216,15 @@ def run(
     return rows
 
 
-def write(results: Results, output: Path) -> None:
-    """Write JSON and Markdown, and print where."""
+def save(results: Results, output: Path) -> None:
+    """Write JSON and Markdown, the contestants in their usual order."""
     order = [SERVER, *results.contestants]
     for setting, figures in results.figures.items():
         results.figures[setting] = {name: figures[name] for name in order if name in figures}
     output.parent.mkdir(parents=True, exist_ok=True)
-    report = markdown(results)
     output.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(results)))
-    output.with_suffix(".md").write_text(report)
-    sys.stdout.write(report)
-    _console.print(f"written: {output.with_suffix('.json')}, {output.with_suffix('.md')}")
-
-
-def keep(results: Results) -> None:
-    """Keep the ratios of the main setting in the repository."""
-    figures = next(iter(results.figures.values()))
-    server, peer = kept_ratios(figures)
-    kept = Kept(results.commit, results.day, results.machine, server, peer)
-    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+    output.with_suffix(".md").write_text(markdown(results))
+    _console.print(f"written: {output.with_suffix('.json')}, {output.with_suffix('.md')}", soft_wrap=True)
 
 
 def _processor() -> str:

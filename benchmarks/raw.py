@@ -79,8 +79,8 @@ def _between_processes(url: str, effort: Effort) -> dict[str, float]:
     pick_ups, backs = [], []
     try:
         pusher, reader = Connection(url), Connection(url)
-        end = time.monotonic() + effort.round_trips
-        while time.monotonic() < end:
+        end = time.monotonic() + effort.seconds
+        while not backs or time.monotonic() < end:
             time.sleep(sum(SHORT_GAPS) / 2)
             start = time.monotonic()
             pusher.run((b"RPUSH", b"there", _BODY))

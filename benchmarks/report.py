@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +22,14 @@ OURS = "Conveyor"
 PEER, KEPT = "Huey", ROOT / "benchmarks" / "kept.json"
 #: The name under which the figures of the raw server are kept.
 SERVER = "the bare server"
+#: Rows that README shows, and the marks around the figures of a page.
+SHOWN = {
+    *("put", "put_many", "drain", "drain_two", "round_trip", "pick_up", "pick_up_after_10"),
+    *("compute", "wait", "job_bytes", "idle_commands", "consumer_pss"),
+}
+_OPENING, _CLOSING = "<!-- figures -->", "<!-- /figures -->"
+#: The values of the rounds, by contestant and row.
+Figures = dict[str, dict[str, list[float]]]
 _LEGEND = (
     "Measured on {day} at {commit}: {machine}. Medians of {rounds} rounds, with minimum and maximum in brackets."
     " The ratios are how many times better Conveyor is than the best peer of the row, and the share of the bare"
@@ -36,7 +47,7 @@ class Results(msgspec.Struct):
     rounds: int
     contestants: dict[str, dict[str, str]] = {}
     """Results and delivery of each contestant."""
-    figures: dict[str, dict[str, dict[str, list[float]]]] = {}
+    figures: dict[str, Figures] = {}
     """All raw values, in the order of the rounds, by setting, contestant and row."""
     failures: list[str] = []
     left_out: dict[str, str] = {}
@@ -60,7 +71,7 @@ class Kept(msgspec.Struct):
     """How many times better than `PEER` each row is."""
 
 
-def kept_ratios(figures: dict[str, dict[str, list[float]]]) -> tuple[dict[str, float], dict[str, float]]:
+def kept_ratios(figures: Figures) -> tuple[dict[str, float], dict[str, float]]:
     """Return the ratios of Conveyor's medians to those of the bare server and of `PEER`, by row."""
     ours, server, peer = (figures.get(name, {}) for name in (OURS, SERVER, PEER))
     beside = [row for row in ROWS if row.key in ours]
@@ -70,8 +81,18 @@ def kept_ratios(figures: dict[str, dict[str, list[float]]]) -> tuple[dict[str, f
     )
 
 
-def best_of(row: Row, peers: dict[str, dict[str, list[float]]]) -> str | None:
-    """Return the name of the peer with the best median in a row, or None if no peer has the row."""
+def rivals(figures: Figures, contestants: dict[str, dict[str, str]]) -> tuple[Figures, Figures, Figures]:
+    """Return the figures of the peers: of all, of those in Python, and of those in Python that keep results."""
+    peers = {name: rows for name, rows in figures.items() if name != SERVER and not name.startswith(OURS)}
+    python = {name: rows for name, rows in peers.items() if contestants[name]["language"] == "Python"}
+    kept = {name: rows for name, rows in python.items() if contestants[name]["results"] != "none"}
+    return peers, python, kept
+
+
+def best_of(row: Row, peers: Figures) -> str | None:
+    """Return the name of the peer with the best median in a row, or None if no peer has the row or it is not ranked."""
+    if not row.ranked:
+        return None
     medians = {name: statistics.median(rows[row.key]) for name, rows in peers.items() if row.key in rows}
     return (max if row.more_is_better else min)(medians, key=medians.__getitem__, default=None)
 
@@ -109,18 +130,15 @@ def markdown(results: Results) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _ratios(figures: dict[str, dict[str, list[float]]], contestants: dict[str, dict[str, str]]) -> str:
+def _ratios(figures: Figures, contestants: dict[str, dict[str, str]]) -> str:
     """Return a row for each row of Conveyor: how many times better it is than each of the best, and by what."""
     server, ours = figures.get(SERVER, {}), figures.get(OURS, {})
-    peers = {name: rows for name, rows in figures.items() if name != SERVER and not name.startswith(OURS)}
-    python = {name: rows for name, rows in peers.items() if contestants[name]["language"] == "Python"}
-    kept = {name: rows for name, rows in python.items() if contestants[name]["results"] != "none"}
     lines = []
     for row in ROWS:
         if row.key not in ours:
             continue
         cells = [row.title, shown(row, ours[row.key])]
-        for some in (peers, python, kept):
+        for some in rivals(figures, contestants):
             best = best_of(row, some)
             cells.append("" if best is None else _times(row, ours[row.key], some[best][row.key], best))
         raw = next((one for one in RAW if one.key == row.raw and row.raw in server), None)
@@ -144,7 +162,7 @@ def _times(row: Row, ours: list[float], theirs: list[float], name: str) -> str:
     return f"**{number(advantage(row, ours, theirs))}** ({name}: {median})"
 
 
-def _figures(figures: dict[str, dict[str, list[float]]]) -> str:
+def _figures(figures: Figures) -> str:
     """Return all rows of all contestants."""
     names = [name for name in figures if name != SERVER]
     lines = [
@@ -171,8 +189,40 @@ def shown(row: Row, values: list[float]) -> str:
 
 def number(value: float) -> str:
     """Return a number with three significant digits, or whole with commas."""
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    if not value or math.isinf(value):
+        return f"{value:.0f}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:,.{digits}f}"
+
+
+def readme_table(results: Results) -> str:
+    """Return the rows that README shows, of the main setting."""
+    figures = next(iter(results.figures.values()))
+    ours = figures[OURS]
+    lines = []
+    for row in ROWS:
+        if row.key not in ours or row.key not in SHOWN:
+            continue
+        cells = [row.title]
+        for some in rivals(figures, results.contestants)[:2]:
+            best = best_of(row, some)
+            cells.append("" if best is None else _times(row, ours[row.key], some[best][row.key], best))
+        lines.append((*cells, shown(row, ours[row.key])))
+    head = ("", "times the best peer of any language", "times the best of Python", OURS)
+    machine = f"{results.machine}, {next(iter(results.figures))} over TCP, {results.day}; medians of {results.rounds}"
+    return f"{table(head, lines)}\n\n{machine} rounds (minimum to maximum)."
+
+
+def publish(results: Results) -> None:
+    """Write the figures into README and docs, and keep the ratios of the main setting for `make bench-check`."""
+    for name, text in (("README.md", readme_table(results)), ("docs/benchmarks.md", markdown(results))):
+        page = ROOT / name
+        before, opening, rest = page.read_text().partition(_OPENING)
+        _, closing, after = rest.partition(_CLOSING)
+        page.write_text(f"{before}{opening}\n\n{text.strip()}\n\n{closing}{after}")
+    server, peer = kept_ratios(next(iter(results.figures.values())))
+    kept = Kept(results.commit.removesuffix("-dirty"), results.day, results.machine, server, peer)
+    KEPT.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -180,3 +230,21 @@ def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     head = list(head)
     rows = [head, ["---"] * len(head), *map(list, lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def main() -> int:
+    """Print the report of a run that was saved as JSON, or publish it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=main.__doc__)
+    parser.add_argument("file", type=Path, help="JSON of a run")
+    parser.add_argument("--publish", action="store_true", help="write README, docs and the kept ratios")
+    chosen = parser.parse_args()
+    results = msgspec.json.decode(chosen.file.read_bytes(), type=Results)
+    if chosen.publish:
+        publish(results)
+    else:
+        sys.stdout.write(markdown(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

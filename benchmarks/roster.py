@@ -30,6 +30,15 @@ class Environment(msgspec.Struct, frozen=True):
     package: str = ""
     """The system package that has the program."""
 
+    @property
+    def version(self) -> str:
+        """What is installed, for the report."""
+        told = ""
+        if self.system:
+            done = subprocess.run([self.system, "--version"], capture_output=True, text=True, check=False)
+            told = f"{self.system} {done.stdout.strip().removeprefix('Sidekiq ')}"
+        return ", ".join(filter(None, (*(self.python or self.npm), told)))
+
 
 class Contestant(msgspec.Struct, frozen=True):
     """A contestant; the fields are described in contestants.toml."""
@@ -46,8 +55,7 @@ class Contestant(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
     variables: dict[str, str] = {}
     """Environment variables of its processes."""
-    quick: bool = False
-    best: bool = False
+    quick: list[str] = []
     trials: list[str] | None = None
     """The measurements that it takes part in; None for all."""
     folder: str = ""

@@ -14,6 +14,8 @@ class Row(msgspec.Struct, frozen=True):
     more_is_better: bool = False
     raw: str = ""
     """The row of the raw server that it is compared with."""
+    ranked: bool = True
+    """Whether the best is of interest; not if it is the price of another row."""
     judged: bool = True
     """Whether a loss fails `make bench-check`; not if the row varies too much between rounds."""
 
@@ -31,6 +33,7 @@ ROWS = [
         ("put_coroutines", "put one by one, 100 coroutines", "evalsha"),
         ("drain", "drain, 1 worker process", "evalsha_pipelined"),
         ("drain_two", "drain, 2 worker processes", "evalsha_pipelined"),
+        ("drain_pushed", "drain, all results pushed to a waiting producer", ""),
     ),
     Row("put_of_client", "put one by one, of a bare EVALSHA in the same client", "%", more_is_better=True),
     Row("round_trip", "round trip put to result, idle, p50", "ms", raw="round_trip"),
@@ -38,16 +41,22 @@ ROWS = [
     Row("pick_up", "pick-up by an idle worker, p50", "ms", raw="pick_up"),
     Row("pick_up_p99", "pick-up by an idle worker, p99", "ms", raw="pick_up_p99", judged=False),
     Row("pick_up_after_10", "pick-up after 10 s without a job, median", "ms", judged=False),
+    Row("round_trip_after_10", "round trip after 10 s without a job, median", "ms", judged=False),
     Row("compute", "40 CPU-bound jobs on 2 workers, of a bare run", "%", more_is_better=True),
     Row("wait", "200 jobs of 50 ms ten at a time, of ideal", "%", more_is_better=True),
     Row("job_bytes", "server memory of a waiting job", "B"),
-    Row("put_commands", "commands per put", ""),
+    Row("put_commands", "commands per put, those in scripts included", ""),
+    Row("put_reads", "round trips per put", ""),
     Row("put_bytes", "bytes on the wire per put", "B"),
-    Row("run_commands", "commands per run", ""),
+    Row("run_commands", "commands per run, those in scripts included", ""),
+    Row("run_reads", "round trips per run", ""),
     Row("run_bytes", "bytes on the wire per run", "B"),
-    Row("server_share", "core that the server uses, drain by 1 process", "%", judged=False),
-    Row("server_share_two", "core that the server uses, drain by 2 processes", "%", judged=False),
+    Row("server_share", "core that the server uses, drain by 1 process", "%", ranked=False, judged=False),
+    Row(
+        "server_share_two", "core that the server uses, drain by 2 processes", "%", ranked=False, judged=False
+    ),
     Row("idle_commands", "commands of an idle consumer", "/s"),
+    Row("idle_cpu", "core that an idle consumer uses", "%", judged=False),
     Row("consumer_pss", "memory of an idle consumer with one worker, PSS", "MB"),
     Row("consumer_rss", "memory of an idle consumer with one worker, RSS", "MB"),
     Row("worker_pss", "memory of its worker process, PSS", "MB"),

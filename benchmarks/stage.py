@@ -47,15 +47,22 @@ class Usage(msgspec.Struct, frozen=True):
 
     at: float
     commands: int
+    """Those that scripts run included."""
+    reads: int
+    """From sockets: about one for each round trip."""
     bytes: int
     """On the wire, both ways."""
     cpu: float
     """Seconds of its main thread."""
     memory: int
 
-    def since(self, before: Usage, jobs: int) -> tuple[float, float]:
-        """Return the commands and the bytes per job since an earlier moment. The poll itself is not counted."""
-        return (self.commands - before.commands - 1) / jobs, (self.bytes - before.bytes) / jobs
+    def since(self, before: Usage, jobs: int, prefix: str) -> dict[str, float]:
+        """Return commands, reads and bytes per job since an earlier moment. The poll itself is not counted."""
+        return {
+            f"{prefix}_commands": (self.commands - before.commands - 1) / jobs,
+            f"{prefix}_reads": (self.reads - before.reads - 1) / jobs,
+            f"{prefix}_bytes": (self.bytes - before.bytes) / jobs,
+        }
 
 
 class Stage:
@@ -153,6 +160,7 @@ class Stage:
         return Usage(
             time.monotonic(),
             facts["total_commands_processed"],
+            facts["total_reads_processed"],
             facts["total_net_input_bytes"] + facts["total_net_output_bytes"],
             facts["used_cpu_user_main_thread"] + facts["used_cpu_sys_main_thread"],
             facts["used_memory"],
@@ -251,9 +259,17 @@ def end(pids: list[int]) -> None:
 
 def memory(processes: list[psutil.Process]) -> tuple[float, float]:
     """Return PSS and RSS, in MB, of processes and all that they started."""
-    family = [one for top in processes for one in (top, *top.children(recursive=True))]
-    used = [one.memory_full_info() for one in family]
+    used = [one.memory_full_info() for one in _family(processes)]
     return sum(one.pss for one in used) / 1e6, sum(one.rss for one in used) / 1e6
+
+
+def cpu(processes: list[psutil.Process]) -> float:
+    """Return the CPU seconds so far of processes and all that they started."""
+    return sum(sum(one.cpu_times()[:2]) for one in _family(processes))
+
+
+def _family(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [one for top in processes for one in (top, *top.children(recursive=True))]
 
 
 def until(

@@ -17,11 +17,6 @@ def echo(number: int) -> int:
     return number
 
 
-def now() -> float:
-    """Return the start time on a clock that all processes of a machine share."""
-    return time.monotonic()
-
-
 def nap(seconds: float) -> tuple[float, float, int]:
     """Sleep, and give start, end and the worker's process."""
     start = time.monotonic()

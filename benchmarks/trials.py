@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import psutil
 
-from benchmarks.stage import Stage, memory, until
+from benchmarks.stage import Stage, cpu, memory, until
 
 if TYPE_CHECKING:
     from benchmarks.roster import Contestant
@@ -44,6 +44,11 @@ class Effort(msgspec.Struct, frozen=True):
     jobs: float = 1.0
     round_trips: float = 2.5
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of round trips, fewer if there are fewer jobs than usual."""
+        return self.round_trips * min(1.0, self.jobs)
+
 
 class WrongRuns(Exception):
     """Jobs that did not run exactly once."""
@@ -69,8 +74,6 @@ def drain(setting: Setting, contestant: Contestant, effort: Effort, processes: i
         done = stage.usage()
         runs = stage.slots.runs(0, puts + jobs)
     _check(runs)
-    put_commands, put_bytes = between.since(before, puts - 1)
-    run_commands, run_bytes = done.since(filled, puts + jobs)
     share = 100 * (done.cpu - filled.cpu) / _span(runs)
     client = {"put_of_client": 100 * bare / one} if bare else {}
     return client | {
@@ -78,10 +81,8 @@ def drain(setting: Setting, contestant: Contestant, effort: Effort, processes: i
         "put_many": jobs / many,
         "drain": rate(runs, processes),
         "job_bytes": (filled.memory - unfilled.memory) / jobs,
-        "put_commands": put_commands,
-        "put_bytes": put_bytes,
-        "run_commands": run_commands,
-        "run_bytes": run_bytes,
+        **between.since(before, puts - 1, "put"),
+        **done.since(filled, puts + jobs, "run"),
         "server_share": share,
     }
 
@@ -105,7 +106,7 @@ def idle(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, 
         time.sleep(1)
         consumer_pss, consumer_rss = memory(started)
         worker_pss, worker_rss = memory([psutil.Process(worker)])
-        short = producer.ask("round_trips", first=0, count=most, seconds=effort.round_trips, gaps=SHORT_GAPS)
+        short = producer.ask("round_trips", first=0, count=most, seconds=effort.seconds, gaps=SHORT_GAPS)
         picked = _pick_ups(stage, 0, short["puts"])
         backs = [1000 * (back - put) for put, back in zip(short["puts"], short["backs"], strict=True)]
         figures = {
@@ -125,16 +126,19 @@ def after_pause(setting: Setting, contestant: Contestant, effort: Effort) -> dic
     """Leave a consumer idle; then put single jobs after pauses of 10 seconds."""
     with Stage(setting, 1 + PAUSES) as stage:
         producer = stage.producer(contestant, results=True)
-        stage.workers(contestant, 1, results=True)
+        started = stage.workers(contestant, 1, results=True)
         producer.ask("round_trips", first=PAUSES, count=1, seconds=30.0, gaps=(0.0, 0.0))
         time.sleep(1)
-        quiet = stage.usage()
+        quiet, busy = stage.usage(), cpu(started)
         time.sleep(QUIET * min(1.0, effort.jobs))
-        over = stage.usage()
+        over, later = stage.usage(), cpu(started)
         gaps = [gap * min(1.0, effort.jobs) for gap in LONG_GAPS]
-        puts = producer.ask("round_trips", first=0, count=PAUSES, seconds=600.0, gaps=gaps)["puts"]
-        return {
-            "pick_up_after_10": statistics.median(_pick_ups(stage, 0, puts)),
+        trips = producer.ask("round_trips", first=0, count=PAUSES, seconds=600.0, gaps=gaps)
+        backs = [1000 * (back - put) for put, back in zip(trips["puts"], trips["backs"], strict=True)]
+        figures = {"round_trip_after_10": statistics.median(backs)} if trips["results"] else {}
+        return figures | {
+            "pick_up_after_10": statistics.median(_pick_ups(stage, 0, trips["puts"])),
+            "idle_cpu": 100 * (later - busy) / (over.at - quiet.at),
             "idle_commands": (over.commands - quiet.commands - 1) / (over.at - quiet.at),
         }
 
@@ -241,6 +245,18 @@ def durability(setting: Setting, contestant: Contestant, effort: Effort) -> dict
             many = producer.ask("put_many", task="echo", first=puts, count=jobs)["seconds"]
         figures |= {f"put_{name}": (puts - 1) / one, f"put_many_{name}": jobs / many}
     return figures
+
+
+def pushed(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Drain while the producer waits for all results; return the results per second that it gets."""
+    jobs = max(100, int(contestant.jobs * effort.jobs))
+    with Stage(setting, jobs) as stage:
+        producer = stage.producer(contestant)
+        producer.send("collect", task="echo", first=0, count=jobs)
+        stage.workers(contestant)
+        took = producer.read()["seconds"]
+        _check(stage.slots.runs(0, jobs))
+    return {"drain_pushed": (jobs - 1) / took}
 
 
 def imports(_: Setting, contestant: Contestant, __: Effort) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 An adapter has `put(task, number)`, returning a handle, and may have `put_many(task, numbers)`, `result(handle)`,
 `setup()` and `put_from(task, numbers, ways)` for several threads or coroutines. If `setup` is a coroutine, so are the
-others. `put_spread(task, numbers, queues)` puts on several queues in turn.
+others. `put_spread(task, numbers, queues)` puts on several queues in turn,
+`collect(task, numbers)` waits for all results, and `bare_call()` returns a call of its client that does little.
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ class Producer:
         start = time.monotonic()
         await _awaited(self._adapter.put_spread(task, range(first, first + count), queues))
         return {"seconds": time.monotonic() - start}
+
+    async def collect(self, task: str, first: int, count: int) -> dict[str, Any]:
+        """Put jobs in bulk and wait for all results. Return the seconds from the first result to the last."""
+        return {"seconds": await _awaited(self._adapter.collect(task, range(first, first + count)))}
 
     async def round_trips(
         self, first: int, count: int, gaps: tuple[float, float], seconds: float
