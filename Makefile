@@ -58,10 +58,10 @@ slow: setup ## run the tests that take minutes
 	@$(PYTHON) -m pytest -m slow
 
 bench: setup ## measure the speed beside the peers and the bare server; QUICK=1 (4 minutes) KEEP=1 (into the docs)
-	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick) $(if $(KEEP),--keep)
+	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(KEEP),--keep)
 
 bench-check: setup ## compare the speed with an older commit, and fail if a row lost more than 5 %: BASE=commit
-	@$(PYTHON) -m benchmarks.check $(BASE)
+	@$(PYTHON) -m benchmarks.check $(BASE) $(if $(ROUNDS),--rounds $(ROUNDS))
 
 screenshots: setup ## retake the screenshots of the dashboard in docs/screenshots
 	@CONVEYOR_SCREENSHOTS=1 $(PYTHON) -m pytest -q tests/dashboard/browser/test_screenshots.py

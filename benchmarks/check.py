@@ -25,6 +25,7 @@ from benchmarks.contest import Measurement
 from benchmarks.report import KEPT, OURS, PEER, Kept, kept_ratios, ratio, shown
 from benchmarks.roster import ROOT, Contestant
 from benchmarks.rows import ROWS, Row
+from benchmarks.stage import exit_on_termination
 from benchmarks.trials import Effort
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
     parser.add_argument("--no-peer", action="store_true", help="without the bare server and the peer")
     chosen = parser.parse_args()
+    exit_on_termination()
     kept = msgspec.json.decode(KEPT.read_bytes(), type=Kept) if KEPT.is_file() else None
     base = chosen.base or (kept and kept.commit)
     if not base:

@@ -22,7 +22,7 @@ from rich.console import Console
 from benchmarks import place, raw, roster, trials
 from benchmarks.report import OURS, SERVER, Results, markdown, number, publish
 from benchmarks.roster import CACHE, ROOT, Contestant, Missing
-from benchmarks.stage import Setting
+from benchmarks.stage import Setting, exit_on_termination
 from benchmarks.trials import Effort
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def main() -> int:
     )
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
+    exit_on_termination()
     brief = chosen.quick or chosen.brief
     effort = Effort(chosen.jobs, round_trips=1.5) if brief else Effort(chosen.jobs)
     results = start(chosen.rounds)

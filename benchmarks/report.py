@@ -27,6 +27,11 @@ SHOWN = {
     *("put", "put_many", "drain", "drain_two", "round_trip", "pick_up", "pick_up_after_10"),
     *("compute", "wait", "job_bytes", "idle_commands", "consumer_pss"),
 }
+#: Rows in which the report shows all contestants.
+MAIN = {
+    *("put", "put_many", "drain", "drain_two", "round_trip", "round_trip_p99", "pick_up", "pick_up_p99"),
+    *("pick_up_after_10", "compute", "wait", "job_bytes", "run_reads", "consumer_pss"),
+}
 _OPENING, _CLOSING = "<!-- figures -->", "<!-- /figures -->"
 #: The values of the rounds, by contestant and row.
 Figures = dict[str, dict[str, list[float]]]
@@ -104,7 +109,9 @@ def advantage(row: Row, ours: list[float], theirs: list[float]) -> float:
 
 
 def ratio(one: float, other: float) -> float:
-    """Return a quotient, or infinity if the divisor is 0."""
+    """Return a quotient: 1 if both are 0, or infinity if only the divisor is."""
+    if one == other:
+        return 1.0
     return one / other if other else float("inf")
 
 
@@ -163,20 +170,17 @@ def _times(row: Row, ours: list[float], theirs: list[float], name: str) -> str:
 
 
 def _figures(figures: Figures) -> str:
-    """Return all rows of all contestants."""
-    names = [name for name in figures if name != SERVER]
+    """Return the main rows, as columns, of all contestants; and the bare server."""
+    rows = [row for row in ROWS if row.key in MAIN and any(row.key in taken for taken in figures.values())]
     lines = [
-        (
-            row.title,
-            *(shown(row, figures[name][row.key]) if row.key in figures[name] else "" for name in names),
-        )
-        for row in ROWS
-        if any(row.key in figures[name] for name in names)
+        (name, *(shown(row, taken[row.key]) if row.key in taken else "" for row in rows))
+        for name, taken in figures.items()
+        if name != SERVER
     ]
-    raw = [
-        (row.title, shown(row, figures[SERVER][row.key])) for row in RAW if row.key in figures.get(SERVER, {})
-    ]
-    return table(("row", *names), lines) + ("\n\n" + table(("bare server", ""), raw) if raw else "")
+    server = figures.get(SERVER, {})
+    raw = [(row.title, shown(row, server[row.key])) for row in RAW if row.key in server]
+    parts = [table(("contestant", *(row.title for row in rows)), lines)] if rows else []
+    return "\n\n".join(parts + ([table(("bare server", ""), raw)] if raw else []))
 
 
 def shown(row: Row, values: list[float]) -> str:

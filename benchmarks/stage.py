@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -245,6 +247,11 @@ class Producer:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+
+def exit_on_termination() -> None:
+    """Exit on SIGTERM as on Ctrl-C, so that the processes of a measurement end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def end(pids: list[int]) -> None:

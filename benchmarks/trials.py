@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PUTS, SETTLE = 2000, 0.15
 #: Range of the random gaps before the jobs of a round trip, in seconds.
 SHORT_GAPS, LONG_GAPS = (0.004, 0.012), (10.0, 10.5)
-PAUSES, QUIET = 3, 12.0
+PAUSES, QUIET = 2, 12.0
 #: Jobs put at each depth and how many are drained there, and queues of the measurement with many.
 DEPTHS = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000}
 AT_DEPTH, PIECE, MANY_QUEUES = 20_000, 100_000, 1000
