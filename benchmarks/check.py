@@ -88,8 +88,9 @@ def main() -> int:
     ours = next(one for one in contestants if one.name == OURS)
     others = [one for one in contestants if one.name == PEER and not chosen.no_peer]
     others = contest.prepare(others, environments, results)
-    with installed(base) as folder:
-        older = msgspec.structs.replace(ours, name=f"{OURS} at {base}", folder=str(folder))
+    with installed(base) as (present, before):
+        older = msgspec.structs.replace(ours, name=f"{OURS} at {base}", folder=str(before))
+        ours = msgspec.structs.replace(ours, folder=str(present))
         plan = [
             Measurement(setting, one, contest.TRIALS[name])
             for one in (ours, older)
@@ -106,7 +107,7 @@ def main() -> int:
             again = [one for one in plan if suspects & rows[one.trial.__name__]]
             contest.run(results, again, effort, range(chosen.rounds, 2 * chosen.rounds))
             changes = compared(results, setting.name, older)
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(150, Console().width))
     console.print(_table(results, setting.name, older, changes))
     if kept is not None and not chosen.no_peer:
         console.print(_kept_table(results, setting.name, kept))
@@ -117,19 +118,27 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def installed(base: str) -> Iterator[Path]:
-    """Check out a commit and install it into a virtual environment, both removed at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="conveyor-base-") as folder:
-        source, environment = Path(folder, "source"), Path(folder, "venv")
-        _git("worktree", "add", "--quiet", "--detach", str(source), base)
+def installed(base: str) -> Iterator[tuple[Path, Path]]:
+    """Install the present tree and a commit, each into a virtual environment; remove both at the end of the block.
+
+    Both are installed in the same way, since an editable install imports more slowly.
+    """
+    with tempfile.TemporaryDirectory(prefix="conveyor-check-") as folder:
+        checkout, present, older = (Path(folder, name) for name in ("checkout", "present", "older"))
+        _git("worktree", "add", "--quiet", "--detach", str(checkout), base)
         try:
-            lines = (source / "requirements.txt").read_text().splitlines()
-            exact = Path(folder, "exact.txt")
-            exact.write_text("\n".join(_EXTRA.sub("", line) for line in lines if not line.startswith("-e")))
-            roster.make_venv(environment, ["--constraint", str(exact), f"{source}[cli]"])
-            yield environment
+            _install(ROOT, present)
+            _install(checkout, older)
+            yield present, older
         finally:
-            _git("worktree", "remove", "--force", str(source))
+            _git("worktree", "remove", "--force", str(checkout))
+
+
+def _install(source: Path, environment: Path) -> None:
+    lines = (source / "requirements.txt").read_text().splitlines()
+    exact = environment.with_suffix(".txt")
+    exact.write_text("\n".join(_EXTRA.sub("", line) for line in lines if not line.startswith("-e")))
+    roster.make_venv(environment, ["--constraint", str(exact), f"{source}[cli]"])
 
 
 def compared(results: Results, setting: str, older: Contestant) -> list[tuple[Row, Change]]:
