@@ -42,7 +42,7 @@ class Effort(msgspec.Struct, frozen=True):
     """How long the measurements take: seconds, or a share of the usual number of jobs."""
 
     jobs: float = 1.0
-    round_trips: float = 2.5
+    round_trips: float = 4.0
 
     @property
     def seconds(self) -> float:
@@ -144,18 +144,19 @@ def after_pause(setting: Setting, contestant: Contestant, effort: Effort) -> dic
 
 
 def compute(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
-    """Run CPU-bound jobs on two workers, just before that two bare processes; return the latter's share of the time."""
+    """Run CPU-bound jobs on two workers, before and after it in two bare processes. Return the share of their time."""
     jobs = max(4, int(COMPUTING * min(1.0, effort.jobs)))
-    with Stage(setting, 2 * jobs + WARM_UPS) as stage:
-        bare = _bare(stage, jobs, jobs)
+    with Stage(setting, 3 * jobs + WARM_UPS) as stage:
+        before = _bare(stage, jobs, jobs)
         producer = stage.producer(contestant)
         stage.workers(contestant, 2, 1)
-        _warm_up(stage, producer, 2 * jobs, 2)
+        _warm_up(stage, producer, 3 * jobs, 2)
         producer.ask("put", task="compute", first=0, count=jobs)
         until(lambda: all(run.end > run.start for run in stage.slots.runs(0, jobs)), "the jobs to end")
         runs = stage.slots.runs(0, jobs)
+        after = _bare(stage, 2 * jobs, jobs)
     _check(runs)
-    return {"compute": 100 * bare / _busy(runs)}
+    return {"compute": 100 * (before + after) / 2 / _busy(runs)}
 
 
 def wait(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:

@@ -1,9 +1,9 @@
-// Bee-Queue on Node. Without results, it sends no events and stores no jobs in the producer.
+// Bee-Queue on Node. With its best settings it keeps no results, sends no events and stores no jobs in the producer.
 const Queue = require("bee-queue");
 const { batches, jobs, main, settings, url } = require("./node.js");
 
 const redis = { host: url.hostname, port: Number(url.port) };
-const events = Boolean(settings.results);
+const events = Boolean(settings.results || settings.defaults);
 let queue;
 
 main({
