@@ -77,7 +77,9 @@ ROWS = [
         ("put_on_one", "put on one queue by hundreds", ""),
         ("put_on_many", "put on 1,000 queues by hundreds", ""),
         ("drain_of_one", "drain of one queue", ""),
-        ("drain_of_many", "drain of 1,000 queues", ""),
+        ("drain_of_many", "drain of 1,000 queues by one consumer", ""),
+        ("put_many_beside", "put in bulk beside 1,000 other queues", ""),
+        ("drain_beside", "drain beside 1,000 other queues", ""),
         *(
             (f"{key}_{level}", f"{what}, durability {words}", "")
             for key, what in (("put", "put one by one"), ("put_many", "put in bulk"))

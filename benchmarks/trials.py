@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ SHORT_GAPS, LONG_GAPS = (0.004, 0.012), (10.0, 10.5)
 PAUSES, QUIET = 2, 12.0
 #: Jobs put at each depth and how many are drained there, and queues of the measurement with many.
 DEPTHS = {"10k": 10_000, "100k": 100_000, "1m": 1_000_000}
-AT_DEPTH, PIECE, MANY_QUEUES = 20_000, 100_000, 1000
+AT_DEPTH, PIECE, MANY_QUEUES, MANY_SECONDS = 20_000, 100_000, 1000, 15.0
 #: Level of durability and the server's appendfsync.
 LEVELS = {
     "memory": ("memory", "everysec"),
@@ -215,7 +216,10 @@ def depth(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str,
 
 
 def queues(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
-    """Put jobs on many queues in turn, 100 at a time, and drain them with one worker process; the same with one."""
+    """Put and drain jobs on many queues in turn and on one; and on one beside many others with waiting jobs.
+
+    A drain of many is given up after a while; its rate is that of the jobs that ran by then.
+    """
     figures = {}
     jobs = max(1000, int(PIECE * min(1.0, effort.jobs)))
     for label, count in (("one", 1), ("many", MANY_QUEUES)):
@@ -224,11 +228,21 @@ def queues(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str
             producer = stage.producer(contestant)
             took = producer.ask("put_spread", task="echo", first=0, count=jobs, queues=count)["seconds"]
             stage.workers(contestant, queues=names)
-            stage.wait(0, jobs)
-            runs = stage.slots.runs(0, jobs)
-        _check(runs)
+            stage.wait(0, 1)
+            with contextlib.suppress(TimeoutError):
+                stage.wait(0, jobs, MANY_SECONDS)
+            runs = [run for run in stage.slots.runs(0, jobs) if run.runs]
         figures |= {f"put_on_{label}": jobs / took, f"drain_of_{label}": rate(runs, 1)}
-    return figures
+    others = max(100, jobs // 10)
+    with Stage(setting, others + jobs) as stage:
+        producer = stage.producer(contestant)
+        producer.ask("put_spread", task="echo", first=0, count=others, queues=MANY_QUEUES)
+        took = producer.ask("put_many", task="echo", first=others, count=jobs)["seconds"]
+        stage.workers(contestant)
+        stage.wait(others, jobs)
+        runs = stage.slots.runs(others, jobs)
+    _check(runs)
+    return figures | {"put_many_beside": jobs / took, "drain_beside": rate(runs, 1)}
 
 
 def durability(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:

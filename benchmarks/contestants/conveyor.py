@@ -100,10 +100,11 @@ async def _put_in_turn(name: str, numbers: Sequence[int]) -> None:
 
 
 def put_spread(name: str, numbers: Sequence[int], queues: int) -> None:
-    """Submit jobs on several queues in turn, 100 at a time."""
+    """Submit jobs on several queues in turn, up to 100 at a time and some on each."""
     named = [Queue(f"bench_{number}") for number in range(queues)]
-    for turn, first in enumerate(range(0, len(numbers), 100)):
-        calls = [(number,) for number in numbers[first : first + 100]]
+    size = max(1, min(100, len(numbers) // queues))
+    for turn, first in enumerate(range(0, len(numbers), size)):
+        calls = [(number,) for number in numbers[first : first + size]]
         named[turn % queues].submit_many(_tasks[name], calls)
 
 
