@@ -12,6 +12,7 @@ import platform
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=CACHE / "bench", help="path without suffix")
     chosen = parser.parse_args()
     exit_on_termination()
+    began = time.monotonic()
     brief = chosen.quick or chosen.brief
     effort = Effort(chosen.jobs, round_trips=1.5) if brief else Effort(chosen.jobs)
     results = start(chosen.rounds)
@@ -104,6 +106,7 @@ def main() -> int:
         run(results, plan, effort, [turn])
         save(results, chosen.output)
     sys.stdout.write(markdown(results))
+    _console.print(f"took {time.monotonic() - began:.0f} s, installing included")
     if chosen.keep:
         publish(results)
     return bool(results.failures)
