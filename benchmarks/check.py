@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FLOOR = 0.95
 TRIALS = ("drain", "drain_two", "idle", "several_producers", "imports")
 ROUNDS = 5
+#: Rounds below which the quartiles say nothing.
+FEWEST = 4
 _EXTRA = re.compile(r"\[\w+\]")  # constraints have none
 
 
@@ -47,10 +49,13 @@ class Change(msgspec.Struct, frozen=True):
     lower: float
     upper: float
     """Quartiles."""
+    rounds: int
 
     @property
     def verdict(self) -> str:
-        """Lost, gained or same."""
+        """Lost, gained, same or unsure."""
+        if self.rounds < FEWEST:
+            return "unsure"
         if self.upper < FLOOR:
             return "lost"
         return "gained" if self.lower > 1 / FLOOR else "same"
@@ -60,17 +65,19 @@ def change(row: Row, now: list[float], before: list[float]) -> Change:
     """Return the change of a row from the figures of the same rounds."""
     pairs = zip(now, before, strict=False)
     ratios = [ratio(new, old) if row.more_is_better else ratio(old, new) for new, old in pairs]
-    if len(ratios) == 1:
-        return Change(ratios[0], ratios[0], ratios[0])
-    lower, median, upper = statistics.quantiles(ratios, n=4, method="inclusive")
-    return Change(median, lower, upper)
+    lower, median, upper = statistics.quantiles(
+        ratios * 2 if len(ratios) == 1 else ratios, n=4, method="inclusive"
+    )
+    return Change(median, lower, upper, len(ratios))
 
 
 def main() -> int:
     """Compare, print a table, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.check", description=__doc__)
     parser.add_argument("base", nargs="?", help="commit to compare with (that of the kept figures)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help=f"rounds (%(default)s); fewer than {FEWEST} judge nothing"
+    )
     parser.add_argument("--trial", choices=TRIALS, action="append", help="measurements (all)")
     parser.add_argument("--jobs", type=float, default=1.0, help="share of the usual number of jobs (1.0)")
     parser.add_argument("--no-peer", action="store_true", help="without the bare server and the peer")

@@ -39,11 +39,12 @@ def test_best_peer_has_the_best_median_of_those_with_the_row() -> None:
         ([0.9, 0.9, 0.9, 0.96, 1.2], "same"),
         ([0.96] * 5, "same"),
         ([1.1, 1.1, 1.1, 1.1, 0.5], "gained"),
+        ([0.5] * 3, "unsure"),
     ],
 )
 def test_verdict_is_that_of_three_quarters_of_the_rounds(ratios: list[float], verdict: str) -> None:
-    assert change(RATE, [100 * one for one in ratios], [100] * 5).verdict == verdict
-    assert change(TIME, [100 / one for one in ratios], [100] * 5).verdict == verdict
+    assert change(RATE, [100 * one for one in ratios], [100] * len(ratios)).verdict == verdict
+    assert change(TIME, [100 / one for one in ratios], [100] * len(ratios)).verdict == verdict
 
 
 def test_rate_of_two_workers_counts_while_both_are_busy() -> None:
