@@ -79,11 +79,6 @@ class Row(msgspec.Struct):
     asked: str = ""
 
 
-def quantile(values: list[float], part: float) -> float:
-    """Return the value below which `part` of the values are."""
-    return sorted(values)[min(len(values) - 1, int(part * len(values)))]
-
-
 def until(predicate: object, seconds: float = 60.0) -> None:
     """Look until something is true."""
     end = time.monotonic() + seconds
