@@ -379,7 +379,7 @@ class Pipeline:
         try:
             for command in unread:
                 reply = self._connection.reply(ANSWER_TIMEOUT + command.block)
-                if isinstance(reply, Refusal):  # whoever sends it again finds out what to do about it
+                if isinstance(reply, Refusal):  # the caller sends it again, and learns what to do about it
                     self.drop()
                     break
                 found.append((command, command.read(reply)))

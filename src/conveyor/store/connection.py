@@ -40,7 +40,7 @@ class UntrustedError(OSError):
 
 
 class BrokenError(ConnectionError):
-    """The server closed the connection, or sent what is no reply."""
+    """The server closed the connection, or sent something else than a reply."""
 
 
 def pack(words: Iterable[Any]) -> bytes:
