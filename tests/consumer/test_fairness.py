@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 from consumer_kit import go, lines, make_worker
 
-from conveyor import events
+from conveyor import Queue, events
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.tasks import Registry
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-
-    from conveyor import Queue
 
 
 def test_ten_idle_workers_run_ten_long_jobs(
@@ -111,6 +109,29 @@ def loaded() -> Registry:
     registry = Registry()
     registry.load("consumer_jobs")
     return registry
+
+
+def test_worker_of_many_queues_asks_only_those_with_jobs(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"many{number}" for number in range(50))
+    for number in (40, 7, 23):
+        Queue(names[number], store=queue.client).submit(jobs.nothing)
+    worker = make_worker(queue, queue.client, loaded(), 1, names)
+    trips: list[int] = []
+    send = worker._send
+
+    def count_and_send(sent: list[Any], **options: Any) -> Any:
+        trips.append(len(sent))
+        return send(sent, **options)
+
+    monkeypatch.setattr(worker, "_send", count_and_send)
+    served = []
+    while (found := worker._claim())[1]:
+        worker._run_batch(*found)
+        served.append(found[0])
+    assert served == ["many7", "many23", "many40"]
+    assert len(trips) == 7, "a look and a claim for each, and a last look"
 
 
 def test_worker_without_a_monitor_thread_claims_single_jobs(

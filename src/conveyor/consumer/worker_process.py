@@ -27,6 +27,8 @@ from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
@@ -42,6 +44,8 @@ POLL_EMPTY = 0.25
 POLL_PAUSE = 0.5
 #: Seconds that a worker takes to send its counts when it exits.
 LAST_TALLY = 0.5
+#: Queues of which each is asked for jobs by a claim.
+FEW_QUEUES = 4
 #: Seconds between two attempts at a server that replies and refuses.
 REFUSED_PAUSE = 1.0
 #: Seconds for which a worker that lacks the file descriptors for a connection retries before it exits.
@@ -76,6 +80,7 @@ class WorkerProcess:
         self.nonces = ids.Nonces()
         self.jobs_done = 0
         self.batch_number = 0
+        self._looks = [commands.any_work([queue]) for queue in settings.queues]
         self._running_job = partial(RunningJob, status, self.lines, self.executor)
         self._sure_until = 0.0
         """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
@@ -175,7 +180,7 @@ class WorkerProcess:
     def _claim(self) -> tuple[str, Batch | None]:
         """Settle finished jobs and claim from the first queue that has some, in one round trip per queue."""
         soonest: Batch | None = None
-        for queue in self.settings.queues:
+        for queue in self._queues_to_ask():
             settling = self._owed()
             claim = self._next_claim(queue)
             owed = not all(map(is_tally, settling))
@@ -188,6 +193,16 @@ class WorkerProcess:
                 soonest = batch
         self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
+
+    def _queues_to_ask(self) -> Sequence[str]:
+        """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
+        queues = self.settings.queues
+        if len(queues) <= FEW_QUEUES:
+            return queues
+        settling = self._owed()
+        replies = self._send([*settling, *self._looks], patience=LEASE)
+        self.settler.settled(settling, replies[: len(settling)])
+        return [queue for queue, has_work in zip(queues, replies[len(settling) :], strict=True) if has_work]
 
     def _next_claim(self, queue: str) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""

@@ -53,6 +53,9 @@ class Signature:
         self._most = len(self._positional) if simple else -1
         self._tuple = functools.cache(self._make_tuple)
         self._labels: dict[tuple[str, ...], Labels] = {}
+        # In one step, if all values travel as they are and none can be left out.
+        flat = simple and self._required == self._most and _FLAT.issuperset(self.hints.values())
+        self._decode_flat = msgspec.msgpack.Decoder(self._tuple(self._most)).decode if flat else None
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Check the arguments of a call and return their bytes, `[[positional …], {name: value}]` without the brackets.
@@ -108,6 +111,11 @@ class Signature:
 
     def decode(self, args: codec.Raw, kwargs: codec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call with the types of the hints. Raises BadCall if they do not fit."""
+        if self._decode_flat is not None and bytes(kwargs) == _EMPTY_MAP:
+            try:
+                return self._decode_flat(args), {}
+            except (msgspec.MsgspecError, ValueError):  # such as an integer over 64 bits
+                pass
         positional, named = codec.decode(args), codec.decode(kwargs)
         try:
             return (

@@ -177,9 +177,12 @@ def named(name: str, before: set[int]) -> list[psutil.Process]:
     return found
 
 
-def make_worker(queue: Queue, client: Any, registry: Registry, size: int) -> WorkerProcess:
-    """Return a worker in this process that claims `size` jobs at a time."""
-    worker = WorkerProcess("host/1", ConsumerSettings((queue.name,)), SharedStatus(), client, registry)
+def make_worker(
+    queue: Queue, client: Any, registry: Registry, size: int, names: tuple[str, ...] = ()
+) -> WorkerProcess:
+    """Return a worker in this process that claims `size` jobs at a time, from one queue or those with the names."""
+    settings = ConsumerSettings(names or (queue.name,))
+    worker = WorkerProcess("host/1", settings, SharedStatus(), client, registry)
     worker.process_state = ProcessState()
     worker.sizer.size = size
     return worker
