@@ -13,18 +13,18 @@ local leases = redis.call('HMGET', LEASES, unpack(asked))
 local now = server_time()
 local reply, ids, outcomes, letters = {'OK'}, {}, {}, {}
 local prefix = token .. ' '
-local length = #prefix
-for number, id in ipairs(asked) do
-  local lease = leases[number]
+local length, count, place = #prefix, 0, FIRST
+for number = 1, #asked do
+  local id, lease, outcome = asked[number], leases[number], ARGV[place + 1]
   if lease and string.sub(lease, 1, length) == prefix then
-    local place = FIRST + 4 * (number - 1)
-    ids[#ids + 1] = id
-    outcomes[#ids] = ARGV[place + 1]
-    deliver(letters, id, ARGV[place + 1], tonumber(ARGV[place + 2]), now)
+    count = count + 1
+    ids[count], outcomes[count] = id, outcome
+    deliver(letters, id, outcome, tonumber(ARGV[place + 2]), now)
     if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end
-  elseif redis.call('GET', BASE .. 'outcome:' .. id) ~= ARGV[FIRST + 4 * (number - 1) + 1] then
+  elseif redis.call('GET', BASE .. 'outcome:' .. id) ~= outcome then
     reply[#reply + 1] = id -- not ours to settle, unless this outcome is kept: then the command was sent twice
   end
+  place = place + 4
 end
 if #ids == 0 then return reply end
 each_part('ZREM', LEASED, ids)
