@@ -238,7 +238,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_finish.test_holder_of_an_expired_lease_cannot_settle_a_retaken_job: (
         ("finish", "lease and string.sub(lease, 1, length) == prefix", "lease"),
-        ("finish", "~= ARGV[FIRST + 4 * (number - 1) + 1] then", "== false then"),
+        ("finish", "~= outcome then", "== false then"),
     ),
     test_finish.test_token_with_the_same_prefix_is_wrong: (
         ("finish", "local prefix = token .. ' '", "local prefix = token"),
@@ -250,7 +250,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("finish", "local now = ", "each_part('ZREM', LEASED, asked) local now = "),
     ),
     test_finish.test_finish_sent_twice_has_no_second_effect: (
-        ("finish", "~= ARGV[FIRST + 4 * (number - 1) + 1] then", "~= nil then"),
+        ("finish", "~= outcome then", "~= nil then"),
     ),
     test_finish.test_finish_removes_all_records_but_the_outcome: (
         ("finish", "clear_traces(letters, ids, outcomes)", ""),
@@ -472,7 +472,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/deliver", "until_when and tonumber(until_when) > now or false", "true"),
     ),
     test_listen.test_each_outcome_of_a_batch_is_pushed_to_its_watchers: (
-        ("finish", "outcomes[#ids] = ARGV[place + 1]", "outcomes[1] = ARGV[place + 1]"),
+        ("finish", "ids[count], outcomes[count] = id, outcome", "ids[count], outcomes[1] = id, outcome"),
     ),
     test_listen.test_large_outcome_is_pushed_as_its_id_unless_first: (
         ("shared/deliver", " or #letter[place] > LETTER_BYTES and entries > 2", ""),
