@@ -134,6 +134,25 @@ def test_suspended_worker_keeps_its_lease_and_finishes_later(
     assert queue.count().lapsed == 0
 
 
+def test_job_claimed_by_a_suspended_idle_worker_runs_elsewhere(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    """Its claim waits at the server, which runs it for the next job; its supervisor takes the job back."""
+    first = consume(workers=1)
+    queue.submit(jobs.nothing).result(30)  # with this outcome its wait and its next claim arrived
+    (frozen,) = first.workers()
+    psutil.Process(frozen.pid).suspend()
+    job = queue.submit(jobs.mark, str(path), "once")
+    eventually(lambda: queue.count().leased)
+    consume(workers=1)
+    job.result(30)
+    psutil.Process(frozen.pid).resume()
+    assert queue.submit(jobs.nothing).result(30) is None
+    eventually(lambda: first.report().workers[0].state == "idle")
+    assert lines(path) == ["once"]
+    assert (queue.count().lapsed, queue.count().imbalance) == (0, 0)
+
+
 def test_task_that_holds_the_gil_keeps_its_lease(
     queue: Queue, consume: Callable[..., Any], path: Path, short_lease: float
 ) -> None:

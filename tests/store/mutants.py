@@ -249,9 +249,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_finish.test_finish_with_a_wrong_token_changes_nothing: (
         ("finish", "local now = ", "each_part('ZREM', LEASED, asked) local now = "),
     ),
-    test_finish.test_finish_sent_twice_has_no_second_effect: (
-        ("finish", "~= outcome then", "~= nil then"),
-    ),
+    test_finish.test_finish_sent_twice_has_no_second_effect: (("finish", "~= outcome then", "~= nil then"),),
     test_finish.test_finish_removes_all_records_but_the_outcome: (
         ("finish", "clear_traces(letters, ids, outcomes)", ""),
         ("finish", "if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end", ""),

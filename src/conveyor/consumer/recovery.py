@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from conveyor import clock
-from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settings import LEASE, SURE
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS
 from conveyor.errors import StoreError
 from conveyor.store import commands
 from conveyor.store.commands import Settlement, read_tries, settlement_of_failure
+from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import call
 from conveyor.wire.outcome import (
     Run,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 ORDERLY = "exit code 0"
 #: Seconds that a job may run before the prefetched jobs behind it are released.
 LONG = 0.2
+#: Seconds after which a worker that waits for a claim is suspended: longer than any block, and after SURE it asks the
+#: server before it runs anything.
+SUSPENDED = max(SURE, MAX_BLOCK) + 0.5
 #: What became of a job, by the reply of the verb that settled it or, if that does not say, by the verb.
 _BECAME = {
     "finish": "cancelled",
@@ -184,7 +188,7 @@ def _release_unseen(client: Client, worker: WorkerHandle, seen: str, how: str) -
 
 
 def release_stuck_jobs(client: Client, workers: Iterable[WorkerHandle], isolation: Isolation) -> None:
-    """Release the prefetched jobs of workers that are stuck behind a long job.
+    """Release the prefetched jobs of workers that are stuck behind a long job, and those that suspended ones claimed.
 
     A worker's own batch monitor does the same, sooner, but needs the GIL, which a task in C code may hold. A flag in
     the shared status keeps the two apart. The supervisor sets the flag, then checks which job is running; the worker
@@ -195,6 +199,7 @@ def release_stuck_jobs(client: Client, workers: Iterable[WorkerHandle], isolatio
     for worker in workers:
         with isolation:
             sent += _release_prefetched(worker)
+            _take_back_claim(client, worker)
     if sent:
         # The worker releases the same jobs once more, ahead of its next claim. If this call fails, they return to the
         # queue then, or when their leases expire.
@@ -214,3 +219,22 @@ def _release_prefetched(worker: WorkerHandle) -> list[Command]:
     worker.released_batch = reading.batch
     rest = held.ids[reading.position + 1 :]
     return [commands.release(held.queue, held.token, rest)] if rest else []
+
+
+def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
+    """Release what a worker has claimed that was suspended while it waited, since its claim waits at the server.
+
+    Again a flag decides: once it is set, the worker runs nothing of this wait, unless it had ended before.
+    """
+    number, since = worker.status.wait()
+    if not since or clock.boottime() - since < SUSPENDED or number == worker.taken_back:
+        return
+    nonce, queue = worker.status.claim()
+    worker.status.take_back(number)
+    if worker.status.wait() != (number, since):
+        return
+    worker.taken_back = number
+    with contextlib.suppress(StoreError):  # then the leases expire
+        batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
+        if batch.jobs:
+            client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)

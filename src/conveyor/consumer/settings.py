@@ -20,6 +20,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_WORKERS = 1000
 #: Seconds that a lease lasts, and seconds between renewals.
 LEASE, RENEWAL = leases.LEASE, leases.RENEWAL
+#: Seconds after a claim for which its jobs are certainly held, whatever became of their renewals.
+SURE = LEASE / 3
 #: Seconds after which a consumer reports, and polls for control commands again, although nothing has changed.
 HEARTBEAT = 5.0
 #: Seconds between two polls of the workers' shared status by the supervisor.

@@ -22,6 +22,7 @@ NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN = range(3)
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
+_WAIT, _WAITING_SINCE, _TAKEN_BACK = range(19, 22)
 _CLAIM_AT, _CLAIM_ROOM = 192, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
@@ -124,6 +125,16 @@ class SharedStatus:
     def set_claim(self, queue: str, nonce: str) -> None:
         """Note a claim before it is sent."""
         self.write_text(_CLAIM_AT, f"{nonce} {queue}", _CLAIM_ROOM)
+
+    def begin_wait(self, now: float) -> None:
+        """Note a wait for a wake-up with a claim behind it; `now` is of the clock that counts a suspension."""
+        self.integers[_WAIT] += 1
+        self.floats[_WAITING_SINCE] = now
+
+    def end_wait(self) -> bool:
+        """Note the end of the wait. Return False if the supervisor has taken its claim back."""
+        self.floats[_WAITING_SINCE] = 0.0
+        return self.integers[_TAKEN_BACK] != self.integers[_WAIT]
 
     def hold(self, batch: HeldBatch) -> int:
         """Note the jobs that are held now, and return the batch's number."""
@@ -232,6 +243,14 @@ class SharedStatus:
         integers[_REQUEST_BATCH] = 0  # matches no batch, so a reader never mixes two requests
         integers[_REQUEST_POSITION], integers[_REQUEST] = position, what
         integers[_REQUEST_BATCH] = batch
+
+    def wait(self) -> tuple[int, float]:
+        """Return the number of the worker's wait for a claim, and when it began, or 0.0 if it does not wait."""
+        return self.integers[_WAIT], self.floats[_WAITING_SINCE]
+
+    def take_back(self, wait: int) -> None:
+        """Keep the worker from running what this wait has claimed."""
+        self.integers[_TAKEN_BACK] = wait
 
     def release_rest(self, batch: int) -> None:
         """Keep the worker from starting another job of this batch."""

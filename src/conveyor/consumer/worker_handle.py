@@ -71,6 +71,8 @@ class WorkerHandle:
         """When it is killed unless it reacts."""
         self.released_batch = 0
         """The batch of which it has only the running job: the supervisor released the others."""
+        self.taken_back = 0
+        """The wait whose claim was taken back, since the worker was suspended."""
         self.killed = False
         """True if the supervisor killed it; then its job does not count as crashed."""
         self.timed_out: tuple[int, int] | None = None

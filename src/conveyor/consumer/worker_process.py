@@ -16,7 +16,7 @@ from conveyor.consumer.batching import BatchMonitor, BatchSizer
 from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
-from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settings import LEASE, SURE
 from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
@@ -53,8 +53,6 @@ STARVED_AFTER = 3.0
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Tasks that a worker remembers as harmless; names of tasks that do not exist are among them.
 MAX_TRUSTED = 1000
-#: Seconds after a claim for which its jobs are certainly held, whatever became of their renewals.
-SURE = LEASE / 3
 
 
 class _Interrupted(BaseException):
@@ -257,8 +255,10 @@ class WorkerProcess:
             # The counts follow after a second, or they would delay the outcome of the job.
             longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
             bell = commands.await_bell([queue], min(longest, wait))
+            self.status.begin_wait(clock.boottime())
             found: Batch | None = self._await(owed, bell, self._next_claim(queue))
-            if found is None:
+            is_mine = self.status.end_wait()
+            if found is None or not is_mine:
                 self._return_unseen(queue)
                 break
             self.lines.flush()

@@ -12,7 +12,7 @@ for name in [name for name in sys.modules if name.startswith("conveyor.consumer"
 from conveyor.consumer import settings  # noqa: E402
 
 settings.LEASE, settings.RENEWAL, settings.TICK = float(sys.argv[1]), float(sys.argv[1]) / 3, 0.1
-settings.HEARTBEAT = settings.RENEWAL
+settings.HEARTBEAT, settings.SURE = settings.RENEWAL, settings.LEASE / 3
 
 from conveyor.consumer.__main__ import main  # noqa: E402 - the others take the constants from settings
 
