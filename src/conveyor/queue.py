@@ -23,6 +23,7 @@ from conveyor.wire.signature import name_of, signature_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from conveyor.inbox import Inbox
     from conveyor.store.commands import ForgetReply
 
 P = ParamSpec("P")
@@ -98,7 +99,8 @@ class Queue:
     def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         """Put items in order, several hundred per round trip. On Full, `accepted` is how many of them were put."""
         jobs = _named(call.encode_items(items))
-        self._put(jobs, _deadline(block=block, timeout=timeout), self._params(_PLAIN))
+        deadline = _deadline(block=block, timeout=timeout)
+        self._put(inbox_of(self._connect(deadline)), jobs, deadline, self._params(_PLAIN))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
@@ -274,7 +276,7 @@ class Queue:
         covered = 0 if is_own else inbox.open_for(self.name)
         shared = Submission(client, self.name, signature_of(function), handles if len(jobs) > 1 else [], kept)
         making = make_jobs(handles, [name for name, _ in jobs], shared, covered)
-        self._put(jobs, deadline or _NEVER, params, making)
+        self._put(inbox, jobs, deadline or _NEVER, params, making)
         inbox.keep(kept)
         for _ in making:  # what was not made while the server worked
             pass
@@ -291,17 +293,18 @@ class Queue:
 
     def _put(
         self,
+        inbox: Inbox,
         jobs: list[tuple[str, bytes]],
         deadline: Deadline | None,
         params: commands.PutParams,
         meanwhile: Iterator[object] = NOTHING,
     ) -> None:
-        client = self._connect(deadline)
+        client = inbox.client
         fitness.vet(client, deadline, params.durability)
         self._set_bound(deadline)
         self._note(client, deadline)
         try:
-            put_jobs(client, self.name, jobs, params, deadline, inbox_of(client), meanwhile)
+            put_jobs(client, self.name, jobs, params, deadline, inbox, meanwhile)
         except ConveyorError as error:
             error.ids = [name for name, _ in jobs[: error.accepted]]
             raise

@@ -145,7 +145,7 @@ class Client:
         within = self.within if within is None else within
         if within is None:
             within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
-        deadline, end = clock.Deadline(patience), clock.Deadline(within)
+        end = clock.Deadline(within)
         attempt = 0
         while True:
             try:
@@ -156,6 +156,8 @@ class Client:
                     hint="allow more time, or try again: the next call uses this connection",
                 ) from None
             except StoreUnavailable:
+                if attempt == 0:
+                    deadline = clock.Deadline(patience - within + end.left(within))
                 attempt += 1
                 pause = min(MAX_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
                 if deadline.left(pause) < pause or end.left(pause) < pause:
