@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 POLL_EMPTY = 0.25
 #: Seconds between two checks of a paused worker, in case a signal did not reach it.
 POLL_PAUSE = 0.5
+#: Seconds for each step of returning jobs whose claim a signal interrupted.
+RETURN_WITHIN = 1.0
 #: Seconds that a worker takes to send its counts when it exits.
 LAST_TALLY = 0.5
 #: Queues of which each is asked for jobs by a claim.
@@ -80,6 +82,8 @@ class WorkerProcess:
         self.batch_number = 0
         self._looks = [commands.any_work([queue]) for queue in settings.queues]
         self._running_job = partial(RunningJob, status, self.lines, self.executor)
+        self._unchanged = clock.Deadline(0.0)
+        """When a job of the queue may be due, or a lease expire, without a wake-up."""
         self._sure_until = 0.0
         """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
         self._task = ""
@@ -141,6 +145,7 @@ class WorkerProcess:
                     break
             may_have_more = batch is None or batch.left > 0
             if batch is not None:
+                self._unchanged = clock.Deadline(batch.wait)
                 self._run_batch(queue or self.settings.queues[0], batch)
 
     @property
@@ -223,7 +228,9 @@ class WorkerProcess:
     def _wait(self, batch: Batch | None) -> tuple[bool, Batch | None]:
         """Wait for a wake-up. Return False if the worker is to exit because no work is left, and what was claimed."""
         if self._claims_behind:
-            return True, self._claim_when_woken(batch)
+            return True, self._claim_when_woken(
+                self._unchanged.left(MAX_BLOCK) if batch is None else batch.wait
+            )
         self._rest()
         queues = self.settings.queues
         longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
@@ -239,18 +246,15 @@ class WorkerProcess:
                 break
         return True, None
 
-    def _claim_when_woken(self, batch: Batch | None) -> Batch | None:
+    def _claim_when_woken(self, wait: float) -> Batch | None:
         """Settle finished jobs and claim behind the next wake-up. Return a batch, or None to stop or pause.
 
-        `batch` is the reply to a claim that brought nothing, or None if the last batch was the end of the queue.
+        `wait` is how many seconds the last claim said that nothing would change without a wake-up.
         """
         (queue,) = self.settings.queues
-        wait, owed = MAX_BLOCK, self._owed()
+        owed = self._owed()
         self.lines.flush()
-        if batch is not None:
-            wait = batch.wait
-            self._rest()
-        self.status.state = shared_status.IDLE
+        self._rest()
         while not self._must_stop() and not self.status.pause_requested:
             # The counts follow after a second, or they would delay the outcome of the job.
             longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
@@ -259,16 +263,21 @@ class WorkerProcess:
             found: Batch | None = self._await(owed, bell, self._next_claim(queue))
             is_mine = self.status.end_wait()
             if found is None or not is_mine:
+                self._settle_again(owed)
                 self._return_unseen(queue)
-                break
+                return None
             self.lines.flush()
             if found.jobs:
                 return found
-            self._rest()
             wait, owed = found.wait, self.settler.tallies()
-        if unsettled := [one for one in owed if not is_tally(one)]:
-            self.settler.settled(unsettled, self._send(unsettled, patience=LEASE))
+        self._settle_again(owed)
         return None
+
+    def _settle_again(self, owed: list[Command]) -> None:
+        """Settle what may not have arrived before a signal; that it arrives twice does no harm."""
+        unsettled = [one for one in owed if not is_tally(one)]
+        if unsettled:
+            self.settler.settled(unsettled, self._send(unsettled, patience=LEASE))
 
     def _rest(self) -> None:
         """Start from one job again, since there was nothing to do."""
@@ -281,7 +290,8 @@ class WorkerProcess:
         reply = None
         with contextlib.suppress(_Interrupted):
             self._is_waiting = True
-            replies = self._send([*settling, *blocking])
+            owed = not all(map(is_tally, settling))
+            replies = self._send([*settling, *blocking], patience=LEASE if owed else 0.0)
             reply = replies[-1]
             self._is_waiting = False
             self.settler.settled(settling, replies[: len(settling)])
@@ -289,12 +299,17 @@ class WorkerProcess:
         return reply
 
     def _return_unseen(self, queue: str) -> None:
-        """Release the jobs of the last claim, whose reply was given up for a signal."""
-        nonce = self.status.claim()[0]
-        (batch,) = self._send([commands.claim(queue, self.name, nonce, 0, LEASE)])
-        if batch.jobs:
-            self._send([commands.release(queue, batch.token, [job.id for job in batch.jobs])])
-        self.status.set_claim("", "")
+        """Release the jobs of the last claim, whose reply was given up for a signal.
+
+        If the server does not answer, the claim stays noted, and the supervisor does this once the worker has ended.
+        """
+        claim = commands.claim(queue, self.name, self.status.claim()[0], 0, LEASE)
+        with contextlib.suppress(StoreError):
+            batch = self.client.run(claim, patience=0.0, within=RETURN_WITHIN)
+            if batch.jobs:
+                release = commands.release(queue, batch.token, [job.id for job in batch.jobs])
+                self.client.run(release, patience=0.0, within=RETURN_WITHIN)
+            self.status.set_claim("", "")
 
     def _send(self, sent: list[Command], *, patience: float = 0.0) -> list[Any]:
         """Run commands, however long the server is unavailable or refuses; a stopping worker tries for `patience` s.

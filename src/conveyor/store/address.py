@@ -32,6 +32,7 @@ _FORMS = (
 )
 _PORT, _LAST_PORT = 6379, 65535
 _SENTINELS = re.compile(r"sentinel(s?)://(?:([^/?#]*)@)?([^/?#@]+)(?:/([^/?#]*))?(?:/(\d*))?/?(?:\?([^#]*))?")
+_TLS_VERSIONS = ("0", "769", "770", "771", "772")
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:\[\]]+)(?::(\d+))?")
 _SENTINEL_PORT = "26379"
 
@@ -137,25 +138,39 @@ def read_server(url: str) -> ServerAddress:
     if scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("the scheme is unknown")
     parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
     is_unix = scheme == "unix"
+    if is_unix and (parts.hostname or not parts.path.strip("/")):
+        raise ValueError(
+            "a unix socket is an absolute path with three slashes before it: unix:///run/valkey.sock"
+        )
+    options = dict(parse_qsl(parts.query))
     db = options.pop("db", "" if is_unix else parts.path.strip("/")) or "0"
     user = options.pop("username", unquote(parts.username or ""))
     password = options.pop("password", unquote(parts.password or ""))
-    tls = _tls_options({name: options.pop(name) for name in list(options) if name.startswith("ssl_")})
+    tls = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
+    if tls and scheme != "rediss":
+        raise ValueError(f"{min(tls)} needs TLS: rediss:// or sentinels://")
     for name in options:
         raise ValueError(f"unknown option {name!r}")
     if not db.isdecimal():
         raise ValueError("the number of the database is not a whole number")
     return ServerAddress(
-        host=unquote(parts.hostname or "") or "localhost",
+        host=_checked_host(unquote(parts.hostname or "") or "localhost"),
         port=parts.port or _PORT,
         path=unquote(parts.path) if is_unix else "",
         db=int(db),
         user=user,
         password=password,
-        tls=tls if scheme == "rediss" else None,
+        tls=_tls_options(tls) if scheme == "rediss" else None,
     )
+
+
+def _checked_host(host: str) -> str:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host name is invalid") from None
+    return host
 
 
 def _tls_options(found: dict[str, str]) -> TLSOptions:
@@ -171,9 +186,9 @@ def _tls_options(found: dict[str, str]) -> TLSOptions:
             "no",
             "",
         }
-    if not options.get("min_version", "0").isdecimal():
-        raise ValueError("ssl_min_version is not a whole number")
-    options["min_version"] = int(options.get("min_version", 0))
+    if (version := options.get("min_version", "0")) not in _TLS_VERSIONS:
+        raise ValueError("ssl_min_version is 771 for TLS 1.2, or 772 for TLS 1.3")
+    options["min_version"] = int(version)
     tls = TLSOptions(**options)
     if tls.cert_reqs not in {"none", "optional", "required"}:
         raise ValueError("ssl_cert_reqs is none of: none, optional, required")

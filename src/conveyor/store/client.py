@@ -47,6 +47,8 @@ _HINTS = {
 
 #: Nothing to do while the server works.
 NOTHING: Iterator[object] = iter(())
+#: What follows in a refusal may be a password.
+_ARGUMENTS = ", with args beginning"
 _FORBIDDEN_COMMAND = re.compile(
     r"User (\S+) has no permissions to run the '([\w|-]+)' command", re.IGNORECASE
 )
@@ -171,7 +173,7 @@ class Client:
         self, commands: Sequence[Command], *, again: bool, end: Deadline, meanwhile: Iterator[object]
     ) -> list[Any]:
         connection = self.borrow(end)
-        ahead = _loads(commands) if len(commands) > 1 else []
+        ahead = _loads(connection, commands) if len(commands) > 1 else []
         sent = [*ahead, *commands] if ahead else commands
         try:
             send(connection, sent, again=again, end=end)
@@ -252,7 +254,7 @@ class Client:
         return self._refused(text, "check the server with `conveyor doctor`")
 
     def _refused(self, text: str, hint: str, kind: type[StoreRefused] = StoreRefused) -> StoreRefused:
-        text = text.partition(", with args beginning")[0]  # they may be a password
+        text = text.partition(_ARGUMENTS)[0]
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
 
 
@@ -369,7 +371,7 @@ class Pipeline:
                 self._connection = self.client.borrow(clock.Deadline(ANSWER_TIMEOUT))
             if self._connection is not None:
                 send(self._connection, commands)
-        except (OSError, StoreError):
+        except (OSError, StoreError, _TookLongError):
             self.drop()
 
     def replies(self) -> tuple[list[tuple[Command, Any]], list[Command]]:
@@ -388,7 +390,7 @@ class Pipeline:
             else:
                 self.client.give_back(self._connection)
                 self._connection = None
-        except OSError:
+        except (OSError, StoreError):
             self.drop()
         return found, unread[len(found) :]
 
@@ -399,10 +401,20 @@ class Pipeline:
             self._connection = None
 
 
-def _loads(commands: Sequence[Command]) -> list[Command]:
-    """Load the scripts of commands that nothing may overtake: an unknown script would be sent once more."""
-    texts = [one.script.text for one in commands[:-1] if one.leads and one.script]
-    return [Command(("SCRIPT", "LOAD", one)) for one in texts]
+def _loads(connection: Connection, commands: Sequence[Command]) -> list[Command]:
+    """Load the scripts of commands that nothing may overtake, and of those in front of a command that blocks.
+
+    An unknown script would be sent once more, behind the others, and after the block. What this connection has loaded
+    is not loaded again in front of a block.
+    """
+    found: list[Command] = []
+    blocks = max((place for place, one in enumerate(commands) if one.block), default=0)
+    for place, one in enumerate(commands[:-1]):
+        script = one.script
+        if script is not None and (one.leads or (place < blocks and script.sha not in connection.loaded)):
+            connection.loaded.add(script.sha)
+            found.append(Command(("SCRIPT", "LOAD", script.text)))
+    return found
 
 
 def send(
@@ -475,14 +487,15 @@ class Sentinels:
                 break
         if all(map(_hopeless, errors)):
             raise errors[-1]
-        reasons = sorted({reason_of(error) for error in errors})
+        reasons = sorted({reason_of(error).partition(_ARGUMENTS)[0] for error in errors})
         raise BrokenError(f"no sentinel knows the primary {self.service!r}: {'; '.join(reasons)}")
 
     def _ask(self, address: ServerAddress, end: Deadline | None) -> Any:
         connection = Connection(address, "", connect=SENTINEL_TIMEOUT, answer=SENTINEL_TIMEOUT, end=end)
         try:
-            connection.send(pack(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)), SENTINEL_TIMEOUT)
-            reply = connection.reply(SENTINEL_TIMEOUT)
+            timeout = SENTINEL_TIMEOUT if end is None else socket_timeout(end, SENTINEL_TIMEOUT)
+            connection.send(pack(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)), timeout)
+            reply = connection.reply(timeout)
         finally:
             connection.disconnect()
         if isinstance(reply, Refusal):

@@ -55,7 +55,9 @@ def words(queue: str, args: Iterable[Any]) -> tuple[Any, ...]:
 def block_on(lists: Sequence[str], seconds: float) -> Command:
     """Block until one of the lists has an element. Reply: its bytes, or None."""
     seconds = max(seconds, 0.001)  # 0 would block forever
-    return Command(("BLPOP", *lists, f"{seconds:.3f}"), read=lambda reply: reply and reply[1], block=seconds)
+    first = ("BLPOP", *lists, f"{seconds:.3f}")
+    again = ("BLPOP", *lists, "0.001")  # if its reply was lost, what it waited for may have come
+    return Command(first, read=lambda reply: reply and reply[1], block=seconds, again=again)
 
 
 def push(key: str, keep: int, *messages: bytes | str, optional: bool = False) -> Command:

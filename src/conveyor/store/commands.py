@@ -175,11 +175,11 @@ def _read_batch(reply: Sequence[Any]) -> Batch:
     if state != "OK":
         return Batch(state, wait=reply[1] / 1000 if len(reply) > 1 else 60.0)
     jobs = []
-    for place in range(3, len(reply), 3):
+    for place in range(4, len(reply), 3):
         tries = reply[place + 2]
         retries, crashes = read_tries(tries.decode()) if tries else (0, 0)
         jobs.append(Claimed(reply[place].decode(), reply[place + 1], retries, crashes))
-    return Batch(state, reply[1].decode(), jobs, reply[2])
+    return Batch(state, reply[1].decode(), jobs, reply[2], reply[3] / 1000)
 
 
 def read_tries(text: str) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -54,7 +53,7 @@ def pack(words: Iterable[Any]) -> bytes:
 class Connection:
     """A connection to a server, made and greeted. All errors are OSErrors, and refusals are values."""
 
-    __slots__ = ("_buffer", "_reader", "is_kernel_timed", "socket", "timeout")
+    __slots__ = ("_buffer", "_reader", "loaded", "socket", "timeout")
 
     def __init__(
         self, address: ServerAddress, name: str, *, connect: float, answer: float, end: Deadline | None = None
@@ -66,17 +65,15 @@ class Connection:
         self.socket: socket.socket | None = None
         end = end or Deadline(None)
         self.socket = _connected(address, max(0.001, end.left(connect)))
-        self.is_kernel_timed = address.tls is None
-        """Whether the kernel watches the time: Python would poll before each read, and TLS hides its time-outs."""
         self.timeout = -1.0
         """Seconds that each read and write may take now."""
+        self.loaded: set[str] = set()
+        """Hashes of scripts that were loaded on this connection."""
         self._buffer = bytearray(_READ_SIZE)
         self._reader: Any = hiredis.Reader(
             protocolError=BrokenError, replyError=Refusal, notEnoughData=_INCOMPLETE
         )
         try:
-            if self.is_kernel_timed:
-                self.socket.settimeout(None)
             self._greet(address, name, Deadline(end.left(answer)))
         except BaseException:
             self.disconnect()
@@ -105,10 +102,7 @@ class Connection:
         """Send packed commands. Raises TimeoutError if the server does not read for `timeout` seconds."""
         if timeout != self.timeout:
             self._limit(timeout)
-        try:
-            self._open().sendall(packed)
-        except BlockingIOError:
-            raise TimeoutError("timed out") from None
+        self._open().sendall(packed)
 
     def reply(self, timeout: float) -> Any:
         """Return the next reply. Raises TimeoutError if nothing comes for `timeout` seconds."""
@@ -116,11 +110,7 @@ class Connection:
         while (reply := reader.gets()) is _INCOMPLETE:
             if timeout != self.timeout:
                 self._limit(timeout)
-            try:
-                size = self._open().recv_into(self._buffer)
-            except BlockingIOError:
-                raise TimeoutError("timed out") from None
-            if size == 0:
+            if (size := self._open().recv_into(self._buffer)) == 0:
                 raise BrokenError("connection closed by server")
             reader.feed(self._buffer, 0, size)
         return reply
@@ -131,14 +121,11 @@ class Connection:
         return self.socket
 
     def _limit(self, timeout: float) -> None:
-        """Limit each read and write from now on, in seconds."""
-        if not self.is_kernel_timed:
-            self._open().settimeout(timeout)
-        else:
-            micros = max(1, int(timeout * 1e6))
-            value = struct.pack("@ll", *divmod(micros, 1_000_000))
-            self._open().setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-            self._open().setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        """Limit each read and write from now on, in seconds.
+
+        The kernel's own limit would save a poll before each read, but starts anew with each signal.
+        """
+        self._open().settimeout(timeout)
         self.timeout = timeout
 
     def disconnect(self) -> None:

@@ -5,8 +5,9 @@
 --       with this nonce, which returns nothing if it arrives later; 4 lease, ms
 --       5 max bytes of the jobs of one batch; 6 how the first of them is held: S or H
 --       7 new, or again if a reply to this nonce may have been lost
--- reply OK, token, ready jobs left, then id, bytes, tries of each job | EMPTY, ms until something may change | PAUSED
---       | SHUT | VERSION; tries is "retries crashes recoveries", with " lapses" if there are any, or empty
+-- reply OK, token, ready jobs left, ms until something may change without a put, then id, bytes, tries of each job
+--       | EMPTY, these ms | PAUSED | SHUT | VERSION
+--       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -21,7 +22,7 @@ local last = redis.call('GET', claim_key)
 if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply was lost: return the same batch
   local words = {}
   for word in string.gmatch(last, '%S+') do words[#words + 1] = word end
-  local reply = {'OK', words[2], redis.call('ZCARD', READY)}
+  local reply = {'OK', words[2], redis.call('ZCARD', READY), 1000}
   for place = 3, #words do
     if is_holder(redis.call('HGET', LEASES, words[place]), words[2]) then
       reply[#reply + 1] = words[place]
@@ -98,7 +99,7 @@ local newest = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
 local token = (taken > MANY and PADDING or '') .. newest
 local stem = token .. ' ' .. owner .. ' '
 local till = exact(clock + lease_ms)
-local reply = {'OK', token, 0}
+local reply = {'OK', token, 0, soonest}
 local leases, ends, memory, orphans = {}, {}, {nonce, token}, 0
 for place = 1, taken do
   local id = ids[place]
