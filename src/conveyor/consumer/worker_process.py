@@ -185,7 +185,8 @@ class WorkerProcess:
         soonest: Batch | None = None
         for queue in self._queues_to_ask():
             settling = self._owed()
-            claim = self._next_claim(queue)
+            size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
+            claim = self._next_claim(queue, size)
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
@@ -207,12 +208,11 @@ class WorkerProcess:
         self.settler.settled(settling, replies[: len(settling)])
         return [queue for queue, has_work in zip(queues, replies[len(settling) :], strict=True) if has_work]
 
-    def _next_claim(self, queue: str) -> Command:
+    def _next_claim(self, queue: str, size: int) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
         nonce = self.nonces.next()
         self.status.set_claim(queue, nonce)
         self._sure_until = clock.boottime() + SURE
-        size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
         return commands.claim(queue, self.name, nonce, size, LEASE)
 
     def _owed(self) -> list[Command]:
@@ -249,35 +249,43 @@ class WorkerProcess:
     def _claim_when_woken(self, wait: float) -> Batch | None:
         """Settle finished jobs and claim behind the next wake-up. Return a batch, or None to stop or pause.
 
-        `wait` is how many seconds the last claim said that nothing would change without a wake-up.
+        `wait` is how many seconds the last claim said that nothing would change without a wake-up. The outcomes travel
+        on a connection of their own, so that none of their replies waits for the wake-up.
         """
         (queue,) = self.settings.queues
-        owed = self._owed()
+        self._send_ahead(self._owed())
         self.lines.flush()
         self._rest()
+        tallies: list[Command] = []
         while not self._must_stop() and not self.status.pause_requested:
             # The counts follow after a second, or they would delay the outcome of the job.
             longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
             bell = commands.await_bell([queue], min(longest, wait))
             self.status.begin_wait(clock.boottime())
-            found: Batch | None = self._await(owed, bell, self._next_claim(queue))
+            found: Batch | None = self._await(tallies, bell, self._next_claim(queue, 1))
             is_mine = self.status.end_wait()
+            self._settle_unanswered()
             if found is None or not is_mine:
-                self._settle_again(owed)
                 self._return_unseen(queue)
                 return None
             self.lines.flush()
             if found.jobs:
                 return found
-            wait, owed = found.wait, self.settler.tallies()
-        self._settle_again(owed)
+            wait, tallies = found.wait, self.settler.tallies()
+        self._settle_unanswered()
         return None
 
-    def _settle_again(self, owed: list[Command]) -> None:
-        """Settle what may not have arrived before a signal; that it arrives twice does no harm."""
-        unsettled = [one for one in owed if not is_tally(one)]
-        if unsettled:
-            self.settler.settled(unsettled, self._send(unsettled, patience=LEASE))
+    def _send_ahead(self, owed: list[Command]) -> None:
+        """Send what settles jobs without waiting for the replies, unless the next claim must not overtake it."""
+        if any(one.leads for one in owed):
+            self.settler.settled(owed, self._send(owed, patience=LEASE))
+        elif owed:
+            self.pipeline.send(owed)
+
+    def _settle_unanswered(self) -> None:
+        """Read the replies to what was sent ahead, and send again what got none."""
+        if unanswered := self._unanswered():
+            self.settler.settled(unanswered, self._send(unanswered, patience=LEASE))
 
     def _rest(self) -> None:
         """Start from one job again, since there was nothing to do."""
@@ -285,16 +293,15 @@ class WorkerProcess:
         self.monitor.rest()
         self.status.state = shared_status.IDLE
 
-    def _await(self, settling: list[Command], *blocking: Command) -> Any:
-        """Send commands of which the last ones wait; return the reply to the last, or None if a signal came."""
+    def _await(self, tallies: list[Command], *blocking: Command) -> Any:
+        """Send counts and commands that wait; return the reply to the last, or None if a signal came."""
         reply = None
         with contextlib.suppress(_Interrupted):
             self._is_waiting = True
-            owed = not all(map(is_tally, settling))
-            replies = self._send([*settling, *blocking], patience=LEASE if owed else 0.0)
+            replies = self._send([*tallies, *blocking])
             reply = replies[-1]
             self._is_waiting = False
-            self.settler.settled(settling, replies[: len(settling)])
+            self.settler.settled(tallies, replies[: len(tallies)])
         self._is_waiting = False
         return reply
 

@@ -360,6 +360,7 @@ class Pipeline:
         self.client = client
         self.unread: list[Command] = []
         """Commands that were sent, or could not be, and whose replies were not read."""
+        self._sent: list[Command] = []  # these, and what loads their scripts
         self._connection: Connection | None = None
 
     def send(self, commands: Sequence[Command]) -> None:
@@ -370,23 +371,28 @@ class Pipeline:
             if is_first:
                 self._connection = self.client.borrow(clock.Deadline(ANSWER_TIMEOUT))
             if self._connection is not None:
-                send(self._connection, commands)
+                # Whether a script is unknown would show only when the replies are read.
+                sent = [*_unloaded(self._connection, commands), *commands]
+                self._sent += sent
+                send(self._connection, sent)
         except (OSError, StoreError, _TookLongError):
             self.drop()
 
     def replies(self) -> tuple[list[tuple[Command, Any]], list[Command]]:
         """Return the commands with their replies, and those without one, which have to be sent again."""
-        unread, self.unread = self.unread, []
+        unread, sent = self.unread, self._sent
+        self.unread, self._sent = [], []
         found: list[tuple[Command, Any]] = []
         if self._connection is None:
             return found, unread
         try:
-            for command in unread:
+            for command in sent:
                 reply = self._connection.reply(ANSWER_TIMEOUT + command.block)
                 if isinstance(reply, Refusal):  # the caller sends it again, and learns what to do about it
                     self.drop()
                     break
-                found.append((command, command.read(reply)))
+                if command.script is not None or command.words[0] != "SCRIPT":
+                    found.append((command, command.read(reply)))
             else:
                 self.client.give_back(self._connection)
                 self._connection = None
@@ -404,17 +410,19 @@ class Pipeline:
 def _loads(connection: Connection, commands: Sequence[Command]) -> list[Command]:
     """Load the scripts of commands that nothing may overtake, and of those in front of a command that blocks.
 
-    An unknown script would be sent once more, behind the others, and after the block. What this connection has loaded
-    is not loaded again in front of a block.
+    An unknown script would be sent once more, behind the others, and after the block.
     """
-    found: list[Command] = []
-    blocks = max((place for place, one in enumerate(commands) if one.block), default=0)
-    for place, one in enumerate(commands[:-1]):
-        script = one.script
-        if script is not None and (one.leads or (place < blocks and script.sha not in connection.loaded)):
-            connection.loaded.add(script.sha)
-            found.append(Command(("SCRIPT", "LOAD", script.text)))
-    return found
+    texts = [one.script.text for one in commands[:-1] if one.leads and one.script]
+    last_block = max((place for place, one in enumerate(commands) if one.block), default=0)
+    return [Command(("SCRIPT", "LOAD", one)) for one in texts] + _unloaded(connection, commands[:last_block])
+
+
+def _unloaded(connection: Connection, commands: Sequence[Command]) -> list[Command]:
+    """Load the scripts that were not yet loaded on this connection: in front of a script, not once it is refused."""
+    found = {one.script.sha: one.script.text for one in commands if one.script}
+    unknown = found.keys() - connection.loaded
+    connection.loaded |= unknown
+    return [Command(("SCRIPT", "LOAD", found[sha])) for sha in unknown]
 
 
 def send(

@@ -130,7 +130,7 @@ class Connection:
 
     def disconnect(self) -> None:
         """Close the connection; again is harmless."""
-        mine, self.socket = self.socket, None
+        mine, self.socket = getattr(self, "socket", None), None  # it may not be made yet
         if mine is not None:
             with contextlib.suppress(OSError):  # a task may have closed it
                 mine.close()  # no shutdown: a forked child has a copy of its parent's
