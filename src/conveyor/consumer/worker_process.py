@@ -308,7 +308,7 @@ class WorkerProcess:
     def _return_unseen(self, queue: str) -> None:
         """Release the jobs of the last claim, whose reply was given up for a signal.
 
-        If the server does not answer, the claim stays noted, and the supervisor does this once the worker has ended.
+        Without a reply the claim stays noted, and the supervisor does this once the worker has ended.
         """
         claim = commands.claim(queue, self.name, self.status.claim()[0], 0, LEASE)
         with contextlib.suppress(StoreError):

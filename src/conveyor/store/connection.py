@@ -123,7 +123,7 @@ class Connection:
     def _limit(self, timeout: float) -> None:
         """Limit each read and write from now on, in seconds.
 
-        The kernel's own limit would save a poll before each read, but starts anew with each signal.
+        The kernel's own limit would save a poll before each read, but starts again with each signal.
         """
         self._open().settimeout(timeout)
         self.timeout = timeout
