@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
@@ -16,6 +15,7 @@ from conveyor.wire.call import KEEP
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from conveyor.errors import JobFailed
@@ -148,6 +148,8 @@ class Job(Generic[R]):
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait in asyncio for the job to finish and return its result, as `result` does."""
+        import asyncio  # noqa: PLC0415 - who awaits has it already; for others it is a sixth of the import of this package
+
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         waker = _Waker(loop, ready)
