@@ -23,10 +23,7 @@ PEER, KEPT = "Huey", ROOT / "benchmarks" / "kept.json"
 #: The name under which the figures of the raw server are kept.
 SERVER = "the bare server"
 #: Rows that README shows, and the marks around the figures of a page.
-SHOWN = {
-    *("put", "put_many", "drain", "drain_two", "round_trip", "pick_up", "pick_up_after_10"),
-    *("compute", "wait", "job_bytes", "idle_commands", "consumer_pss"),
-}
+SHOWN = {"put", "put_many", "drain", "round_trip", "pick_up", "job_bytes", "consumer_pss"}
 #: Rows in which the report shows all contestants.
 MAIN = {
     *("put", "put_many", "drain", "drain_two", "round_trip", "round_trip_p99", "pick_up", "pick_up_p99"),
