@@ -222,6 +222,17 @@ def test_pipeline_returns_what_has_to_be_sent_again(one_server: Server, trouble:
     assert client.run(commands.count("films")).accepted == 3
 
 
+def test_pipeline_loads_its_scripts_again_once_one_is_unknown(one_server: Server) -> None:
+    pipeline = Pipeline(one_server.client)
+    pipeline.send([put("a")])
+    pipeline.replies()
+    one_server.raw.script_flush()
+    one_server.client.run(commands.count("films"))
+    pipeline.send([put("b")])
+    answered, unanswered = pipeline.replies()
+    assert (answered[0][1].accepted, unanswered) == (1, [])
+
+
 def test_suspended_server_counts_as_unavailable(one_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     client = one_server.client
     client.run(commands.server_time())

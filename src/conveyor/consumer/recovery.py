@@ -231,7 +231,7 @@ def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
         return
     nonce, queue = worker.status.claim()
     worker.status.take_back(number)
-    if worker.status.wait() != (number, since):
+    if not nonce or worker.status.wait() != (number, since):
         return
     worker.taken_back = number
     with contextlib.suppress(StoreError):  # then the leases expire

@@ -21,7 +21,7 @@ from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.store import commands
-from conveyor.store.client import Pipeline
+from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 POLL_EMPTY = 0.25
 #: Seconds between two checks of a paused worker, in case a signal did not reach it.
 POLL_PAUSE = 0.5
-#: Seconds for each step of returning jobs whose claim a signal interrupted.
-RETURN_WITHIN = 1.0
+#: Seconds that an exiting worker waits for each reply that its supervisor can do without.
+EXIT_WITHIN = 1.0
 #: Seconds that a worker takes to send its counts when it exits.
 LAST_TALLY = 0.5
 #: Queues of which each is asked for jobs by a claim.
@@ -221,7 +221,7 @@ class WorkerProcess:
 
     def _unanswered(self) -> list[Command]:
         """Process the replies to what was settled during the batch, and return what has to be sent again."""
-        answered, unanswered = self.pipeline.replies()
+        answered, unanswered = self.pipeline.replies(EXIT_WITHIN if self._is_stopping else ANSWER_TIMEOUT)
         self.settler.settled([command for command, _ in answered], [reply for _, reply in answered])
         return unanswered
 
@@ -261,8 +261,9 @@ class WorkerProcess:
             # The counts follow after a second, or they would delay the outcome of the job.
             longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
             bell = commands.await_bell([queue], min(longest, wait))
+            claim = self._next_claim(queue, 1)
             self.status.begin_wait(clock.boottime())
-            found: Batch | None = self._await(tallies, bell, self._next_claim(queue, 1))
+            found: Batch | None = self._await(tallies, bell, claim)
             is_mine = self.status.end_wait()
             self._settle_unanswered()
             if found is None or not is_mine:
@@ -308,15 +309,18 @@ class WorkerProcess:
     def _return_unseen(self, queue: str) -> None:
         """Release the jobs of the last claim, whose reply was given up for a signal.
 
-        Without a reply the claim stays noted, and the supervisor does this once the worker has ended.
+        If the worker exits without a reply, the claim stays noted, and the supervisor does this once it has ended.
         """
         claim = commands.claim(queue, self.name, self.status.claim()[0], 0, LEASE)
+        send = self._send_once if self._is_stopping else self._send
         with contextlib.suppress(StoreError):
-            batch = self.client.run(claim, patience=0.0, within=RETURN_WITHIN)
+            (batch,) = send([claim])
             if batch.jobs:
-                release = commands.release(queue, batch.token, [job.id for job in batch.jobs])
-                self.client.run(release, patience=0.0, within=RETURN_WITHIN)
+                send([commands.release(queue, batch.token, [job.id for job in batch.jobs])])
             self.status.set_claim("", "")
+
+    def _send_once(self, sent: list[Command]) -> list[Any]:
+        return self.client.run_all(sent, patience=0.0, within=EXIT_WITHIN)
 
     def _send(self, sent: list[Command], *, patience: float = 0.0) -> list[Any]:
         """Run commands, however long the server is unavailable or refuses; a stopping worker tries for `patience` s.

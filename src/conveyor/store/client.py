@@ -98,6 +98,7 @@ class Client:
         #: Whether its WAITAOF waits for a sync that is not done before each reply (`store/fitness.py`).
         self.waits_for_sync = False
         self._make = _maker(self.url, name)
+        self._loaded: set[str] = set()
         self._idle: list[Connection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
 
@@ -226,9 +227,12 @@ class Client:
     def connection(self, end: Deadline | None = None) -> Connection:
         """Make a dedicated connection. Raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
-            return self._make(end)
+            made = self._make(end)
         except (Refusal, OSError) as error:
             raise self.translated(error) from error
+        self._loaded.clear()  # it may be another server, or one without them
+        made.loaded = self._loaded
+        return made
 
     def translated(self, error: Exception) -> StoreError:
         """Translate an error of a connection, or a refusal."""
@@ -378,8 +382,11 @@ class Pipeline:
         except (OSError, StoreError, _TookLongError):
             self.drop()
 
-    def replies(self) -> tuple[list[tuple[Command, Any]], list[Command]]:
-        """Return the commands with their replies, and those without one, which have to be sent again."""
+    def replies(self, within: float = ANSWER_TIMEOUT) -> tuple[list[tuple[Command, Any]], list[Command]]:
+        """Return the commands with their replies, and those without one, which have to be sent again.
+
+        `within` is for each reply, in seconds.
+        """
         unread, sent = self.unread, self._sent
         self.unread, self._sent = [], []
         found: list[tuple[Command, Any]] = []
@@ -387,7 +394,7 @@ class Pipeline:
             return found, unread
         try:
             for command in sent:
-                reply = self._connection.reply(ANSWER_TIMEOUT + command.block)
+                reply = self._connection.reply(within + command.block)
                 if isinstance(reply, Refusal):  # the caller sends it again, and learns what to do about it
                     self.drop()
                     break
@@ -441,6 +448,7 @@ def receive(
     was_loaded = False
     for place, command in enumerate(commands):
         if isinstance(replies[place], Refusal) and replies[place].word == "NOSCRIPT":
+            connection.loaded.clear()
             replies[place], was_loaded = _run_loaded(connection, command, again=again, end=end), True
         elif command.confirms and was_loaded:  # it ran before the script, so it waited for nothing
             send(connection, [command], again=again, end=end)

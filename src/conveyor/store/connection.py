@@ -68,7 +68,7 @@ class Connection:
         self.timeout = -1.0
         """Seconds that each read and write may take now."""
         self.loaded: set[str] = set()
-        """Hashes of scripts that were loaded on this connection."""
+        """Hashes of scripts that were loaded by this client."""
         self._buffer = bytearray(_READ_SIZE)
         self._reader: Any = hiredis.Reader(
             protocolError=BrokenError, replyError=Refusal, notEnoughData=_INCOMPLETE
