@@ -55,7 +55,7 @@ def test_stack_names_the_running_line(
     for _ in range(2):
         answer = ask_stack(running, job.id)
         assert answer.state == "done"
-        assert answer.detail.count("Current thread") == 1, "each is written anew"
+        assert answer.detail.count("Current thread") == 1, "each is written again"
         assert f"{task.__module__}.py" in answer.detail
         assert f"in {task.__name__}" in answer.detail
         assert answer.detail.rstrip().endswith("in _run_module_as_main"), "it is whole"

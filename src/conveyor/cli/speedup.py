@@ -44,7 +44,7 @@ FORMATS = (".png", ".svg")
 
 
 class Origin(NamedTuple):
-    """What the origin's report measured."""
+    """The figures of the origin's report."""
 
     one_worker_seconds: float
     several_workers_seconds: tuple[float, float]

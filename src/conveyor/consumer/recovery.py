@@ -172,14 +172,18 @@ def _settle_timeout(ended: _EndedRun, queue: str, token: str) -> Command:
 
 
 def _release_unseen(client: Client, worker: WorkerHandle, seen: str, how: str) -> None:
-    """Release the jobs of a last claim that the worker could no longer note: the same nonce returns them again.
+    """Release the jobs of a last claim that the worker could no longer note."""
+    nonce, queue = worker.status.claim()
+    if nonce and nonce != seen:
+        _release_claimed(client, worker, nonce, queue, how)
+
+
+def _release_claimed(client: Client, worker: WorkerHandle, nonce: str, queue: str, how: str) -> None:
+    """Release the jobs of a claim whose reply the worker has not processed: the same nonce returns them again.
 
     A claim still in transit will bring none. A single job counts as crashed if reading it may have ended the worker,
     so that it cannot block the queue.
     """
-    nonce, queue = worker.status.claim()
-    if not nonce or nonce == seen:
-        return
     batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
     if len(batch.jobs) == 1 and _may_have_crashed(worker, how):
         client.run(_settle_run(client, worker, queue, batch.token, batch.jobs[0].id, how), patience=0.0)
@@ -235,6 +239,4 @@ def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
         return
     worker.taken_back = number
     with contextlib.suppress(StoreError):  # then the leases expire
-        batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
-        if batch.jobs:
-            client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)
+        _release_claimed(client, worker, nonce, queue, ORDERLY)

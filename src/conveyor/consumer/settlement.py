@@ -144,11 +144,6 @@ class Settler:
         with self._lock:
             return self.tally.commands(resting=True)
 
-    @property
-    def has_counts(self) -> bool:
-        """True if there are counts that the server has not confirmed."""
-        return self.tally.is_owed
-
     def settled(self, sent: Sequence[Command], replies: Sequence[Any]) -> None:
         """Process the replies; reports jobs that finished after their lease had expired."""
         for command, reply in zip(sent, replies, strict=True):
@@ -253,7 +248,7 @@ class Tally:
 
     @property
     def is_owed(self) -> bool:
-        """True if there are counts that are not confirmed."""
+        """True if there are counts that the server has not confirmed."""
         return bool(self._runs or self._counts or self._sent)
 
     def confirm(self, command: Command) -> None:

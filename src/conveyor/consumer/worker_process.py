@@ -122,10 +122,7 @@ class WorkerProcess:
 
     def _settle_all(self) -> None:
         """Send everything that is gathered, so that nothing is held any more."""
-        unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
-        settling = [*unanswered, *self.settler.commands(counted=False)]
-        if settling:
-            self.settler.settled(settling, self._send(settling, patience=LEASE))
+        self._settle(self._owed(counted=False))
         self.status.hold_nothing()
         self.lines.flush(exiting=True)
         with contextlib.suppress(StoreError):  # not worth waiting for
@@ -215,9 +212,15 @@ class WorkerProcess:
         self._sure_until = clock.boottime() + SURE
         return commands.claim(queue, self.name, nonce, size, LEASE)
 
-    def _owed(self) -> list[Command]:
-        """Return the commands that settle the jobs of the last batch, and the counts if they are due."""
-        return [*self.monitor.take_unconfirmed(), *self._unanswered(), *self.settler.commands()]
+    def _owed(self, *, counted: bool = True) -> list[Command]:
+        """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due."""
+        unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
+        return [*unanswered, *self.settler.commands(counted=counted)]
+
+    def _settle(self, settling: list[Command]) -> None:
+        """Send commands that settle jobs, and wait for the replies."""
+        if settling:
+            self.settler.settled(settling, self._send(settling, patience=LEASE))
 
     def _unanswered(self) -> list[Command]:
         """Process the replies to what was settled during the batch, and return what has to be sent again."""
@@ -259,13 +262,13 @@ class WorkerProcess:
         tallies: list[Command] = []
         while not self._must_stop() and not self.status.pause_requested:
             # The counts follow after a second, or they would delay the outcome of the job.
-            longest = TALLY_EVERY if self.settler.has_counts else MAX_BLOCK
+            longest = TALLY_EVERY if self.settler.tally.is_owed else MAX_BLOCK
             bell = commands.await_bell([queue], min(longest, wait))
             claim = self._next_claim(queue, 1)
             self.status.begin_wait(clock.boottime())
             found: Batch | None = self._await(tallies, bell, claim)
             is_mine = self.status.end_wait()
-            self._settle_unanswered()
+            self._settle(self._unanswered())
             if found is None or not is_mine:
                 self._return_unseen(queue)
                 return None
@@ -273,20 +276,15 @@ class WorkerProcess:
             if found.jobs:
                 return found
             wait, tallies = found.wait, self.settler.tallies()
-        self._settle_unanswered()
+        self._settle(self._unanswered())
         return None
 
     def _send_ahead(self, owed: list[Command]) -> None:
         """Send what settles jobs without waiting for the replies, unless the next claim must not overtake it."""
         if any(one.leads for one in owed):
-            self.settler.settled(owed, self._send(owed, patience=LEASE))
+            self._settle(owed)
         elif owed:
             self.pipeline.send(owed)
-
-    def _settle_unanswered(self) -> None:
-        """Read the replies to what was sent ahead, and send again what got none."""
-        if unanswered := self._unanswered():
-            self.settler.settled(unanswered, self._send(unanswered, patience=LEASE))
 
     def _rest(self) -> None:
         """Start from one job again, since there was nothing to do."""
@@ -405,8 +403,7 @@ class WorkerProcess:
         if not is_much:
             self.pipeline.send(settling)
             return
-        settling = [*self._unanswered(), *settling]
-        self.settler.settled(settling, self._send(settling, patience=LEASE))
+        self._settle([*self._unanswered(), *settling])
 
     def _confirm_leases(self, batch: ClaimedBatch, held: deque[tuple[int, Claimed]]) -> None:
         """Keep the jobs of a batch that are still held: this process was suspended, or the claim took long."""

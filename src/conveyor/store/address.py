@@ -38,7 +38,7 @@ _SENTINEL_PORT = "26379"
 
 
 class TLSOptions(NamedTuple):
-    """How a connection is encrypted: the options of a URL without their `ssl_`, files by their paths."""
+    """The TLS options of a URL, without their `ssl_`; files by their paths."""
 
     ca_certs: str = ""
     ca_path: str = ""

@@ -148,7 +148,7 @@ class Client:
         within = self.within if within is None else within
         if within is None:
             within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
-        end = clock.Deadline(within)
+        deadline, end = clock.Deadline(patience), clock.Deadline(within)
         attempt = 0
         while True:
             try:
@@ -159,8 +159,6 @@ class Client:
                     hint="allow more time, or try again: the next call uses this connection",
                 ) from None
             except StoreUnavailable:
-                if attempt == 0:
-                    deadline = clock.Deadline(patience - within + end.left(within))
                 attempt += 1
                 pause = min(MAX_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
                 if deadline.left(pause) < pause or end.left(pause) < pause:
@@ -188,14 +186,13 @@ class Client:
             connection.disconnect()
             raise
         refusals = [reply for reply in replies if isinstance(reply, Refusal)]
-        if not refusals:
-            self._idle.append(connection)
-            return replies
         if NOT_HERE.isdisjoint(map(_word, refusals)):
-            self._idle.append(connection)
+            self.give_back(connection)
         else:
             connection.disconnect()
             self.close()  # they lead to the same server
+        if not refusals:
+            return replies
         replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):

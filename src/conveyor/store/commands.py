@@ -80,7 +80,7 @@ class Lineage(NamedTuple):
 
 
 class PutReply(NamedTuple):
-    """How many jobs were accepted, and for how many of the rest there is room."""
+    """The number of accepted jobs, and of the rest for which there is room."""
 
     accepted: int
     room: int = 0
