@@ -139,8 +139,10 @@ def test_job_claimed_by_a_suspended_idle_worker_runs_elsewhere(
 ) -> None:
     """Its claim waits at the server, which runs it for the next job; its supervisor takes the job back."""
     first = consume(workers=1)
-    queue.submit(jobs.nothing).result(30)  # with this outcome its wait and its next claim arrived
+    for _ in range(2):  # then it has both connections, and sends its wait and its claim before it sleeps
+        queue.submit(jobs.nothing).result(30)
     (frozen,) = first.workers()
+    eventually(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_SLEEPING)
     psutil.Process(frozen.pid).suspend()
     job = queue.submit(jobs.mark, str(path), "once")
     eventually(lambda: queue.count().leased)

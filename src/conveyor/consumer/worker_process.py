@@ -263,7 +263,7 @@ class WorkerProcess:
         while not self._must_stop() and not self.status.pause_requested:
             # The counts follow after a second, or they would delay the outcome of the job.
             longest = TALLY_EVERY if self.settler.tally.is_owed else MAX_BLOCK
-            bell = commands.await_bell([queue], min(longest, wait))
+            bell = commands.await_bell([queue], min(longest, wait), once=True)
             claim = self._next_claim(queue, 1)
             self.status.begin_wait(clock.boottime())
             found: Batch | None = self._await(tallies, bell, claim)

@@ -52,11 +52,14 @@ def words(queue: str, args: Iterable[Any]) -> tuple[Any, ...]:
     return (1, keys.key(queue, "meta"), *args)
 
 
-def block_on(lists: Sequence[str], seconds: float) -> Command:
-    """Block until one of the lists has an element. Reply: its bytes, or None."""
+def block_on(lists: Sequence[str], seconds: float, *, once: bool = False) -> Command:
+    """Block until one of the lists has an element. Reply: its bytes, or None.
+
+    With `once` it does not block again after a lost reply: a command behind it may have an answer already.
+    """
     seconds = max(seconds, 0.001)  # 0 would block forever
     first = ("BLPOP", *lists, f"{seconds:.3f}")
-    again = ("BLPOP", *lists, "0.001")  # if its reply was lost, what it waited for may have come
+    again = ("BLPOP", *lists, "0.001") if once else None
     return Command(first, read=lambda reply: reply and reply[1], block=seconds, again=again)
 
 

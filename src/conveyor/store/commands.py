@@ -644,9 +644,9 @@ def nudge(queue: str, inbox: str) -> Command:
     return push(keys.key(queue, f"inbox:{inbox}"), NUDGE_KEEP, "", "")
 
 
-def await_bell(queues: Iterable[str], seconds: float) -> Command:
-    """Wait for a wake-up: a job may be there. Reply: the wake-up, or None."""
-    return block_on([keys.key(queue, "bell") for queue in queues], seconds)
+def await_bell(queues: Iterable[str], seconds: float, *, once: bool = False) -> Command:
+    """Wait for a wake-up: a job may be there. Reply: the wake-up, or None. `once`: not again after a lost reply."""
+    return block_on([keys.key(queue, "bell") for queue in queues], seconds, once=once)
 
 
 def await_wake(queue: str, waiter: str, seconds: float) -> Command:
