@@ -179,6 +179,7 @@ class WorkerProcess:
 
     def _claim(self) -> tuple[str, Batch | None]:
         """Settle finished jobs and claim from the first queue that has some, in one round trip per queue."""
+        self._restore_after_batch()
         soonest: Batch | None = None
         for queue in self._queues_to_ask():
             settling = self._owed()
@@ -234,6 +235,7 @@ class WorkerProcess:
             return True, self._claim_when_woken(
                 self._unchanged.left(MAX_BLOCK) if batch is None else batch.wait
             )
+        self._restore_after_batch()
         self._rest()
         queues = self.settings.queues
         longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
@@ -257,6 +259,7 @@ class WorkerProcess:
         """
         (queue,) = self.settings.queues
         self._send_ahead(self._owed())
+        self._restore_after_batch()  # not before, or it would delay the outcome
         self.lines.flush()
         self._rest()
         tallies: list[Command] = []
@@ -285,6 +288,7 @@ class WorkerProcess:
             self._settle(owed)
         elif owed:
             self.pipeline.send(owed)
+            os.sched_yield()  # the server may be next on this processor, and someone waits for the outcome
 
     def _rest(self) -> None:
         """Start from one job again, since there was nothing to do."""
@@ -392,8 +396,6 @@ class WorkerProcess:
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
-        if self._ran:
-            self._restore_process()
         self.sizer.learn(done, clock.monotonic() - began)
 
     def _settle_some(self) -> None:
@@ -419,6 +421,11 @@ class WorkerProcess:
         held.extend(one for number, one in enumerate(mine) if number not in renewal.lost)
         if len(held) > 1:
             self.monitor.watch(*batch, held)
+
+    def _restore_after_batch(self) -> None:
+        """Restore the process after tiny runs of trusted tasks."""
+        if self._ran:
+            self._restore_process()
 
     def _restore_process(self) -> None:
         """Restore what tasks have changed in this process, or exit, to be replaced."""
