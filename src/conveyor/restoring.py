@@ -67,6 +67,7 @@ class Kept:
         "put_at",
         "queue",
         "restored_at",
+        "size",
         "until",
     )
 
@@ -75,6 +76,7 @@ class Kept:
     ) -> None:
         self.queue, self.params = queue, params
         self.jobs: list[tuple[str, bytes] | None] = [*jobs]
+        self.size = sum([len(data) for _, data in jobs]) + ENTRY_BYTES * len(jobs)
         self.losses = losses
         """The losses that these jobs have survived, or were put after."""
         self.again = (losses, 0)
@@ -89,7 +91,9 @@ class Kept:
         """Stop keeping a job."""
         if number < len(self.jobs) and (job := self.jobs[number]) is not None:
             self.jobs[number] = None
-            self.freed.append(len(job[1]) + ENTRY_BYTES)
+            freed = len(job[1]) + ENTRY_BYTES
+            self.size -= freed
+            self.freed.append(freed)
 
     def left(self, losses: int, awaited: Container[str]) -> Iterator[tuple[Kept, int, tuple[str, bytes]]]:
         """Yield this, the number after it, and each job that is still to be put again after a loss.
@@ -106,7 +110,7 @@ class Kept:
         return isinstance(number, int) and number < len(self.jobs) and self.jobs[number] is not None
 
     def __del__(self) -> None:
-        self.freed.append(sum(len(job[1]) + ENTRY_BYTES for job in self.jobs if job is not None))
+        self.freed.append(self.size)
 
 
 class Restorer:
@@ -173,13 +177,12 @@ class Restorer:
             while self._freed:
                 self._size -= self._freed.popleft()
             room = MAX_KEPT - self._size
-            size = sum(len(job[1]) for job in kept.jobs if job) + ENTRY_BYTES * len(kept.jobs)
-            if size > room:
+            if kept.size > room:
                 sizes = [0, *accumulate(len(job[1]) + ENTRY_BYTES for job in kept.jobs if job)]
                 fitting = max(0, bisect_right(sizes, room) - 1)
                 del kept.jobs[fitting:]
-                size = sizes[fitting]
-            self._size += size
+                kept.size = sizes[fitting]
+            self._size += kept.size
             kept.freed = self._freed
             self._kept.add(kept)
             if kept.losses < self.knows(kept.queue).losses:  # lost during the put

@@ -140,7 +140,7 @@ def test_late_reply_never_reaches_the_next_caller(
 def _interrupted(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a command that meets a time-out."""
 
-    def time_out(*_: object) -> None:
+    def time_out(*_: object, **__: object) -> None:
         raise TimeoutError
 
     with monkeypatch.context() as patch:
@@ -259,7 +259,7 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
 
     original = Connection.reply
 
-    def skip_the_flush(connection: Connection, timeout: float) -> Any:
+    def skip_the_flush(connection: Connection, timeout: float, **_: object) -> Any:
         reply = original(connection, timeout)
         return original(connection, timeout) if reply == b"OK" else reply
 

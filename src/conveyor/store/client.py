@@ -148,7 +148,7 @@ class Client:
         within = self.within if within is None else within
         if within is None:
             within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
-        deadline, end = clock.Deadline(patience), clock.Deadline(within)
+        began, end = clock.monotonic(), clock.Deadline(within)
         attempt = 0
         while True:
             try:
@@ -161,11 +161,12 @@ class Client:
             except StoreUnavailable:
                 attempt += 1
                 pause = min(MAX_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
-                if deadline.left(pause) < pause or end.left(pause) < pause:
+                left = end.left(began + patience - clock.monotonic())
+                if left < pause:
                     raise
                 if self.revive is not None:
                     with contextlib.suppress(StoreError, OSError):  # such as too many open files
-                        self.revive(end.left(deadline.left(within)))
+                        self.revive(left)
                 clock.sleep(pause)
 
     def _once(
@@ -186,13 +187,14 @@ class Client:
             connection.disconnect()
             raise
         refusals = [reply for reply in replies if isinstance(reply, Refusal)]
+        if not refusals:
+            self.give_back(connection)
+            return replies
         if NOT_HERE.isdisjoint(map(_word, refusals)):
             self.give_back(connection)
         else:
             connection.disconnect()
             self.close()  # they lead to the same server
-        if not refusals:
-            return replies
         replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):
@@ -441,7 +443,7 @@ def receive(
     connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
 ) -> list[Any]:
     """Read the raw replies to what was sent; load unknown scripts and send them again."""
-    replies = [connection.reply(_timeout(command.block, end)) for command in commands]
+    replies = [connection.reply(_timeout(command.block, end), soon=not command.block) for command in commands]
     was_loaded = False
     for place, command in enumerate(commands):
         if isinstance(replies[place], Refusal) and replies[place].word == "NOSCRIPT":
