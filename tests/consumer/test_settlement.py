@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +40,7 @@ def names(told: Sequence[Any]) -> list[str]:
 @pytest.fixture
 def settler() -> Settler:
     settler = Settler("host/1", lambda job: job.task)
-    settler.begin("work", "7", sampled=True)
+    settler.begin("work", "7", count=2)
     return settler
 
 
@@ -67,7 +66,7 @@ def test_done_job_is_settled_under_the_token_of_its_own_batch(
         def __exit__(self, *_: object) -> None:
             if self.armed:
                 self.armed = False
-                settler.begin("work", "8", sampled=True)
+                settler.begin("work", "8", count=2)
 
     settler.add("a", JOB, Done(b"\x01"), 0.1, 0)
     monkeypatch.setattr(settler, "_lock", Overtaken())
@@ -134,7 +133,8 @@ def test_monitor_survives_an_unexpected_error(
         noted.append(job_id)
         raise LookupError
 
-    monitor = BatchMonitor(AwayClient(), settler, SimpleNamespace(set_arguments=fail), Pipeline(AwayClient()))
+    monkeypatch.setattr(SharedStatus, "set_arguments", lambda _, *told: fail(*told))
+    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()))
     for name in ("first", "second"):
         monitor.watch("work", "7", 1, deque())
         monitor.begin(name, JOB)
@@ -187,15 +187,11 @@ def test_arguments_are_queried_again_once_the_task_is_known() -> None:
 
 
 def test_arguments_are_noted_for_single_and_for_long_jobs(
-    settler: Settler, eventually: Callable[..., Any]
+    settler: Settler, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted: list[tuple[str, str]] = []
-    monitor = BatchMonitor(
-        AwayClient(),
-        settler,
-        SimpleNamespace(set_arguments=lambda *told: noted.append(told)),
-        Pipeline(AwayClient()),
-    )
+    monkeypatch.setattr(SharedStatus, "set_arguments", lambda _, *told: noted.append(told))
+    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()))
     monitor.begin("alone", JOB)
     assert noted == [("alone", JOB.task)]
     monitor.watch("work", "7", 1, deque())

@@ -169,7 +169,7 @@ def test_many_tasks_are_sent_in_several_commands_and_as_others() -> None:
 )
 def test_each_outcome_is_counted_under_its_kind(outcome: Any, letter: str) -> None:
     settler = Settler("host/1")
-    settler.begin("work", "7", sampled=True)
+    settler.begin("work", "7", count=2)
     job = Call("tasks.cut", Raw(encode([])), Raw(encode({})), 0.0)
     settler.add("id", job, outcome, 0.1, tries=1)
     told = [str(one.words[-1]) for one in settler.tallies()]
@@ -178,7 +178,7 @@ def test_each_outcome_is_counted_under_its_kind(outcome: Any, letter: str) -> No
 
 def test_undecodable_job_is_counted_without_a_task() -> None:
     settler = Settler("host/1")
-    settler.begin("work", "7", sampled=True)
+    settler.begin("work", "7", count=2)
     settler.add("id", None, Fail(describe_text("ValueError", "no")), 0.0, 0)
     assert settler.tallies()[0].words[-2:] == ("?", "b=1 f=1 R0=1")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from conveyor import clock, events
 from conveyor.consumer.health import Isolation
+from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settlement import is_claim
 from conveyor.errors import StoreError
 from conveyor.store import commands
 from conveyor.store.waiting import MAX_BLOCK
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.client import Pipeline
     from conveyor.store.command import Command
-    from conveyor.store.commands import Claimed
+    from conveyor.store.commands import Batch, Claimed
     from conveyor.wire.call import Call
 
 #: Seconds that the jobs of one claim may take together.
@@ -62,6 +65,7 @@ class BatchMonitor:
     What it sends travels on another connection than the worker's next claim, and that claim must not overtake it: it
     would bring later jobs than the released ones. So the worker takes over commands without a reply, and sends them
     again ahead of the claim. That is harmless: a finish or a release that arrives again, or late, has an invalid token.
+    A claim that the worker has sent already, for its next batch, is taken back.
     """
 
     def __init__(self, client: Client, settler: Settler, status: SharedStatus, pipeline: Pipeline) -> None:
@@ -148,11 +152,25 @@ class BatchMonitor:
             self._watched = None
             queue, token, number, held = watched
             # What the worker has settled so far is sent again: it reads the replies only after the long job.
-            unread = [*self._unconfirmed, *self.pipeline.unread]
+            unread = [*self._unconfirmed, *(one for one in self.pipeline.unread if not is_claim(one))]
             sent = self._unconfirmed = [*unread, *self._collect(queue, token, held)]
+            wait, since = self.status.wait()
+            self.status.take_back(wait)  # before `unwatch`, after which the worker checks
         self._note_arguments()
+        if since:
+            self._release_claimed()
         if sent:
             self._send(sent, number)
+
+    def _release_claimed(self) -> None:
+        """Release the jobs that were claimed ahead; if that fails, the worker does it after the long job."""
+        nonce, queue = self.status.claim()
+        with contextlib.suppress(StoreError):
+            claim = commands.claim(queue, self.settler.worker, nonce, 0, LEASE)
+            batch: Batch = self.client.run(claim, patience=0.0)
+            if batch.jobs:
+                ids = [job.id for job in batch.jobs]
+                self.client.run(commands.release(queue, batch.token, ids), patience=0.0)
 
     def _note_arguments(self) -> None:
         if self._running is not None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from conveyor.consumer.health import Isolation
+    from conveyor.consumer.shared_status import StatusReading
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
     from conveyor.store.command import Command
@@ -75,7 +76,9 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
             sent.append(commands.release(held.queue, held.token, rest))
     replies = client.run_all(sent, patience=0.0) if sent else []
     if not is_replaced:
-        _release_unseen(client, worker, held.nonce if held is not None else "", how)
+        # If a job was running, the worker had not read what it has claimed since.
+        unseen_how = ORDERLY if running else how
+        _release_unseen(client, worker, held.nonce if held is not None else "", unseen_how)
     was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
     if not running or was_settled:
         return "", ""
@@ -213,8 +216,7 @@ def release_stuck_jobs(client: Client, workers: Iterable[WorkerHandle], isolatio
 
 def _release_prefetched(worker: WorkerHandle) -> list[Command]:
     reading = worker.status.read()
-    is_long = reading.is_running and clock.monotonic() - reading.since >= LONG
-    if not is_long or reading.batch == worker.released_batch:
+    if not _runs_long(reading) or reading.batch == worker.released_batch:
         return []
     held = worker.status.held()
     worker.status.release_rest(reading.batch)
@@ -225,13 +227,19 @@ def _release_prefetched(worker: WorkerHandle) -> list[Command]:
     return [commands.release(held.queue, held.token, rest)] if rest else []
 
 
-def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
-    """Release what a worker has claimed that was suspended while it waited, since its claim waits at the server.
+def _runs_long(reading: StatusReading) -> bool:
+    return reading.is_running and clock.monotonic() - reading.since >= LONG
 
-    Again a flag decides: once it is set, the worker runs nothing of this wait, unless it had ended before.
+
+def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
+    """Release what a worker has claimed that was suspended, or that is stuck behind a long job.
+
+    It sends a claim ahead while it waits for a wake-up, or runs a batch. Again a flag decides: once it is set, the
+    worker runs nothing of this claim, unless it had read the reply before.
     """
     number, since = worker.status.wait()
-    if not since or clock.boottime() - since < SUSPENDED or number == worker.taken_back:
+    is_stuck = _runs_long(worker.status.read()) or clock.boottime() - since >= SUSPENDED
+    if not since or not is_stuck or number == worker.taken_back:
         return
     nonce, queue = worker.status.claim()
     worker.status.take_back(number)

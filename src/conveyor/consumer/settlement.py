@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 #: Bytes of outcomes after which a batch settles its finished jobs. With one more, of a mebibyte at most, they must pass
 #: a slow connection before their reply times out.
 MAX_GATHERED = 1 << 17
-#: Finished jobs after which a batch settles them without waiting for the reply: half of the largest batch.
-AHEAD = 250
+#: Jobs of a batch that is settled in two parts; the first one while the worker runs the rest.
+HALVED = 32
 #: Finished jobs of a batch of which more is kept than the result; in a burst of tiny jobs it would be the main cost.
 SAMPLED = 1
 #: How a run is counted, by its outcome; a released run is not counted.
@@ -75,7 +75,7 @@ class Settler:
         self._previewed: tuple[Call, str | None] | None = None
         self._queue = ""
         self._token = ""
-        self._notes_left = float("inf")
+        self._notes_left = self._half = float("inf")
         self._done: list[Settlement] = []
         self._others: list[Command] = []
         self._size = 0
@@ -88,12 +88,13 @@ class Settler:
             known = self._previewed = (job, self._preview(job))
         return known[1]
 
-    def begin(self, queue: str, token: str, *, sampled: bool) -> None:
-        """Begin a batch; the previous one has been turned into commands."""
+    def begin(self, queue: str, token: str, count: int) -> None:
+        """Begin a batch of `count` jobs; the previous one has been turned into commands."""
         with self._lock:
             self._queue = queue
             self._token = token
-            self._notes_left = SAMPLED if sampled else float("inf")
+            self._notes_left = SAMPLED if count > 1 else float("inf")
+            self._half = count // 2 if count >= HALVED else float("inf")
 
     def add(self, job_id: str, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
         """Add the outcome of a job that was started `tries` times before."""
@@ -124,7 +125,7 @@ class Settler:
     @property
     def has_enough(self) -> bool:
         """True if so much has gathered that it should be sent before the end of the batch."""
-        return len(self._done) >= AHEAD or self.is_much
+        return len(self._done) >= self._half or self.is_much
 
     @property
     def is_much(self) -> bool:
@@ -293,6 +294,11 @@ def _add_seconds(counts: list[int], seconds: list[float], total: int, longest: i
 def is_tally(command: Command) -> bool:
     """Return True if a command only carries counts, which no one waits for."""
     return command.script is not None and command.script.name == "tally"
+
+
+def is_claim(command: Command) -> bool:
+    """Return True if a command claims jobs."""
+    return command.script is not None and command.script.name == "claim"
 
 
 def _text(counts: list[int]) -> str:

@@ -127,7 +127,7 @@ class SharedStatus:
         self.write_text(_CLAIM_AT, f"{nonce} {queue}", _CLAIM_ROOM)
 
     def begin_wait(self, now: float) -> None:
-        """Note a wait for a wake-up with a claim behind it; `now` is of the clock that counts a suspension."""
+        """Note a wait for the reply to a claim; `now` is of the clock that counts a suspension."""
         self.integers[_WAIT] += 1
         self.floats[_WAITING_SINCE] = now
 
@@ -249,7 +249,7 @@ class SharedStatus:
         return self.integers[_WAIT], self.floats[_WAITING_SINCE]
 
     def take_back(self, wait: int) -> None:
-        """Keep the worker from running what this wait has claimed."""
+        """Keep the worker from running what is claimed in this wait."""
         self.integers[_TAKEN_BACK] = wait
 
     def release_rest(self, batch: int) -> None:

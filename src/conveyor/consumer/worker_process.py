@@ -8,7 +8,7 @@ import os
 import signal
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from conveyor import clock
 from conveyor.consumer import shared_status, stack
@@ -17,7 +17,7 @@ from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
 from conveyor.consumer.settings import LEASE, SURE
-from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_tally
+from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_claim, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
 from conveyor.store import commands
@@ -61,6 +61,15 @@ class _Interrupted(BaseException):
     """Raised by the signal handlers while the worker is only waiting."""
 
 
+class _ClaimAhead(NamedTuple):
+    """A claim that was sent on the pipeline, without waiting for the batch."""
+
+    queue: str
+    command: Command
+    sure_until: float
+    """As of its batch."""
+
+
 class WorkerProcess:
     """One worker of a consumer, in a process of its own."""
 
@@ -84,6 +93,10 @@ class WorkerProcess:
         self._running_job = partial(RunningJob, status, self.lines, self.executor)
         self._unchanged = clock.Deadline(0.0)
         """When a job of the queue may be due, or a lease expire, without a wake-up."""
+        self._ahead: _ClaimAhead | None = None
+        """The claim of the next batch, sent while this one runs."""
+        self._left = 0
+        """Jobs that the last claim left in the queue."""
         self._sure_until = 0.0
         """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
         self._task = ""
@@ -122,6 +135,7 @@ class WorkerProcess:
 
     def _settle_all(self) -> None:
         """Send everything that is gathered, so that nothing is held any more."""
+        self._give_back_ahead()
         self._settle(self._owed(counted=False))
         self.status.hold_nothing()
         self.lines.flush(exiting=True)
@@ -135,7 +149,10 @@ class WorkerProcess:
                 self._pause()
                 may_have_more = True
                 continue
-            queue, batch = self._claim() if may_have_more or not self._claims_behind else ("", None)
+            if self._ahead is not None:
+                queue, batch = self._claimed_ahead(self._ahead)
+            else:
+                queue, batch = self._claim() if may_have_more or not self._claims_behind else ("", None)
             if batch is None or not batch.jobs:
                 goes_on, batch = self._wait(batch)
                 if not goes_on:
@@ -196,6 +213,51 @@ class WorkerProcess:
         self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
 
+    def _claim_ahead(self, batch: ClaimedBatch) -> list[Command]:
+        """Return the claim of the next batch, to be sent while this one runs, if it is sure that there are jobs.
+
+        Only from the first queue, or a job of an earlier one might wait for it. The jobs are held, none counts as
+        started. If this batch takes long, or this process is suspended, the claim is taken back, as one that waits.
+        """
+        if not self._left or self._ahead is not None or batch.queue != self.settings.queues[0]:
+            return []
+        sure_until, self._ahead = self._sure_until, None
+        claim = self._next_claim(batch.queue, self.sizer.size, first=commands.HELD)
+        self._ahead = _ClaimAhead(batch.queue, claim, self._sure_until)
+        self._sure_until = sure_until
+        self.status.begin_wait(clock.boottime())
+        return [claim]
+
+    def _claimed_ahead(self, ahead: _ClaimAhead) -> tuple[str, Batch | None]:
+        """Return the batch that was claimed ahead, and settle the rest of the last one without waiting."""
+        self._restore_after_batch()
+        is_mine, self._ahead = self.status.end_wait(), None
+        answered, owed = self._replies()
+        batch: Batch | None = next((reply for command, reply in answered if command is ahead.command), None)
+        is_much = self.settler.is_much
+        settling = [*self.monitor.take_unconfirmed(), *owed, *self.settler.commands()]
+        if not is_mine:
+            self._settle(settling)
+            self._return_unseen(ahead.queue)
+            return self._claim()
+        if batch is None:  # the reply was lost
+            *replies, batch = self._send([*settling, ahead.command.resent()], patience=LEASE)
+            self.settler.settled(settling, replies)
+        elif owed or is_much:
+            self._settle(settling)
+        elif settling:
+            self.pipeline.send(settling)
+        self.lines.flush()
+        self._sure_until = ahead.sure_until
+        return (ahead.queue if batch.jobs else ""), batch
+
+    def _give_back_ahead(self) -> None:
+        """Release the jobs that were claimed ahead."""
+        if self._ahead is not None:
+            queue, self._ahead = self._ahead.queue, None
+            self.status.end_wait()
+            self._return_unseen(queue)
+
     def _queues_to_ask(self) -> Sequence[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
         queues = self.settings.queues
@@ -206,12 +268,12 @@ class WorkerProcess:
         self.settler.settled(settling, replies[: len(settling)])
         return [queue for queue, has_work in zip(queues, replies[len(settling) :], strict=True) if has_work]
 
-    def _next_claim(self, queue: str, size: int) -> Command:
+    def _next_claim(self, queue: str, size: int, first: Literal["S", "H"] = commands.STARTED) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
         nonce = self.nonces.next()
         self.status.set_claim(queue, nonce)
         self._sure_until = clock.boottime() + SURE
-        return commands.claim(queue, self.name, nonce, size, LEASE)
+        return commands.claim(queue, self.name, nonce, size, LEASE, first)
 
     def _owed(self, *, counted: bool = True) -> list[Command]:
         """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due."""
@@ -225,9 +287,13 @@ class WorkerProcess:
 
     def _unanswered(self) -> list[Command]:
         """Process the replies to what was settled during the batch, and return what has to be sent again."""
+        return self._replies()[1]
+
+    def _replies(self) -> tuple[list[tuple[Command, Any]], list[Command]]:
+        """Process and return the replies to what was sent ahead; and return what has to be sent again, but no claim."""
         answered, unanswered = self.pipeline.replies(EXIT_WITHIN if self._is_stopping else ANSWER_TIMEOUT)
         self.settler.settled([command for command, _ in answered], [reply for _, reply in answered])
-        return unanswered
+        return answered, [one for one in unanswered if not is_claim(one)]
 
     def _wait(self, batch: Batch | None) -> tuple[bool, Batch | None]:
         """Wait for a wake-up. Return False if the worker is to exit because no work is left, and what was claimed."""
@@ -371,7 +437,8 @@ class WorkerProcess:
         held = deque(enumerate(claimed.jobs))
         if len(held) > 1:
             self.monitor.watch(*batch, held)
-        self.settler.begin(queue, claimed.token, sampled=len(held) > 1)
+        self.settler.begin(queue, claimed.token, len(held))
+        self._left = claimed.left
         done = 0
         while held and not self._is_stopping and not self.status.pause_requested:
             if clock.boottime() >= self._sure_until:
@@ -391,19 +458,20 @@ class WorkerProcess:
             ):
                 self._restore_process()
             if held and self.settler.has_enough:
-                self._settle_some()
+                self._settle_some(batch)
         self.monitor.unwatch()
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
         self.sizer.learn(done, clock.monotonic() - began)
 
-    def _settle_some(self) -> None:
+    def _settle_some(self, batch: ClaimedBatch) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
         is_much = self.settler.is_much
         settling = self.settler.commands(counted=False)
         if not is_much:
-            self.pipeline.send(settling)
+            may_overtake = not any(one.leads for one in settling)
+            self.pipeline.send([*settling, *(self._claim_ahead(batch) if may_overtake else ())])
             return
         self._settle([*self._unanswered(), *settling])
 

@@ -1,0 +1,129 @@
+"""A worker claims its next batch while it runs one, and no job is worse off for it."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import consumer_jobs as jobs
+import pytest
+from consumer_kit import make_worker
+
+from conveyor.consumer import batching, recovery
+from conveyor.consumer.health import Isolation
+from conveyor.consumer.worker_handle import WorkerHandle
+from conveyor.store import commands
+from conveyor.tasks import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor import Job, Queue
+    from conveyor.consumer.worker_process import WorkerProcess
+
+#: Jobs of one batch, those in front of the job that the tests replace, and those behind it.
+BATCH, FRONT = 64, 40
+
+
+class Burst:
+    """A queue of tiny jobs, among them one that calls a function of the test, and a worker in this process."""
+
+    def __init__(self, queue: Queue, monkeypatch: pytest.MonkeyPatch, count: int = 2 * BATCH) -> None:
+        self.queue, self.calls = queue, 0
+        self.handles: list[Job[Any]] = queue.submit_many(jobs.add, [(n, 1) for n in range(FRONT)])
+        self.handles += queue.submit_many(jobs.nothing, [()])
+        self.handles += queue.submit_many(jobs.add, [(n, 1) for n in range(count - FRONT - 1)])
+
+        @functools.wraps(jobs.nothing)
+        def call() -> None:
+            self.calls += 1
+            self.then()
+
+        monkeypatch.setattr(jobs, "nothing", call)
+        registry = Registry()
+        registry.load("consumer_jobs")
+        self.worker: WorkerProcess = make_worker(queue, queue.client, registry, BATCH)
+        self.supervised = WorkerHandle("host/1")
+        self.supervised.status = self.worker.status
+        self.then: Callable[[], object] = list
+
+    def begin(self) -> None:
+        """Run the first batch."""
+        self.worker._run_batch(*self.worker._claim())
+
+    def finish(self) -> None:
+        """Run everything that is left, and check that each job ran once."""
+        while self.worker.jobs_done < len(self.handles):
+            ahead = self.worker._ahead
+            name, batch = self.worker._claimed_ahead(ahead) if ahead else self.worker._claim()
+            assert batch is not None
+            self.worker._run_batch(name, batch)
+        self.worker.monitor.rest()
+        self.worker._settle_all()
+        count = self.queue.count()
+        assert (count.finished, count.live, count.imbalance) == (len(self.handles), 0, 0)
+        assert (self.worker.jobs_done, self.calls) == (len(self.handles), 1)
+
+
+@pytest.fixture
+def burst(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Burst:
+    return Burst(queue, monkeypatch)
+
+
+def test_next_batch_is_claimed_while_one_runs(burst: Burst) -> None:
+    leased: list[int] = []
+    burst.then = lambda: leased.append(burst.queue.count().leased)
+    burst.begin()
+    assert leased == [BATCH // 2 + BATCH], "half of this one, and the next"
+    burst.finish()
+
+
+def test_jobs_claimed_ahead_return_during_a_long_job(burst: Burst, eventually: Callable[..., Any]) -> None:
+    burst.then = lambda: eventually(lambda: burst.queue.count().leased == 1)
+    burst.begin()
+    assert burst.queue.count().qsize == 2 * BATCH - FRONT - 1
+    burst.finish()
+
+
+def test_jobs_claimed_ahead_return_if_a_long_job_holds_the_gil(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "BATCH_SECONDS", 60.0)
+    monkeypatch.setattr(recovery, "LONG", 0.0)
+    burst.then = lambda: recovery.release_stuck_jobs(burst.queue.client, [burst.supervised], Isolation())
+    burst.begin()
+    assert burst.queue.count().leased == FRONT - BATCH // 2 + 1, "what has run, and the long job"
+    burst.finish()
+
+
+def test_jobs_claimed_ahead_return_when_the_worker_stops(burst: Burst) -> None:
+    burst.begin()
+    burst.worker._settle_all()
+    count = burst.queue.count()
+    assert (count.finished, count.leased, count.qsize) == (BATCH, 0, BATCH)
+    assert burst.worker._ahead is None
+    burst.finish()
+
+
+def test_lost_reply_to_a_claim_ahead_is_asked_for_again(burst: Burst) -> None:
+    burst.begin()
+    burst.worker.pipeline.drop()
+    burst.finish()
+
+
+def test_job_claimed_ahead_is_not_blamed_for_a_crash(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    burst = Burst(queue, monkeypatch, BATCH + 1)
+    burst.then = lambda: recovery.recover(queue.client, burst.supervised, "SIGSEGV")
+    burst.begin()
+    tries = {job.id: queue.client.run(commands.state(queue.name, job.id)).tries for job in burst.handles}
+    assert {one for one, text in tries.items() if text} == {burst.handles[FRONT].id}
+    assert queue.count().leased == 0
+    burst.worker.monitor.rest()
+
+
+def test_only_the_first_queue_is_claimed_from_ahead(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    burst = Burst(queue, monkeypatch)
+    burst.worker.settings = burst.worker.settings.__class__((f"{queue.name}-urgent", queue.name))
+    burst.begin()
+    assert burst.worker._ahead is None
+    burst.finish()
