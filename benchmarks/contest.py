@@ -36,6 +36,7 @@ OF_BEST: tuple[Trial, ...] = (trials.after_pause,)
 OF_OURS: tuple[Trial, ...] = (
     trials.several_producers,
     trials.pushed,
+    trials.records,
     trials.imports,
     trials.depth,
     trials.queues,

@@ -42,6 +42,7 @@ ROWS = [
         more_is_better=True,
         judged=False,
     ),
+    Row("records", "histories, counts and previews, of the time of a drain", "%", judged=False),
     Row("round_trip", "round trip put to result, idle, p50", "ms", raw="round_trip"),
     Row("round_trip_p99", "round trip put to result, idle, p99", "ms", raw="round_trip_p99", judged=False),
     Row("pick_up", "pick-up by an idle worker, p50", "ms", raw="pick_up"),

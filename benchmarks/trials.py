@@ -274,6 +274,13 @@ def pushed(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str
     return {"drain_pushed": (jobs - 1) / took}
 
 
+def records(setting: Setting, contestant: Contestant, effort: Effort) -> dict[str, float]:
+    """Drain without histories, counts and previews, and with them; return the share of the time that they take."""
+    without = msgspec.structs.replace(contestant, settings={**contestant.settings, "records": False})
+    bare, kept = (drain(setting, one, effort)["drain"] for one in (without, contestant))
+    return {"records": 100 * (1 - kept / bare)}
+
+
 def imports(_: Setting, contestant: Contestant, __: Effort) -> dict[str, float]:
     """Return the time that the import takes, beyond that of a bare interpreter."""
     python = str(contestant.home / "bin" / "python")

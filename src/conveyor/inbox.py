@@ -230,7 +230,7 @@ class Inbox:
         self.opening = next(_openings)
         self.thread: threading.Thread | None = None
         self.is_closing = False  # the thread closes boxes, and ends
-        self.waiters = 0  # threads in `wait`
+        self.waiters: set[object] = set()  # one for each thread in `wait`
         self.receiver = 0  # the one of them that receives outcomes now; 0 for none
         self.heard_at = 0.0  # when outcomes last arrived, or were looked up since none did
         self.idle_since: float | None = None
@@ -276,9 +276,9 @@ class Inbox:
         One of the threads that wait receives outcomes for all of them: no other has to wake it. Whatever else there is
         to do is left to the inbox's own thread.
         """
-        with self.changed:
-            self.waiters += 1
+        me = object()  # in a set, so that an exception of a signal handler leaves nothing behind
         try:
+            self.waiters.add(me)
             while job.settled is None:
                 if deadline.passed():
                     return False
@@ -286,37 +286,37 @@ class Inbox:
                     self._wait_for_others(job, deadline)
         finally:
             with self.changed:
-                self.waiters -= 1
+                self.waiters.discard(me)
                 if not self.waiters and self._has_work():
                     self.needed.notify()
         return True
 
     def _receive_here(self, deadline: Deadline) -> bool:
         """Receive outcomes in this thread. Return False if another one does, or if there is more to do than that."""
-        me = threading.get_ident()  # it may be interrupted by a signal, whose handler waits for a result
-        with self.changed:
-            if self.receiver not in {0, me} or not self._is_calm():
-                return False
-            self.receiver = me
-            self.idle_since = None
-            queues = self._open()
+        me = threading.get_ident()  # a signal handler of this thread may wait for a result, too
         seconds = max(0.001, deadline.left(POLL_AGAIN))
         try:
+            with self.changed:
+                if self.receiver not in {0, me} or not self._is_calm():
+                    return False
+                self.receiver = me
+                self.idle_since = None
+                queues = self._open()
             receive = commands.await_outcomes(queues, self.name, seconds)
             pushed = self.client.run(receive, patience=0.0, within=time_for(deadline))
             if pushed is not None:
-                self._process(pushed)
-        except Exception as error:  # noqa: BLE001 - the inbox's thread goes on
-            with contextlib.suppress(Exception):  # the program's own logging raised
-                self._doubt_after(error)
-        except BaseException:  # such as Ctrl-C
+                self._process_safely(pushed)
+        except StoreError:
+            self._doubt_all()
+        except BaseException:  # a signal handler raised
             self._doubt_all()
             raise
         finally:
             with self.changed:
-                self.receiver = 0
-                if self.waiters > 1:
-                    self.changed.notify_all()
+                if self.receiver == me:
+                    self.receiver = 0
+                    if len(self.waiters) > 1:
+                        self.changed.notify_all()
         return True
 
     def _is_calm(self) -> bool:
@@ -610,6 +610,14 @@ class Inbox:
             for queue, box in [] if hurry else boxes:
                 self._ask_doubtful(queue, box)
         return pushed
+
+    def _process_safely(self, pushed: commands.Pushed) -> None:
+        """Process what was pushed. If it is invalid, this is logged, and everything awaited is looked up."""
+        try:
+            self._process(pushed)
+        except (ValueError, LookupError) as error:
+            with contextlib.suppress(Exception):  # the program's own logging raised
+                self._doubt_after(error)
 
     def _process(self, pushed: commands.Pushed) -> None:
         """Process what was pushed to one box; the others come first the next time."""

@@ -92,7 +92,7 @@ def _end(client: Client, queue: str, jobs: int) -> None:
     while jobs > 0:
         client.run(_put(queue, min(500, jobs)))
         batch = _claim(client, queue, settler.worker, 500)
-        settler.begin(queue, batch.token, sampled=True)
+        settler.begin(queue, batch.token, count=2)
         call = decode_call(batch.jobs[0].data)
         for job in batch.jobs:
             settler.add(job.id, call, Done(b"\xc0"), 0.02, 0)
@@ -106,7 +106,7 @@ def kill(client: Client, queue: str, kind: str, message: str) -> None:
     settler = Settler("rack-0001/1")
     client.run_all([commands.note_queue(queue), _put(queue, 1)])
     batch = _claim(client, queue, settler.worker, 1)
-    settler.begin(queue, batch.token, sampled=False)
+    settler.begin(queue, batch.token, count=1)
     settler.add(batch.jobs[0].id, decode_call(batch.jobs[0].data), Fail(describe_text(kind, message)), 0.1, 0)
     client.run_all([*settler.commands(counted=False), *settler.tallies()])
 

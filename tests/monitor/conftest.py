@@ -87,7 +87,7 @@ class Hand:
     def take(self) -> Any:
         """Take the next job; gives it as claimed."""
         batch = self.client.run(commands.claim(self.queue.name, "host/1", ids.unique(8), 1, 60.0))
-        self.settler.begin(self.queue.name, batch.token, sampled=False)
+        self.settler.begin(self.queue.name, batch.token, count=1)
         return batch.jobs[0]
 
     def end(self, outcome: Outcome, elapsed: float = 0.5) -> str:

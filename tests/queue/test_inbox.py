@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -22,7 +23,7 @@ from conveyor.wire.call import PutOptions, RunOptions
 from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from conftest import Bench
 
@@ -109,6 +110,123 @@ def test_result_arrives_by_push_while_a_caller_waits(bench: Bench, never_asking:
     assert job.result(timeout=20) == 8
     assert time.monotonic() - before < 5
     timer.join()
+
+
+@pytest.fixture
+def box(bench: Bench) -> inbox.Inbox:
+    """Provide the inbox after a first result, with its thread at rest."""
+    first = bench.queue.submit(double, 1)
+    timer = threading.Thread(target=lambda: bench.settle(value=2))
+    timer.start()
+    assert first.result(20) == 2
+    timer.join()
+    return inbox.inbox_of(bench.client)
+
+
+def in_thread(job: Job[int], found: list[int]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: found.append(job.result(20)))
+    thread.start()
+    return thread
+
+
+def test_thread_that_waits_receives_its_result_itself(
+    bench: Bench, never_asking: None, box: inbox.Inbox
+) -> None:
+    job, receivers = bench.queue.submit(double, 4), []
+
+    def settle() -> None:
+        receivers.append(bench.eventually(lambda: box.receiver))
+        bench.settle(value=8)
+
+    timer = threading.Thread(target=settle)
+    timer.start()
+    assert job.result(20) == 8
+    timer.join()
+    assert receivers == [threading.get_ident()]
+
+
+def test_threads_that_wait_receive_in_turns(bench: Bench, never_asking: None, box: inbox.Inbox) -> None:
+    found: list[int] = []
+    for _ in range(3):
+        jobs = bench.queue.submit_many(double, [(1,), (2,), (3,)])
+        threads = [in_thread(job, found) for job in jobs]
+        bench.eventually(lambda: len(box.waiters) == 3)
+        for thread in threads:
+            assert bench.eventually(lambda: box.receiver)
+            bench.settle(value=8)
+            thread.join(10)
+            assert not thread.is_alive()
+    assert found == [8] * 9
+
+
+def test_result_arrives_for_a_program_that_only_looks(
+    bench: Bench, never_asking: None, box: inbox.Inbox
+) -> None:
+    job = bench.queue.submit(double, 4)
+    assert not job.done()
+    bench.settle(value=8)
+    bench.eventually(job.done)
+
+
+def test_results_of_others_arrive_after_the_last_wait(
+    bench: Bench, never_asking: None, box: inbox.Inbox
+) -> None:
+    called, found = [], []
+    mine, other = bench.queue.submit_many(double, [(1,), (2,)])
+    other.add_done_callback(called.append)
+    waits = in_thread(mine, found)
+    bench.eventually(lambda: box.waiters)
+    bench.settle(value=8)
+    waits.join()
+    bench.settle(value=9)
+    bench.eventually(lambda: called == [other])
+    assert (found, other.result(0)) == ([8], 9)
+
+
+class Alarm(Exception):
+    pass
+
+
+@contextmanager
+def signalled(bench: Bench, box: inbox.Inbox, handle: Callable[..., None]) -> Iterator[None]:
+    """Send this thread a signal as soon as it waits for results."""
+    before, me = signal.signal(signal.SIGUSR1, handle), threading.get_ident()
+    timer = threading.Thread(
+        target=lambda: (bench.eventually(lambda: box.receiver == me), os.kill(os.getpid(), signal.SIGUSR1))
+    )
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_wait_that_a_signal_ends_loses_no_result(bench: Bench, never_asking: None, box: inbox.Inbox) -> None:
+    first, second = bench.queue.submit_many(double, [(1,), (2,)])
+
+    def handle(*_: object) -> None:
+        bench.settle(value=8)
+        raise Alarm
+
+    with signalled(bench, box, handle), pytest.raises(Alarm):
+        second.result(20)
+    bench.settle(value=9)
+    assert (first.result(20), second.result(20)) == (8, 9)
+
+
+def test_signal_handler_gets_a_result_during_a_wait(
+    bench: Bench, asking_often: None, box: inbox.Inbox
+) -> None:
+    first, second = bench.queue.submit_many(double, [(1,), (2,)])
+
+    def handle(*_: object) -> None:
+        bench.settle(value=8)
+        assert first.result(20) == 8
+        bench.settle(value=9)
+
+    with signalled(bench, box, handle):
+        assert second.result(20) == 9
 
 
 def test_earlier_result_is_found_by_a_later_call(bench: Bench, never_asking: None) -> None:

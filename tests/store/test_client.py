@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -486,3 +487,26 @@ while came < 5000:
 
 def test_interrupt_while_numbers_are_packed_causes_no_crash(start_python: Callable[..., Any]) -> None:
     assert start_python(INTERRUPTED).wait(60) == 0
+
+
+def test_slow_replies_are_looked_out_for_less_often(one_server: Server) -> None:
+    connection = one_server.client.connection()
+
+    def reply_to(*words: str) -> Any:
+        connection.send(pack(words), 5.0)
+        return connection.reply(5.0, soon=True)
+
+    try:
+        for misses in (1, 2, 3, 4, 5, 6, 6):
+            connection._skip = 0
+            assert reply_to("WAIT", "1", "20") == 0, "after 20 ms, since there is no replica"
+            assert (connection._misses, connection._skip) == (misses, 2**misses - 1)
+        connection._skip = 1
+        assert reply_to("PING") == b"PONG"
+        assert (connection._misses, connection._skip) == (6, 0), "it was not looked out for"
+        connection.send(pack(("PING",)), 5.0)
+        assert select.select([connection], [], [], 5.0)[0], "however busy this host is"
+        assert connection.reply(5.0, soon=True) == b"PONG"
+        assert connection._misses == 0
+    finally:
+        connection.disconnect()

@@ -39,8 +39,8 @@ MAX_GATHERED = 1 << 17
 HALVED = 32
 #: Finished jobs of a batch of which more is kept than the result; in a burst of tiny jobs it would be the main cost.
 SAMPLED = 1
-#: How a run is counted, by its outcome; a released run is not counted.
-_COUNTED = {Done: "succeeded", Fail: "failed", Retry: "retried", Cancel: "cancelled"}
+#: How a run that did not return is counted, by its outcome; a released run is not.
+_COUNTED = {Fail: "failed", Retry: "retried", Cancel: "cancelled"}
 #: Seconds between two tallies of a busy worker.
 TALLY_EVERY = 1.0
 #: Runs of one task that are gathered before they are counted.
@@ -109,13 +109,13 @@ class Settler:
             with self._lock:
                 self._done.append(settlement)
                 self._size += len(settlement.outcome)
-                self._count(job, outcome, elapsed, tries)
+                self._count(job, "succeeded", elapsed, tries)
             return
         command = self._command(job_id, outcome, self._run(job, elapsed, tries), elapsed, keep)
         with self._lock:
             self._others.append(command)
             self._size += sum(len(word) for word in command.words if isinstance(word, bytes))
-            self._count(job, outcome, elapsed, tries)
+            self._count(job, _COUNTED.get(type(outcome)), elapsed, tries)
 
     def release(self, ids: Sequence[str]) -> None:
         """Release jobs that were not started."""
@@ -155,13 +155,15 @@ class Settler:
                 for job_id in reply:
                     events.emit(events.FinishedLate(self.worker, job_id))
 
-    def _count(self, job: Call | None, outcome: Outcome, elapsed: float, tries: int) -> None:
-        counted = _COUNTED.get(type(outcome))
-        if counted is not None and job is not None:
-            wait = clock.wall() - elapsed - job.put_at if tries == 0 else None
-            self.tally.add(self._queue, job.task, counted, elapsed, wait)
-        elif counted is not None:
+    def _count(self, job: Call | None, counted: str | None, elapsed: float, tries: int) -> None:
+        """Count a run by its outcome; None is not counted."""
+        if counted is None:
+            return
+        if job is None:
             self.tally.add(self._queue, "?", counted, elapsed)
+            return
+        wait = None if tries else clock.wall() - elapsed - job.put_at
+        self.tally.add(self._queue, job.task, counted, elapsed, wait)
 
     def _command(self, job_id: str, outcome: Outcome, run: Run, elapsed: float, keep: float) -> Command:
         queue, token = self._queue, self._token
@@ -281,9 +283,15 @@ def _add_seconds(counts: list[int], seconds: list[float], total: int, longest: i
     """Add seconds to a sum and a maximum in microseconds, and to the buckets from `first` on."""
     if not seconds:
         return
+    most = max(seconds)
+    if min(seconds) < 0.0:  # the producer's clock is ahead
+        seconds = [max(0.0, one) for one in seconds]
+    counts[total] += int(sum(seconds) * 1e6)
+    counts[longest] = max(counts[longest], int(most * 1e6))
+    if most <= BOUNDS[0]:  # as after a burst of tiny jobs
+        counts[first] += len(seconds)
+        return
     seconds.sort()
-    counts[total] += int(sum(max(0.0, one) for one in seconds) * 1e6)
-    counts[longest] = max(counts[longest], int(seconds[-1] * 1e6))
     before = 0
     for bucket, bound in enumerate((*BOUNDS, math.inf)):
         upto = bisect_right(seconds, bound)

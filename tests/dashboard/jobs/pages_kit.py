@@ -114,7 +114,7 @@ class Line:
         job_id = self.put(data)
         batch = self._take("host-ab12/3")
         settler = Settler("host-ab12/3", preview_as_worker)
-        settler.begin(self.name, batch.token, sampled=False)
+        settler.begin(self.name, batch.token, count=1)
         job = decode_call(data)
         settler.add(job_id, job, outcome, 0.25, 0)
         self.client.run_all(settler.commands())
