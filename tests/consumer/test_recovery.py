@@ -187,6 +187,6 @@ def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None
 
     worker = WorkerHandle("host/1")
     worker.status.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))
-    worker.status.set_claim(queue.name, "other")
+    worker.status.set_claim(queue.name, "nonce")
     worker.status.hold_nothing()
     assert recover(NoServer(), worker, "exit code 0") == ("", "")

@@ -78,7 +78,8 @@ class BatchMonitor:
         """When the running job started."""
         self._began = 0.0  # when the batch did
         self._busy = threading.Event()
-        self._lock = threading.Lock()  # never held while something is sent
+        self.lock = threading.Lock()
+        """Held while it is decided what becomes of a batch; never while something is sent."""
         self._watched: Held | None = None
         self._unconfirmed: list[Command] = []  # sent, without a reply so far
         self._isolation = Isolation()
@@ -123,14 +124,19 @@ class BatchMonitor:
         """Stop polling, since the worker has nothing to do."""
         self._busy.clear()
 
+    @property
+    def is_watching(self) -> bool:
+        """True if a batch is watched that has not taken long so far. To be read with the lock held."""
+        return self._watched is not None
+
     def unwatch(self) -> None:
         """Note the end of the batch."""
-        with self._lock:
+        with self.lock:
             self._watched = None
 
     def take_unconfirmed(self) -> list[Command]:
         """Return the commands without a reply, once; the caller sends them again."""
-        with self._lock:
+        with self.lock:
             unconfirmed, self._unconfirmed = self._unconfirmed, []
             return unconfirmed
 
@@ -143,7 +149,7 @@ class BatchMonitor:
             self._isolation.rest()
 
     def _poll(self) -> None:
-        with self._lock:
+        with self.lock:
             watched, now = self._watched, clock.monotonic()
             if watched is None:
                 return
@@ -154,17 +160,21 @@ class BatchMonitor:
             # What the worker has settled so far is sent again: it reads the replies only after the long job.
             unread = [*self._unconfirmed, *(one for one in self.pipeline.unread if not is_claim(one))]
             sent = self._unconfirmed = [*unread, *self._collect(queue, token, held)]
-            wait, since = self.status.wait()
-            self.status.take_back(wait)  # before `unwatch`, after which the worker checks
+            claim = self._take_back()
         self._note_arguments()
-        if since:
-            self._release_claimed()
         if sent:
             self._send(sent, number)
+        if claim is not None:
+            self._release_claimed(*claim)  # behind the others, which come first in the queue
 
-    def _release_claimed(self) -> None:
+    def _take_back(self) -> tuple[str, str] | None:
+        """Keep the worker from running what it has claimed ahead. Return the claim's nonce and queue."""
+        wait, since = self.status.wait()
+        self.status.take_back(wait)
+        return self.status.claim() if since else None
+
+    def _release_claimed(self, nonce: str, queue: str) -> None:
         """Release the jobs that were claimed ahead; if that fails, the worker does it after the long job."""
-        nonce, queue = self.status.claim()
         with contextlib.suppress(StoreError):
             claim = commands.claim(queue, self.settler.worker, nonce, 0, LEASE)
             batch: Batch = self.client.run(claim, patience=0.0)
@@ -197,7 +207,7 @@ class BatchMonitor:
             except StoreError:
                 clock.sleep(MAX_BLOCK)
                 continue
-            with self._lock:
+            with self.lock:
                 if self._unconfirmed is not sent:
                     return  # the worker has taken over, and processes its own replies
                 self._unconfirmed = []

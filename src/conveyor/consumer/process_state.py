@@ -75,6 +75,11 @@ class ProcessState:
                     return LIMITS
         return ""
 
+    def keeps_files(self) -> bool:
+        """Return False if a task has closed a file that it did not open, by a look at one of them."""
+        number, identity = self._files[-1]
+        return _identity(number) == identity
+
     def _restore_signals(self) -> None:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._mask:
             self.changed = True

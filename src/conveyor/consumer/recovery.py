@@ -74,10 +74,13 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
             rest = [one for one in rest if one != running]
         if rest:
             sent.append(commands.release(held.queue, held.token, rest))
+    before = worker.status.held(back=1)
+    if before is not None and before.ids:
+        sent.append(commands.release(before.queue, before.token, before.ids))
     replies = client.run_all(sent, patience=0.0) if sent else []
     if not is_replaced:
         # If a job was running, the worker had not read what it has claimed since.
-        unseen_how = ORDERLY if running else how
+        unseen_how = ORDERLY if reading.is_running else how
         _release_unseen(client, worker, held.nonce if held is not None else "", unseen_how)
     was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
     if not running or was_settled:
@@ -202,16 +205,19 @@ def release_stuck_jobs(client: Client, workers: Iterable[WorkerHandle], isolatio
     notes which job it starts, then checks the flag. So one of them sees the other, and no released job is run. An
     unforeseen error affects one worker.
     """
+    workers = list(workers)
     sent: list[Command] = []
     for worker in workers:
         with isolation:
             sent += _release_prefetched(worker)
-            _take_back_claim(client, worker)
     if sent:
         # The worker releases the same jobs once more, ahead of its next claim. If this call fails, they return to the
         # queue then, or when their leases expire.
         with contextlib.suppress(StoreError):
             client.run_all(sent, patience=0.0)
+    for worker in workers:  # their jobs come later in the queue
+        with isolation:
+            _take_back_claim(client, worker)
 
 
 def _release_prefetched(worker: WorkerHandle) -> list[Command]:
@@ -245,6 +251,6 @@ def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
     worker.status.take_back(number)
     if not nonce or worker.status.wait() != (number, since):
         return
-    worker.taken_back = number
-    with contextlib.suppress(StoreError):  # then the leases expire
+    with contextlib.suppress(StoreError):  # the next call tries again
         _release_claimed(client, worker, nonce, queue, ORDERLY)
+        worker.taken_back = number

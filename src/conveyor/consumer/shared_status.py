@@ -148,9 +148,11 @@ class SharedStatus:
         return number
 
     def hold_nothing(self) -> None:
-        """Note that no job is left for the supervisor to settle or to release."""
-        self.hold(HeldBatch("", "", "", []))
-        self.set_claim("", "")
+        """Note that no job of a batch is left to settle or to release; there may be those of an unread claim."""
+        held = self.held()
+        nothing = HeldBatch("", "", held.nonce if held else "", [])
+        for _ in range(2):  # also of the batch before
+            self.hold(nothing)
 
     def start(self, position: int, since: float, limit: float, attempt: int = 1) -> None:
         """Note that user code starts, for the job at this position of the batch.
@@ -208,10 +210,13 @@ class SharedStatus:
             integers[_JOBS_DONE],
         )
 
-    def held(self) -> HeldBatch | None:
-        """Read the jobs that the worker holds, or None if there are none or they change at this moment."""
-        number = self.integers[_BATCH]
-        if number == 0:
+    def held(self, back: int = 0) -> HeldBatch | None:
+        """Read the jobs that the worker holds, or None if there are none or they change at this moment.
+
+        With `back` 1, read those of the batch before, whose outcomes may still be on their way.
+        """
+        number = self.integers[_BATCH] - back
+        if number <= 0:
             return None
         at = _BATCH_AT + (number % 2) * _HALF
         size = int.from_bytes(self.memory[at : at + 4], "little")

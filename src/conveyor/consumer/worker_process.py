@@ -135,8 +135,9 @@ class WorkerProcess:
 
     def _settle_all(self) -> None:
         """Send everything that is gathered, so that nothing is held any more."""
-        self._give_back_ahead()
+        self._restore_after_batch()
         self._settle(self._owed(counted=False))
+        self._give_back_ahead()
         self.status.hold_nothing()
         self.lines.flush(exiting=True)
         with contextlib.suppress(StoreError):  # not worth waiting for
@@ -221,11 +222,14 @@ class WorkerProcess:
         """
         if not self._left or self._ahead is not None or batch.queue != self.settings.queues[0]:
             return []
-        sure_until, self._ahead = self._sure_until, None
-        claim = self._next_claim(batch.queue, self.sizer.size, first=commands.HELD)
+        sure_until = self._sure_until
+        with self.monitor.lock:
+            if not self.monitor.is_watching:
+                return []
+            claim = self._next_claim(batch.queue, self.sizer.size, first=commands.HELD)
+            self.status.begin_wait(clock.boottime())
         self._ahead = _ClaimAhead(batch.queue, claim, self._sure_until)
         self._sure_until = sure_until
-        self.status.begin_wait(clock.boottime())
         return [claim]
 
     def _claimed_ahead(self, ahead: _ClaimAhead) -> tuple[str, Batch | None]:
@@ -243,7 +247,7 @@ class WorkerProcess:
         if batch is None:  # the reply was lost
             *replies, batch = self._send([*settling, ahead.command.resent()], patience=LEASE)
             self.settler.settled(settling, replies)
-        elif owed or is_much:
+        elif owed or is_much or len(batch.jobs) == 1:  # a single job is not watched, and may take long
             self._settle(settling)
         elif settling:
             self.pipeline.send(settling)
@@ -302,6 +306,7 @@ class WorkerProcess:
                 self._unchanged.left(MAX_BLOCK) if batch is None else batch.wait
             )
         self._restore_after_batch()
+        self._settle(self._unanswered())
         self._rest()
         queues = self.settings.queues
         longest = POLL_EMPTY if self.settings.until_empty else MAX_BLOCK
@@ -324,6 +329,8 @@ class WorkerProcess:
         on a connection of their own, so that none of their replies waits for the wake-up.
         """
         (queue,) = self.settings.queues
+        if not self.process_state.keeps_files():
+            self._restore_after_batch()
         self._send_ahead(self._owed())
         self._restore_after_batch()  # not before, or it would delay the outcome
         self.lines.flush()
