@@ -1,8 +1,7 @@
 """The inbox, where results arrive: one per process and server, however many results are awaited.
 
 While results are awaited, the inbox is open: scripts that finish a job push its outcome to it, and one thread takes
-them out in large batches: one of those that wait for a result, or else the inbox's own, which also does whatever else
-there is to do. The server limits the inbox: large outcomes, and those behind many others, are pushed as ids
+them out in large batches. The server limits the inbox: large outcomes, and those behind many others, are pushed as ids
 only and looked up. Jobs that finished before the inbox was open are looked up once. After an error that may have cost
 pushes (a lost connection, an inbox that had expired or was full), everything awaited is looked up, slice by slice.
 Other lost pushes are found by a poll every two seconds. When nothing is awaited, the inbox is closed, and outcomes
@@ -217,9 +216,7 @@ class Inbox:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.name = ids.producer()
-        lock = threading.RLock()
-        self.changed = threading.Condition(lock)  # outcomes arrived, or no one receives
-        self.needed = threading.Condition(lock)  # the thread is
+        self.changed = threading.Condition()
         self.boxes: dict[str, Box] = defaultdict(Box)  # of queues with awaited results, now or a moment ago
         self.arrived = Arrived()
         self.callbacks = Callbacks()
@@ -229,10 +226,6 @@ class Inbox:
         # Changes whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = next(_openings)
         self.thread: threading.Thread | None = None
-        self.is_closing = False  # the thread closes boxes, and ends
-        self.waiters: set[object] = set()  # one for each thread in `wait`
-        self.receiver = 0  # the one of them that receives outcomes now; 0 for none
-        self.heard_at = 0.0  # when outcomes last arrived, or were looked up since none did
         self.idle_since: float | None = None
         self.trouble = ""  # the last error that was logged
         scripts.load("listen")  # later this process may be out of file descriptors
@@ -245,10 +238,8 @@ class Inbox:
             return 0
         return opening
 
-    def expect(self, job: PendingResult, deadline: Deadline | None = None, *, waits: bool = False) -> None:
+    def expect(self, job: PendingResult, deadline: Deadline | None = None) -> None:
         """Settle the job as soon as its outcome is known. Queries the server if it may be known already.
-
-        `waits`: the caller waits for it right after this.
 
         Raises StoreUnavailable, soon after the deadline if there is one. The job is expected nevertheless.
         """
@@ -260,81 +251,24 @@ class Inbox:
                 job.settle(outcome)
             if job.settled is not None:
                 return
-            if not any(one.waiting for one in self.boxes.values()):
-                self.heard_at = clock.monotonic()
             box.expect(job)
             ask = outcome == ASK or job.covered == 0 or job.covered != self.open_for(queue)
         try:
             if ask:
                 self._ask(queue, job.neighbors(MAX_ASKED), deadline)
         finally:
-            self._start(wake=not waits)
+            self._start()
 
     def wait(self, job: PendingResult, deadline: Deadline) -> bool:
-        """Wait until the job, which is expected, is settled. Return False if the deadline came first.
-
-        One of the threads that wait receives outcomes for all of them: no other has to wake it. Whatever else there is
-        to do is left to the inbox's own thread.
-        """
-        me = object()  # in a set, so that an exception of a signal handler leaves nothing behind
-        try:
-            self.waiters.add(me)
+        """Wait until the job, which is expected, is settled. Return False if the deadline came first."""
+        with self.changed:
             while job.settled is None:
                 if deadline.passed():
                     return False
-                if not self._receive_here(deadline):
-                    self._wait_for_others(job, deadline)
-        finally:
-            with self.changed:
-                self.waiters.discard(me)
-                if not self.waiters and self._has_work():
-                    self.needed.notify()
-        return True
-
-    def _receive_here(self, deadline: Deadline) -> bool:
-        """Receive outcomes in this thread. Return False if another one does, or if there is more to do than that."""
-        me = threading.get_ident()  # a signal handler of this thread may wait for a result, too
-        seconds = max(0.001, deadline.left(POLL_AGAIN))
-        try:
-            with self.changed:
-                if self.receiver not in {0, me} or not self._is_calm():
-                    return False
-                self.receiver = me
-                self.idle_since = None
-                queues = self._open()
-            receive = commands.await_outcomes(queues, self.name, seconds)
-            pushed = self.client.run(receive, patience=0.0, within=time_for(deadline))
-            if pushed is not None:
-                self._process_safely(pushed)
-        except StoreError:
-            self._doubt_all()
-        except BaseException:  # a signal handler raised
-            self._doubt_all()
-            raise
-        finally:
-            with self.changed:
-                if self.receiver == me:
-                    self.receiver = 0
-                    if len(self.waiters) > 1:
-                        self.changed.notify_all()
-        return True
-
-    def _is_calm(self) -> bool:
-        """Return True if there is nothing to do but to receive outcomes."""
-        now = clock.monotonic()
-        boxes = self.boxes.values()
-        is_open = all(
-            box.held is not None and now - box.held <= HOLD_AGAIN and not box.unsure for box in boxes
-        )
-        has_more = self.is_closing or self.restorer.due or self.restorer.lined
-        return is_open and not has_more and now - self.heard_at < POLL_AGAIN
-
-    def _wait_for_others(self, job: PendingResult, deadline: Deadline) -> None:
-        with self.changed:
-            if job.settled is None:
                 self.boxes[job.queue_name].expect(job)  # an error in another thread may have lost it
                 self._try_to_start()
                 self.changed.wait(deadline.left(POLL_AGAIN))
+        return True
 
     def keep(self, kept: Kept) -> None:
         """Keep jobs that were put, in case that the server loses them, or has lost them during the put."""
@@ -476,13 +410,11 @@ class Inbox:
         waits = bool(self.restorer.due) or any(box.waiting for box in self.boxes.values())
         return waits or self.callbacks.lacks_thread
 
-    def _start(self, *, wake: bool = True) -> None:
-        """Start the thread if it has work, or wake it. Raises RuntimeError if the system allows no more threads."""
+    def _start(self) -> None:
+        """Start the thread if it has work. Raises RuntimeError if the system allows no more threads."""
         with self.changed:
-            if self.thread is not None and self.thread.is_alive():
-                if wake:
-                    self.needed.notify()
-            elif self._has_work():
+            running = self.thread is not None and self.thread.is_alive()
+            if not running and self._has_work():
                 self.thread = threading.Thread(target=self._read, name="conveyor-inbox", daemon=True)
                 self.thread.start()
 
@@ -511,15 +443,11 @@ class Inbox:
         except StoreError:
             clock.sleep(0.5)  # the server is unavailable; callers have deadlines
         except Exception as error:  # noqa: BLE001 - whatever it was, results must keep arriving
-            self._doubt_after(error)
+            self._doubt_all()
+            if self.trouble != repr(error):  # log it once
+                self.trouble = repr(error)
+                _log.exception("an error while results were received; looking them up again")
             clock.sleep(0.5)
-
-    def _doubt_after(self, error: Exception) -> None:
-        """Look up everything awaited, since a reply may be lost; log an error once that is not the server's."""
-        self._doubt_all()
-        if not isinstance(error, StoreError) and self.trouble != repr(error):
-            self.trouble = repr(error)
-            _log.exception("an error while results were received; looking them up again")
 
     def _to_close(self) -> list[str] | None:
         """Return the queues whose boxes to close if no result was awaited for a while, or None to continue."""
@@ -530,7 +458,6 @@ class Inbox:
                 self.idle_since = clock.monotonic()
             elif clock.monotonic() - self.idle_since > HOLD_AGAIN:
                 closing = self._open()
-                self.is_closing = True
                 self.opening = next(_openings)
                 self.arrived = Arrived()
                 self.boxes.clear()
@@ -571,63 +498,29 @@ class Inbox:
             self._ask_doubtful(queue, box)
 
     def _receive(self, boxes: Sequence[tuple[str, Box]]) -> None:
-        """Wait for pushes, unless another thread does, or none is awaited; poll if there were none.
-
-        A hint of room resumes the putting of lost jobs.
-        """
-        with self.changed:
-            if self.receiver or not self._has_work() or (self.waiters and self._is_calm()):
-                self.changed.notify_all()
-                self.needed.wait(POLL_AGAIN)
-                return
-            self.receiver = threading.get_ident()
-        try:
-            pushed = self._pushed(boxes)
-            if pushed is not None:
-                self._process(pushed)
-        finally:
-            self.receiver = 0
-
-    def _pushed(self, boxes: Sequence[tuple[str, Box]]) -> commands.Pushed | None:
-        """Return what was pushed to one of the boxes; look up some results if nothing was."""
+        """Wait for pushes; poll if there were none. A hint of room resumes the putting of lost jobs."""
         queues, lined = self._open(), list(self.restorer.lined)
         if not queues and not lined:
             clock.sleep(0.1)  # nothing was open, so nothing was awaited
-            return None
+            return
         hurry = any(box.unsure for _, box in boxes)
-        seconds = POLL_AGAIN if queues else 0.1  # without any, nothing can wake this thread
-        if hurry or clock.monotonic() - self.heard_at >= POLL_AGAIN:
-            seconds = 0.0
+        seconds = 0.0 if hurry else POLL_AGAIN if queues else 0.1  # without any, nothing can wake this thread
         await_outcomes = commands.await_outcomes(queues, self.name, seconds, lined, self.restorer.waiter)
         try:
             pushed: commands.Pushed | None = self.client.run(await_outcomes, patience=0.0)
         except StoreUnavailable:  # its reply is lost
             self._doubt_all()
             clock.sleep(0.05 if any(box.unsure for _, box in boxes) else 0.5)
-            return None
+            return
         if pushed is None:
-            self.heard_at = clock.monotonic()
             for queue, box in [] if hurry else boxes:
                 self._ask_doubtful(queue, box)
-        return pushed
-
-    def _process_safely(self, pushed: commands.Pushed) -> None:
-        """Process what was pushed. If it is invalid, this is logged, and everything awaited is looked up."""
-        try:
-            self._process(pushed)
-        except (ValueError, LookupError) as error:
-            with contextlib.suppress(Exception):  # the program's own logging raised
-                self._doubt_after(error)
-
-    def _process(self, pushed: commands.Pushed) -> None:
-        """Process what was pushed to one box; the others come first the next time."""
-        self.heard_at = clock.monotonic()
-        if pushed.has_room:
+        elif pushed.has_room:
             self.restorer.due[pushed.queue] = clock.monotonic()
-            return
-        self._sort(pushed.queue, pushed.entries)
-        with self.changed:
-            self.boxes[pushed.queue] = self.boxes.pop(pushed.queue)
+        else:
+            self._sort(pushed.queue, pushed.entries)
+            with self.changed:  # the reply is of the first box with entries: the others come first now
+                self.boxes[pushed.queue] = self.boxes.pop(pushed.queue)
 
     def _restore(self, now: float) -> None:
         """Put again what the server has lost, and then look up everything awaited: some may not come back."""
@@ -646,7 +539,7 @@ class Inbox:
             with contextlib.suppress(Exception):
                 self.client.run(commands.listen(queue, self.name, 0.0), patience=0.0)
         with self.changed:
-            self.thread, self.is_closing = None, False
+            self.thread = None
         for queue in self._open():
             with contextlib.suppress(Exception):
                 self._ask(queue, self.boxes[queue].doubtful())

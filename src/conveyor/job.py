@@ -221,7 +221,7 @@ class Job(Generic[R]):
             deadline = Deadline(timeout)
             inbox = inbox_of(self._submission.client)
             with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
-                inbox.expect(self, deadline, waits=True)
+                inbox.expect(self, deadline)
             if self.settled is None and not inbox.wait(self, deadline):
                 raise WaitTimeout(f"job {self.id} has not finished after {timeout} s")
         settled = cast("Settled", self.settled)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -112,88 +113,30 @@ def test_result_arrives_by_push_while_a_caller_waits(bench: Bench, never_asking:
     timer.join()
 
 
-@pytest.fixture
-def box(bench: Bench) -> inbox.Inbox:
-    """Provide the inbox after a first result, with its thread at rest."""
-    first = bench.queue.submit(double, 1)
-    timer = threading.Thread(target=lambda: bench.settle(value=2))
-    timer.start()
-    assert first.result(20) == 2
-    timer.join()
-    return inbox.inbox_of(bench.client)
-
-
-def in_thread(job: Job[int], found: list[int]) -> threading.Thread:
-    thread = threading.Thread(target=lambda: found.append(job.result(20)))
-    thread.start()
-    return thread
-
-
-def test_thread_that_waits_receives_its_result_itself(
-    bench: Bench, never_asking: None, box: inbox.Inbox
-) -> None:
-    job, receivers = bench.queue.submit(double, 4), []
-
-    def settle() -> None:
-        receivers.append(bench.eventually(lambda: box.receiver))
-        bench.settle(value=8)
-
-    timer = threading.Thread(target=settle)
-    timer.start()
-    assert job.result(20) == 8
-    timer.join()
-    assert receivers == [threading.get_ident()]
-
-
-def test_threads_that_wait_receive_in_turns(bench: Bench, never_asking: None, box: inbox.Inbox) -> None:
-    found: list[int] = []
-    for _ in range(3):
-        jobs = bench.queue.submit_many(double, [(1,), (2,), (3,)])
-        threads = [in_thread(job, found) for job in jobs]
-        bench.eventually(lambda: len(box.waiters) == 3)
-        for thread in threads:
-            assert bench.eventually(lambda: box.receiver)
-            bench.settle(value=8)
-            thread.join(10)
-            assert not thread.is_alive()
-    assert found == [8] * 9
-
-
-def test_result_arrives_for_a_program_that_only_looks(
-    bench: Bench, never_asking: None, box: inbox.Inbox
-) -> None:
-    job = bench.queue.submit(double, 4)
-    assert not job.done()
-    bench.settle(value=8)
-    bench.eventually(job.done)
-
-
-def test_results_of_others_arrive_after_the_last_wait(
-    bench: Bench, never_asking: None, box: inbox.Inbox
-) -> None:
-    called, found = [], []
+def test_results_of_others_arrive_after_the_last_wait(bench: Bench, never_asking: None) -> None:
+    called: list[Job[int]] = []
     mine, other = bench.queue.submit_many(double, [(1,), (2,)])
     other.add_done_callback(called.append)
-    waits = in_thread(mine, found)
-    bench.eventually(lambda: box.waiters)
-    bench.settle(value=8)
-    waits.join()
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(mine.result, 20)
+        bench.eventually(lambda: waiting(bench) == 2)
+        bench.settle(value=8)
+        assert found.result(20) == 8
     bench.settle(value=9)
     bench.eventually(lambda: called == [other])
-    assert (found, other.result(0)) == ([8], 9)
-
-
-class Alarm(Exception):
-    pass
+    assert other.result(0) == 9
 
 
 @contextmanager
-def signalled(bench: Bench, box: inbox.Inbox, handle: Callable[..., None]) -> Iterator[None]:
-    """Send this thread a signal as soon as it waits for results."""
-    before, me = signal.signal(signal.SIGUSR1, handle), threading.get_ident()
-    timer = threading.Thread(
-        target=lambda: (bench.eventually(lambda: box.receiver == me), os.kill(os.getpid(), signal.SIGUSR1))
-    )
+def signalled(bench: Bench, handle: Callable[..., None]) -> Iterator[None]:
+    """Send this thread a signal as soon as it waits for a result."""
+    before, main = signal.signal(signal.SIGUSR1, handle), threading.get_ident()
+
+    def send() -> None:
+        bench.eventually(lambda: "Inbox.wait" in stack_of(main))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    timer = threading.Thread(target=send)
     timer.start()
     try:
         yield
@@ -202,22 +145,25 @@ def signalled(bench: Bench, box: inbox.Inbox, handle: Callable[..., None]) -> It
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_wait_that_a_signal_ends_loses_no_result(bench: Bench, never_asking: None, box: inbox.Inbox) -> None:
+def stack_of(thread: int) -> set[str]:
+    return {frame.f_code.co_qualname for frame, _ in traceback.walk_stack(sys._current_frames()[thread])}
+
+
+def test_exception_of_a_signal_handler_ends_a_wait(bench: Bench, never_asking: None) -> None:
+    """Also one that looks like an error of a connection, as programs raise it after an alarm."""
     first, second = bench.queue.submit_many(double, [(1,), (2,)])
 
     def handle(*_: object) -> None:
         bench.settle(value=8)
-        raise Alarm
+        raise TimeoutError
 
-    with signalled(bench, box, handle), pytest.raises(Alarm):
+    with signalled(bench, handle), pytest.raises(TimeoutError):
         second.result(20)
     bench.settle(value=9)
     assert (first.result(20), second.result(20)) == (8, 9)
 
 
-def test_signal_handler_gets_a_result_during_a_wait(
-    bench: Bench, asking_often: None, box: inbox.Inbox
-) -> None:
+def test_signal_handler_gets_a_result_during_a_wait(bench: Bench, never_asking: None) -> None:
     first, second = bench.queue.submit_many(double, [(1,), (2,)])
 
     def handle(*_: object) -> None:
@@ -225,7 +171,7 @@ def test_signal_handler_gets_a_result_during_a_wait(
         assert first.result(20) == 8
         bench.settle(value=9)
 
-    with signalled(bench, box, handle):
+    with signalled(bench, handle):
         assert second.result(20) == 9
 
 
