@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -11,15 +13,18 @@ from consumer_kit import make_worker
 
 from conveyor.consumer import batching, recovery
 from conveyor.consumer.health import Isolation
+from conveyor.consumer.shared_status import HeldBatch
 from conveyor.consumer.worker_handle import WorkerHandle
+from conveyor.errors import StoreUnavailable
 from conveyor.store import commands
 from conveyor.tasks import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from conveyor import Job, Queue
     from conveyor.consumer.worker_process import WorkerProcess
+    from conveyor.store.command import Command
 
 #: Jobs of one batch, those in front of the job that the tests replace, and those behind it.
 BATCH, FRONT = 64, 40
@@ -105,6 +110,86 @@ def test_jobs_claimed_ahead_return_when_the_worker_stops(burst: Burst) -> None:
     burst.finish()
 
 
+def test_earlier_jobs_return_before_those_claimed_ahead(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    release = commands.release
+
+    def note(queue: str, token: str, ids: Sequence[str], attempt: bytes = b"") -> Command:
+        released.extend(one for one in ids if one not in released)
+        return release(queue, token, ids, attempt)
+
+    monkeypatch.setattr(commands, "release", note)
+    burst.then = lambda: setattr(burst.worker, "_is_stopping", True)
+    burst.begin()
+    burst.worker._settle_all()
+    assert released == [job.id for job in burst.handles[FRONT + 1 :]]
+    burst.worker._is_stopping, burst.then = False, list
+    burst.finish()
+
+
+def test_monitor_takes_back_no_later_claim(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be slow, as its formatters are, while the long job ends and the worker goes on."""
+    monitor, is_noting, goes_on, is_done = burst.worker.monitor, Event(), Event(), Event()
+    monkeypatch.setattr(monitor, "_note_arguments", lambda: (is_noting.set(), goes_on.wait(20)))
+    release = monitor._release_claimed
+    monkeypatch.setattr(monitor, "_release_claimed", lambda *claim: (release(*claim), is_done.set()))
+    burst.then = lambda: is_noting.wait(20)
+    burst.begin()
+    assert burst.worker._ahead is not None
+    name, batch = burst.worker._claimed_ahead(burst.worker._ahead)
+    assert batch is not None
+    goes_on.set()
+    assert is_done.wait(20)
+    assert burst.queue.count().leased == len(batch.jobs)
+    burst.worker._run_batch(name, batch)
+    burst.finish()
+
+
+def test_supervisor_returns_an_unread_claim_of_a_stopped_worker(
+    burst: Burst, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise StoreUnavailable("away")
+
+    burst.begin()
+    burst.worker._is_stopping = True
+    monkeypatch.setattr(burst.worker, "_send_once", fail)
+    burst.worker._settle_all()
+    assert burst.queue.count().leased == BATCH
+    recovery.recover(burst.queue.client, burst.supervised, recovery.ORDERLY)
+    assert (burst.queue.count().leased, burst.queue.count().qsize) == (0, BATCH)
+    burst.worker._is_stopping = False
+    burst.finish()
+
+
+def test_jobs_of_the_batch_before_return_after_a_crash(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their outcomes may have been on their way."""
+    burst.begin()
+    assert burst.worker._ahead is not None
+    monkeypatch.setattr(burst.worker.pipeline, "send", list)
+    name, batch = burst.worker._claimed_ahead(burst.worker._ahead)
+    assert batch is not None
+    ids = [job.id for job in batch.jobs]
+    burst.worker.status.hold(HeldBatch(name, batch.token, burst.worker.status.claim()[0], ids))
+    recovery.recover(burst.queue.client, burst.supervised, "SIGKILL")
+    count = burst.queue.count()
+    assert (count.finished, count.leased, count.qsize) == (BATCH // 2, 0, 2 * BATCH - BATCH // 2)
+    burst.worker.monitor.rest()
+
+
+def test_single_job_starts_behind_the_outcomes_before_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burst = Burst(queue, monkeypatch, BATCH + 1)
+    burst.begin()
+    assert burst.worker._ahead is not None
+    burst.worker._run_batch(*burst.worker._claimed_ahead(burst.worker._ahead))
+    assert burst.queue.count().finished == BATCH
+    burst.finish()
+
+
 def test_lost_reply_to_a_claim_ahead_is_asked_for_again(burst: Burst) -> None:
     burst.begin()
     burst.worker.pipeline.drop()
@@ -127,3 +212,22 @@ def test_only_the_first_queue_is_claimed_from_ahead(queue: Queue, monkeypatch: p
     burst.begin()
     assert burst.worker._ahead is None
     burst.finish()
+
+
+def test_outcome_waits_for_the_check_if_a_task_has_closed_files(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, forked: Callable[..., str]
+) -> None:
+    """The descriptor of the connection may be that of a file of the task by now."""
+
+    def order() -> str:
+        burst, steps = Burst(queue, monkeypatch, BATCH), []
+        worker = burst.worker
+        monkeypatch.setattr(worker, "_send_ahead", lambda owed: steps.append(("sent", worker._is_stopping)))
+        monkeypatch.setattr(worker, "_await", lambda *_: None)
+        worker._trusted = {"consumer_jobs.add", "consumer_jobs.nothing"}
+        burst.then = lambda: os.close(worker.process_state._files[-1][0])
+        burst.begin()
+        worker._claim_when_woken(0.0)
+        return str(steps)
+
+    assert forked(order) == "[('sent', True)]"
