@@ -173,6 +173,15 @@ def test_certificate_of_another_host_or_time_is_refused(
         time_of(f"rediss://localhost:{process.port}?ssl_ca_certs={flawed}")
 
 
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
+def test_missing_file_of_a_certificate_is_named(option: str, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(StoreRefused, match=f"cannot load {missing}: .*No such file"):
+            time_of(f"rediss://127.0.0.1:{port}?{option}={missing}")
+
+
 @pytest.fixture
 def consume_at(
     alone: None, eventually: Callable[..., Any], consumer_launcher: Launcher

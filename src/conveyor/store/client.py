@@ -245,7 +245,7 @@ class Client:
             return self._refused(text, grant_hint(text), StoreDenied)
         if isinstance(error, UntrustedError):
             hint = "name the file of its authority: …?ssl_ca_certs=/path/ca.pem; the certificate must name the host"
-            return self._refused(f"its certificate is not trusted: {text}", hint)
+            return StoreRefused(f"no connection to the server at {shown(self.url)}: {text}", hint=hint)
         if isinstance(error, OSError):
             return StoreUnavailable(
                 f"no reply from the server at {shown(self.url)}: {reason_of(error).lower()}",

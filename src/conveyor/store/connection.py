@@ -40,7 +40,7 @@ class Refusal(Exception):
 
 
 class UntrustedError(OSError):
-    """The server's certificate is not trusted."""
+    """The server's certificate is not trusted, or what this shall be decided by cannot be read."""
 
 
 class BrokenError(ConnectionError):
@@ -194,16 +194,20 @@ def _connected(address: ServerAddress, timeout: float) -> socket.socket:
 
 
 def _with_tls(plain: socket.socket, host: str, options: TLSOptions) -> socket.socket:
-    """Return the socket after the handshake. Raises UntrustedError, or OSError, also for files that cannot be read."""
+    """Return the socket after the handshake. Raises UntrustedError, or another OSError."""
     import ssl  # noqa: PLC0415 - only for rediss, or it would be a tenth of the import of this package
 
     context = ssl.create_default_context()
     context.check_hostname = options.check_hostname and options.cert_reqs != "none"
     context.verify_mode = ssl.VerifyMode[f"CERT_{options.cert_reqs.upper()}"]
-    if options.certfile or options.keyfile:
-        context.load_cert_chain(options.certfile, options.keyfile or None, options.password or None)
-    if options.ca_certs or options.ca_path:
-        context.load_verify_locations(options.ca_certs or None, options.ca_path or None)
+    try:
+        if options.certfile or options.keyfile:
+            context.load_cert_chain(options.certfile, options.keyfile or None, options.password or None)
+        if options.ca_certs or options.ca_path:
+            context.load_verify_locations(options.ca_certs or None, options.ca_path or None)
+    except OSError as error:  # it does not say which file
+        files = [options.certfile, options.keyfile, options.ca_certs, options.ca_path]
+        raise UntrustedError(f"cannot load {' or '.join(filter(None, files))}: {error}") from error
     if options.min_version:
         context.minimum_version = ssl.TLSVersion(options.min_version)
     if options.ciphers:
@@ -211,4 +215,4 @@ def _with_tls(plain: socket.socket, host: str, options: TLSOptions) -> socket.so
     try:
         return context.wrap_socket(plain, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        raise UntrustedError(error.verify_message) from error
+        raise UntrustedError(f"its certificate is not trusted: {error.verify_message}") from error
