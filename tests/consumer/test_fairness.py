@@ -134,6 +134,28 @@ def test_worker_of_many_queues_asks_only_those_with_jobs(
     assert len(trips) == 7, "a look and a claim for each, and a last look"
 
 
+def test_wake_ups_that_are_left_over_are_taken_together(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = tuple(f"{queue.name}-{number}" for number in range(5))
+    for name in names:
+        left = Queue(name, store=queue.client)
+        left.submit_many(jobs.nothing, [()] * 30)
+        left.clear()
+    worker = make_worker(queue, queue.client, loaded(), 1, names)
+    replies: list[Any] = []
+    wait = worker._await
+
+    def wait_and_stop(*sent: Any) -> Any:
+        replies.append(wait(*sent))
+        worker._is_stopping = replies[-1] is None
+        return replies[-1]
+
+    monkeypatch.setattr(worker, "_await", wait_and_stop)
+    worker._work()
+    assert len(replies) == 7, "one; the other 29, and those of each queue; and none"
+
+
 def test_worker_without_a_monitor_thread_claims_single_jobs(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,8 @@ EXIT_WITHIN = 1.0
 LAST_TALLY = 0.5
 #: Queues of which each is asked for jobs by a claim.
 FEW_QUEUES = 4
+#: Wake-ups that a queue may have.
+MAX_WAKE_UPS = 32
 #: Seconds between two attempts at a server that replies and refuses.
 REFUSED_PAUSE = 1.0
 #: Seconds for which a worker that lacks the file descriptors for a connection retries before it exits.
@@ -97,6 +99,8 @@ class WorkerProcess:
         """The claim of the next batch, sent while this one runs."""
         self._left = 0
         """Jobs that the last claim left in the queue."""
+        self._wake_ups = 1
+        """How many to take at a time."""
         self._sure_until = 0.0
         """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
         self._task = ""
@@ -314,7 +318,10 @@ class WorkerProcess:
         while not self._must_stop() and not self.status.pause_requested:
             if self._no_work_left():
                 return False, None
-            wake_up = self._await(self.settler.tallies(), commands.await_bell(queues, min(longest, wait)))
+            bell = commands.await_bell(queues, min(longest, wait), most=self._wake_ups)
+            wake_up = self._await(self.settler.tallies(), bell)
+            if wake_up is not None:
+                self._wake_ups = MAX_WAKE_UPS  # if this one brings no job, others are left over, too
             if self._is_stopping or wake_up is not None:
                 break
             wait = longest
@@ -445,7 +452,7 @@ class WorkerProcess:
         if len(held) > 1:
             self.monitor.watch(*batch, held)
         self.settler.begin(queue, claimed.token, len(held))
-        self._left = claimed.left
+        self._left, self._wake_ups = claimed.left, 1
         done = 0
         while held and not self._is_stopping and not self.status.pause_requested:
             if clock.boottime() >= self._sure_until:

@@ -644,9 +644,16 @@ def nudge(queue: str, inbox: str) -> Command:
     return push(keys.key(queue, f"inbox:{inbox}"), NUDGE_KEEP, "", "")
 
 
-def await_bell(queues: Iterable[str], seconds: float, *, once: bool = False) -> Command:
-    """Wait for a wake-up: a job may be there. Reply: the wake-up, or None. `once`: not again after a lost reply."""
-    return block_on([keys.key(queue, "bell") for queue in queues], seconds, once=once)
+def await_bell(queues: Iterable[str], seconds: float, *, once: bool = False, most: int = 1) -> Command:
+    """Wait for a wake-up: a job may be there. Reply: None if there was none. `once`: not again after a lost reply.
+
+    `most` is how many of one queue are taken: more than one if they are known to be left over.
+    """
+    bells = [keys.key(queue, "bell") for queue in queues]
+    if most == 1:
+        return block_on(bells, seconds, once=once)
+    seconds = max(seconds, 0.001)  # 0 would block forever
+    return Command(("BLMPOP", f"{seconds:.3f}", len(bells), *bells, "LEFT", "COUNT", most), block=seconds)
 
 
 def await_wake(queue: str, waiter: str, seconds: float) -> Command:
