@@ -94,7 +94,10 @@ def test_idle_consumer_exits_promptly_if_the_server_hangs(
 ) -> None:
     running = consume(workers=2)
     # Both workers and the supervisor wait. One that is claiming just then waits for a reply first, ten seconds.
-    eventually(lambda: [one["cmd"] for one in server.raw.client_list()].count("blpop") == 3)
+    try:
+        eventually(lambda: [one["cmd"] for one in server.raw.client_list()].count("blpop") == 3)
+    finally:
+        print(server.raw.client_list(), running.report())  # noqa: T201 - shown if it fails
     with hung(server):
         running.signal()
         eventually(running.has_left, 20.0)  # 31 s and more before it was bounded
