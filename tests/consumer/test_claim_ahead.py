@@ -13,6 +13,7 @@ from consumer_kit import make_worker
 
 from conveyor.consumer import batching, recovery
 from conveyor.consumer.health import Isolation
+from conveyor.consumer.heartbeat import _held_jobs
 from conveyor.consumer.shared_status import HeldBatch
 from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.errors import StoreUnavailable
@@ -185,6 +186,24 @@ def test_jobs_of_the_batch_before_return_after_a_crash(burst: Burst, monkeypatch
     burst.worker.monitor.rest()
 
 
+def test_leases_of_unconfirmed_outcomes_are_renewed(burst: Burst, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a task of the next batch holds the GIL, the worker cannot send them again."""
+    burst.begin()
+    worker = burst.worker
+    assert worker._ahead is not None
+    monkeypatch.setattr(worker.pipeline, "send", list)
+    name, batch = worker._claimed_ahead(worker._ahead)
+    assert batch is not None
+    ids = [job.id for job in batch.jobs]
+    worker.status.hold(HeldBatch(name, batch.token, worker.status.claim()[0], ids))
+    worker.status.start(0, 0.0, 0.0)
+    before = [job.id for job in burst.handles[:BATCH]]
+    assert [one.id for one in _held_jobs([burst.supervised])] == [*ids, *before]
+    worker._replies()
+    assert [one.id for one in _held_jobs([burst.supervised])] == ids, "they are confirmed"
+    worker.monitor.rest()
+
+
 def test_single_job_starts_behind_the_outcomes_before_it(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,9 +221,20 @@ def test_lost_reply_to_a_claim_ahead_is_asked_for_again(burst: Burst) -> None:
     burst.finish()
 
 
-def test_job_claimed_ahead_is_not_blamed_for_a_crash(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_between", [False, True])
+def test_job_claimed_ahead_is_not_blamed_for_a_crash(
+    queue: Queue,
+    monkeypatch: pytest.MonkeyPatch,
+    is_between: bool,  # noqa: FBT001 - jobs, since it crashes while it reads one
+) -> None:
     burst = Burst(queue, monkeypatch, BATCH + 1)
-    burst.then = lambda: recovery.recover(queue.client, burst.supervised, "SIGSEGV")
+
+    def crash() -> None:
+        if is_between:
+            burst.worker.status.end(0)
+        recovery.recover(queue.client, burst.supervised, "SIGSEGV")
+
+    burst.then = crash
     burst.begin()
     tries = {job.id: queue.client.run(commands.state(queue.name, job.id)).tries for job in burst.handles}
     assert {one for one, text in tries.items() if text} == {burst.handles[FRONT].id}

@@ -82,6 +82,8 @@ class BatchMonitor:
         """Held while it is decided what becomes of a batch; never while something is sent."""
         self._watched: Held | None = None
         self._unconfirmed: list[Command] = []  # sent, without a reply so far
+        self.taken_back = -1
+        """The wait, by its number in the shared status, whose claim the worker must not run."""
         self._isolation = Isolation()
         self._thread: threading.Thread | None = None
         self._is_refused = False
@@ -169,8 +171,7 @@ class BatchMonitor:
 
     def _take_back(self) -> tuple[str, str] | None:
         """Keep the worker from running what it has claimed ahead. Return the claim's nonce and queue."""
-        wait, since = self.status.wait()
-        self.status.take_back(wait)
+        self.taken_back, since = self.status.wait()
         return self.status.claim() if since else None
 
     def _release_claimed(self, nonce: str, queue: str) -> None:

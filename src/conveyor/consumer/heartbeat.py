@@ -238,6 +238,11 @@ def _held_jobs(workers: Iterable[WorkerHandle]) -> Iterator[HeldJob]:
                 progress = commands.LEAVING if worker.verb else commands.STARTED
             run = (reading.batch, position)
             yield HeldJob(worker, run, batch.queue, batch.ids[position], batch.token, progress)
+        before = worker.status.held(back=1)
+        if before is not None and worker.status.unconfirmed == reading.batch - 1:
+            for position, job_id in enumerate(before.ids):
+                run = (reading.batch - 1, position)
+                yield HeldJob(worker, run, before.queue, job_id, before.token, commands.HELD)
 
 
 def _without_new_job(report: WorkerReport) -> WorkerReport:

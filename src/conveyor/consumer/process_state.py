@@ -75,10 +75,10 @@ class ProcessState:
                     return LIMITS
         return ""
 
-    def keeps_files(self) -> bool:
-        """Return False if a task has closed a file that it did not open, by a look at one of them."""
+    def looks_intact(self) -> bool:
+        """Return False if a task has changed what it takes to send its outcome: files, by one of them, or the stack."""
         number, identity = self._files[-1]
-        return _identity(number) == identity
+        return _identity(number) == identity and sys.getrecursionlimit() == self._recursion
 
     def _restore_signals(self) -> None:
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._mask:

@@ -9,6 +9,7 @@ import msgspec
 
 from conveyor import clock
 from conveyor.consumer.settings import LEASE, SURE
+from conveyor.consumer.shared_status import BUSY
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS
 from conveyor.errors import StoreError
 from conveyor.store import commands
@@ -79,8 +80,8 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
         sent.append(commands.release(before.queue, before.token, before.ids))
     replies = client.run_all(sent, patience=0.0) if sent else []
     if not is_replaced:
-        # If a job was running, the worker had not read what it has claimed since.
-        unseen_how = ORDERLY if reading.is_running else how
+        is_ahead = reading.state == BUSY and worker.status.wait()[1]
+        unseen_how = ORDERLY if is_ahead else how  # it had not read the reply
         _release_unseen(client, worker, held.nonce if held is not None else "", unseen_how)
     was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
     if not running or was_settled:
@@ -210,14 +211,14 @@ def release_stuck_jobs(client: Client, workers: Iterable[WorkerHandle], isolatio
     for worker in workers:
         with isolation:
             sent += _release_prefetched(worker)
-    if sent:
-        # The worker releases the same jobs once more, ahead of its next claim. If this call fails, they return to the
-        # queue then, or when their leases expire.
-        with contextlib.suppress(StoreError):
+    # The worker releases the same jobs once more, ahead of its next claim. If a call fails, they return to the queue
+    # then, or when their leases expire; and no other is tried, since each may take long.
+    with contextlib.suppress(StoreError):
+        if sent:
             client.run_all(sent, patience=0.0)
-    for worker in workers:  # their jobs come later in the queue
-        with isolation:
-            _take_back_claim(client, worker)
+        for worker in workers:  # their jobs come later in the queue
+            with isolation:
+                _take_back_claim(client, worker)
 
 
 def _release_prefetched(worker: WorkerHandle) -> list[Command]:
@@ -251,6 +252,5 @@ def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
     worker.status.take_back(number)
     if not nonce or worker.status.wait() != (number, since):
         return
-    with contextlib.suppress(StoreError):  # the next call tries again
-        _release_claimed(client, worker, nonce, queue, ORDERLY)
-        worker.taken_back = number
+    _release_claimed(client, worker, nonce, queue, ORDERLY)
+    worker.taken_back = number

@@ -22,7 +22,7 @@ NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN = range(3)
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
-_WAIT, _WAITING_SINCE, _TAKEN_BACK = range(19, 22)
+_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED = range(19, 23)
 _CLAIM_AT, _CLAIM_ROOM = 192, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
@@ -102,6 +102,8 @@ class SharedStatus:
     """Position of the job in this batch that was begun last, running or not, or -1 for none."""
     settled_batch = _Integer(_SETTLED)
     """The batch of which only the running job is left: the others are settled or released."""
+    unconfirmed = _Integer(_UNCONFIRMED)
+    """The batch before, if its outcomes were sent and not confirmed so far, or 0."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
     task = _Text(_TASK_AT)

@@ -239,7 +239,8 @@ class WorkerProcess:
     def _claimed_ahead(self, ahead: _ClaimAhead) -> tuple[str, Batch | None]:
         """Return the batch that was claimed ahead, and settle the rest of the last one without waiting."""
         self._restore_after_batch()
-        is_mine, self._ahead = self.status.end_wait(), None
+        is_mine = self.monitor.taken_back != self.status.wait()[0] and self.status.end_wait()
+        self._ahead = None
         answered, owed = self._replies()
         batch: Batch | None = next((reply for command, reply in answered if command is ahead.command), None)
         is_much = self.settler.is_much
@@ -254,9 +255,12 @@ class WorkerProcess:
         elif owed or is_much or len(batch.jobs) == 1:  # a single job is not watched, and may take long
             self._settle(settling)
         elif settling:
+            self.status.unconfirmed = self.batch_number
             self.pipeline.send(settling)
         self.lines.flush()
         self._sure_until = ahead.sure_until
+        if not batch.jobs and len(self.settings.queues) > 1:
+            return self._claim()
         return (ahead.queue if batch.jobs else ""), batch
 
     def _give_back_ahead(self) -> None:
@@ -301,6 +305,8 @@ class WorkerProcess:
         """Process and return the replies to what was sent ahead; and return what has to be sent again, but no claim."""
         answered, unanswered = self.pipeline.replies(EXIT_WITHIN if self._is_stopping else ANSWER_TIMEOUT)
         self.settler.settled([command for command, _ in answered], [reply for _, reply in answered])
+        if not unanswered:
+            self.status.unconfirmed = 0
         return answered, [one for one in unanswered if not is_claim(one)]
 
     def _wait(self, batch: Batch | None) -> tuple[bool, Batch | None]:
@@ -336,7 +342,7 @@ class WorkerProcess:
         on a connection of their own, so that none of their replies waits for the wake-up.
         """
         (queue,) = self.settings.queues
-        if not self.process_state.keeps_files():
+        if not self.process_state.looks_intact():
             self._restore_after_batch()
         self._send_ahead(self._owed())
         self._restore_after_batch()  # not before, or it would delay the outcome
