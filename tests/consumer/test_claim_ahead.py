@@ -147,6 +147,7 @@ def test_monitor_takes_back_no_later_claim(burst: Burst, monkeypatch: pytest.Mon
     assert burst.worker._ahead is not None
     name, batch = burst.worker._claimed_ahead(burst.worker._ahead)
     assert batch is not None
+    assert burst.worker.status.wait()[1] == 0.0, "or the supervisor would take back what runs"
     goes_on.set()
     assert is_done.wait(20)
     assert burst.queue.count().leased == len(batch.jobs)

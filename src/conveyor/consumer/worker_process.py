@@ -239,7 +239,8 @@ class WorkerProcess:
     def _claimed_ahead(self, ahead: _ClaimAhead) -> tuple[str, Batch | None]:
         """Return the batch that was claimed ahead, and settle the rest of the last one without waiting."""
         self._restore_after_batch()
-        is_mine = self.monitor.taken_back != self.status.wait()[0] and self.status.end_wait()
+        wait, _ = self.status.wait()
+        is_mine = self.status.end_wait() and self.monitor.taken_back != wait
         self._ahead = None
         answered, owed = self._replies()
         batch: Batch | None = next((reply for command, reply in answered if command is ahead.command), None)
