@@ -16,7 +16,7 @@ from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describ
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: Handles that are made in one step.
-_STEP = 500
 _CANCELLED = encode_settled("cancelled")
 _GONE = encode_settled("gone")
 _UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "the outcome of this job is unreadable"))
@@ -284,25 +282,22 @@ def cancel_jobs(
     return [reply.state for reply in replies]
 
 
-def make_jobs(
-    handles: list[Job[Any]],
-    names: Sequence[str],
-    submission: Submission,
-    covered: int,
-) -> Iterator[None]:
-    """Append handles of jobs that are put together, a part of them with each step.
+def make_jobs(jobs: Sequence[tuple[str, bytes]], submission: Submission, covered: int) -> list[Job[Any]]:
+    """Return handles of jobs that are put together.
 
     `covered` is the inbox's opening before the put. Made without __init__, or a hundred thousand handles would be half
     of the producer's work.
     """
-    new, add = Job.__new__, handles.append
-    for place, name in enumerate(names):
+    new = Job.__new__
+    handles: list[Job[Any]] = []
+    for place, (name, _) in enumerate(jobs):
         job: Job[Any] = new(Job)
         job.id = name
         job.settled = job._callbacks = None  # noqa: SLF001 - this is the constructor
         job.covered = covered
         job._submission = submission  # noqa: SLF001
         job._place = place  # noqa: SLF001
-        add(job)
-        if place % _STEP == _STEP - 1:
-            yield
+        handles.append(job)
+    if len(handles) > 1:
+        submission.jobs.extend(handles)
+    return handles

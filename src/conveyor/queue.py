@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall, ConveyorError, NotEmpty
+from conveyor.errors import BadCall, NotEmpty
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, records
-from conveyor.store.client import NOTHING, time_for
-from conveyor.store.waiting import join_queue, put_jobs
+from conveyor.store.client import time_for
+from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
 from conveyor.wire.durability import read_durability
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 #: Seconds after which a queue's name is noted again, in case that the server was emptied.
 NOTE_AGAIN = 60.0
@@ -97,10 +99,14 @@ class Queue:
         self.put(item, block=False)
 
     def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
-        """Put items in order, several hundred per round trip. On Full, `accepted` is how many of them were put."""
-        jobs = _named(call.encode_items(items))
+        """Put items in order, several hundred per round trip. On an error, `accepted` is how many of them were put.
+
+        The items are taken and encoded a part at a time, while the server works on the part before.
+        """
         deadline = _deadline(block=block, timeout=timeout)
-        self._put(inbox_of(self._connect(deadline)), jobs, deadline, self._params(_PLAIN))
+        parts = map(_named, map(call.encode_items, _parts(items)))
+        first = next(parts, [])
+        self._put(inbox_of(self._connect(deadline)), chain([first], parts), deadline, self._params(_PLAIN))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
@@ -229,18 +235,23 @@ class Queue:
         return self._submit(function, [(args, kwargs)])[0]
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
+
+        The calls are taken and checked a part at a time, while the server works on the part before. On an error, be it
+        BadCall for the thousandth call, `accepted` is how many were put, and `ids` are their ids.
+        """
         none: dict[str, Any] = {}
-        return self._submit(function, [(args, none) for args in calls])
+        return self._submit(function, ((args, none) for args in calls))
 
     def submit_parts(
         self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
     ) -> list[Job[R]]:
         """Put a call for each set of keyword arguments and return the handles in order.
 
-        Raises Full without room within `timeout` seconds; its `ids` are those of the jobs that were put.
+        Raises BadCall before anything is put, and Full without room within `timeout` seconds; its `ids` are those of
+        the jobs that were put.
         """
-        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
+        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout), at_once=True)
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
@@ -255,31 +266,37 @@ class Queue:
     def _submit(
         self,
         function: Callable[..., R],
-        calls: list[tuple[tuple[Any, ...], dict[str, Any]]],
+        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
         deadline: Deadline | None = None,
+        *,
+        at_once: bool = False,
     ) -> list[Job[R]]:
+        """Put calls; `at_once`: encode all of them before the first is put."""
         put: PutOptions = getattr(function, "put", _PLAIN)
         run: RunOptions = getattr(function, "run", call.DEFAULTS)
-        data = call.encode_calls(function, name_of(function), calls, run)
-        check = getattr(function, "check", None)
-        if check is not None:
-            for args, kwargs in calls:
-                check(*args, **kwargs)
+        parts = _encoded(function, calls, put.id, run)
+        first = list(chain.from_iterable(parts)) if at_once else next(parts, [])
         client = self._connect(deadline)
         inbox = inbox_of(client)
         params = self._params(put)
-        jobs = _named(data, put.id)
-        kept = Kept(self.name, jobs, params, inbox.knows(self.name).losses, run.keep)
+        signature = signature_of(function)
+        losses = inbox.knows(self.name).losses
         # The caller's own id points to no inbox, so the result must be looked up.
-        is_own = not jobs or ids.producer_of(jobs[0][0]) != inbox.name
-        handles: list[Job[R]] = []
+        is_own = not first or ids.producer_of(first[0][0]) != inbox.name
         covered = 0 if is_own else inbox.open_for(self.name)
-        shared = Submission(client, self.name, signature_of(function), handles if len(jobs) > 1 else [], kept)
-        making = make_jobs(handles, [name for name, _ in jobs], shared, covered)
-        self._put(inbox, jobs, deadline or _NEVER, params, making)
-        inbox.keep(kept)
-        for _ in making:  # what was not made while the server worked
-            pass
+        handles: list[Job[R]] = []
+        all_kept: list[Kept] = []
+
+        def made() -> Iterator[list[tuple[str, bytes]]]:
+            for jobs in chain([first], parts):
+                kept = Kept(self.name, jobs, params, losses, run.keep)
+                all_kept.append(kept)
+                handles.extend(make_jobs(jobs, Submission(client, self.name, signature, [], kept), covered))
+                yield jobs
+
+        self._put(inbox, made(), deadline or _NEVER, params)
+        for kept in all_kept:
+            inbox.keep(kept)
         return handles
 
     def _params(self, options: PutOptions) -> commands.PutParams:
@@ -294,20 +311,15 @@ class Queue:
     def _put(
         self,
         inbox: Inbox,
-        jobs: list[tuple[str, bytes]],
+        parts: Iterable[list[tuple[str, bytes]]],
         deadline: Deadline | None,
         params: commands.PutParams,
-        meanwhile: Iterator[object] = NOTHING,
     ) -> None:
         client = inbox.client
         fitness.vet(client, deadline, params.durability)
         self._set_bound(deadline)
         self._note(client, deadline)
-        try:
-            put_jobs(client, self.name, jobs, params, deadline, inbox, meanwhile)
-        except ConveyorError as error:
-            error.ids = [name for name, _ in jobs[: error.accepted]]
-            raise
+        put_jobs(client, self.name, parts, params, deadline, inbox)
 
     def _note(self, client: Client, deadline: Deadline | None = None) -> None:
         """Add the queue's name to the list of queues, once a minute."""
@@ -321,6 +333,29 @@ class Queue:
             self._note(self.client, deadline)
             self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
+
+
+def _parts(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the values in parts, of which one put carries each."""
+    rest = iter(values)
+    while part := list(islice(rest, MAX_JOBS)):
+        yield part
+
+
+def _encoded(
+    function: Callable[..., object],
+    calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+    own_id: str | None,
+    options: RunOptions,
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield the jobs of calls in parts. Raises BadCall or what the task's own check raises."""
+    name, check = name_of(function), getattr(function, "check", None)
+    for part in _parts(calls):
+        data = call.encode_calls(function, name, part, options)
+        if check is not None:
+            for args, kwargs in part:
+                check(*args, **kwargs)
+        yield _named(data, own_id)
 
 
 def _named(data: list[bytes], own_id: str | None = None) -> list[tuple[str, bytes]]:

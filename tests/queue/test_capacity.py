@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Full, NotEmpty, Queue
-from conveyor.store import commands
+from conveyor import BadCall, Full, NotEmpty, Queue
+from conveyor.store import commands, records
 from conveyor.tasks import task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Bench
 
 
@@ -107,6 +109,43 @@ def test_blocked_put_many_sends_its_jobs_once(one_server: Any) -> None:
         Queue("belt", store=one_server.client).put_many(items, timeout=2.5)
     assert refusal.value.accepted == 0
     assert received(one_server) - before < 1.5 * 8 * 250_000
+
+
+def test_put_many_takes_few_items_ahead_of_the_room(one_server: Any) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    queue = Queue("belt", 2_000, store=one_server.client)
+    with pytest.raises(Full) as refusal:
+        queue.put_many(items(), timeout=0.5)
+    assert (refusal.value.accepted, queue.qsize()) == (2_000, 2_000)
+    assert taken <= 3_500
+
+
+def test_invalid_call_is_named_after_those_before_it_were_put(one_server: Any) -> None:
+    queue = Queue("belt", store=one_server.client)
+    calls = [(number if number != 1_700 else "many",) for number in range(5_000)]
+    with pytest.raises(BadCall) as refusal:
+        queue.submit_many(nothing, calls)
+    waiting = [job for job, _ in one_server.client.run(records.page("belt", "ready", 0, 5_000))]
+    assert (refusal.value.accepted, refusal.value.ids) == (1_500, waiting)
+
+
+def test_error_of_an_iterable_says_how_many_jobs_were_put(one_server: Any) -> None:
+    def calls() -> Iterator[tuple[int]]:
+        yield from zip(range(1_200))
+        raise OSError("the file ends here")
+
+    queue = Queue("belt", store=one_server.client)
+    with pytest.raises(OSError, match="the file ends here") as failure:
+        queue.submit_many(nothing, calls())
+    assert failure.value.__notes__ == ["1,000 jobs before it were put"]
+    assert queue.qsize() == 1_000
 
 
 @pytest.mark.parametrize(("maxsize", "producers"), [(1, 1), (1, 2), (20, 3)])

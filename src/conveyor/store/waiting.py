@@ -30,12 +30,12 @@ from conveyor.errors import (
     WaitTimeout,
 )
 from conveyor.store import commands, fitness
-from conveyor.store.client import GRACE, NOTHING, time_for
+from conveyor.store.client import GRACE, time_for
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
@@ -61,64 +61,123 @@ class ReplyObserver(Protocol):
         """Process the reply. May raise StoreError if it has to query the server and fails."""
 
 
-def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what is done meanwhile
+class _Feed:
+    """The next jobs to put, few however many follow; each step adds a part of them."""
+
+    def __init__(self, parts: Iterable[Sequence[tuple[str, bytes]]]) -> None:
+        self.jobs: list[tuple[str, bytes]] = []
+        self.ids: list[str] = []
+        """Of these jobs, and of those that were put."""
+        self.done = 0
+        """Jobs that were put."""
+        self.error: Exception | None = None
+        """Why there are no more jobs, raised only once the jobs before it were put."""
+        self._parts = iter(parts)
+
+    def __iter__(self) -> Iterator[object]:
+        return self
+
+    def __next__(self) -> None:
+        if len(self.jobs) > 2 * MAX_JOBS:
+            return
+        try:
+            part = next(self._parts)
+        except StopIteration:
+            raise
+        except Exception as error:  # noqa: BLE001 - a put is under way, and must be counted first
+            self.error, self._parts = error, iter(())
+            raise StopIteration from None
+        self.jobs += part
+        self.ids += [job_id for job_id, _ in part]
+
+    def fill(self) -> None:
+        """Take parts until there are more jobs than one put carries, or no more parts."""
+        while len(self.jobs) <= MAX_JOBS and next(self, self) is None:
+            pass
+
+    def first(self, most: int) -> list[tuple[str, bytes]]:
+        """Return the first jobs, as many as one put can carry: `most`, and at least one unless that is 0."""
+        some, size = self.jobs[: min(most, MAX_JOBS)], 0
+        if sum([len(data) for _, data in some]) > MAX_PUT_BYTES:
+            for place, (_, data) in enumerate(some):
+                size += len(data)
+                if size > MAX_PUT_BYTES:
+                    return some[: max(1, place)]
+        return some
+
+    def accept(self, count: int) -> None:
+        """Remove the first jobs, which were put."""
+        self.done += count
+        del self.jobs[:count]
+
+    def complete(self, error: BaseException) -> None:
+        """Add to an error which jobs were put."""
+        if isinstance(error, ConveyorError):
+            error.accepted += self.done
+            error.ids = self.ids[: error.accepted]
+        elif error is self.error and self.done:
+            error.add_note(f"{self.done:,} jobs before it were put")
+
+
+def put_jobs(
     client: Client,
     queue: str,
-    jobs: Sequence[tuple[str, bytes]],
+    parts: Iterable[Sequence[tuple[str, bytes]]],
     params: commands.PutParams,
     deadline: Deadline | None,
     observer: ReplyObserver,
-    meanwhile: Iterator[object] = NOTHING,
 ) -> None:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
 
-    One step of `meanwhile` is taken while the server works on each part of the jobs.
+    The parts are taken, and made if they come from a generator, while the server works on those before.
 
     With a `waiter` it asks for room before it sends any job, and the waiter stays in line after Full, and while there
     is a `rest`, so that the caller can bring more within seconds. Each part of the jobs reaches the level of durability
     before the next one is sent.
 
-    Raises Full, ShutDown and DurabilityUnknown. The `accepted` of each error is how many of the jobs were put.
+    Raises Full, ShutDown, DurabilityUnknown, and what the parts raise, once the jobs before it were put. Each of these
+    errors says which jobs were put: by `accepted` and `ids`, or by a note if it is none of this package.
     """
-    done = 0
+    feed = _Feed(parts)
     waiter = params.waiter
     trust = min(MAX_JOBS, params.maxsize or MAX_JOBS)
     room = 0 if waiter else trust
     try:
         while True:
-            some = jobs[done : done + _fitting(jobs, done, min(room, trust))]
-            rest = params.rest + len(jobs) - done - len(some)
+            feed.fill()
+            some = feed.first(min(room, trust))
+            rest = params.rest + len(feed.jobs) - len(some)
             before = observer.knows(queue)
             asked = params if (waiter, rest) == ("", 0) else params._replace(waiter=waiter, rest=rest)
-            reply, lacking = _put_some(client, queue, some, asked, deadline, meanwhile)
-            done += reply.accepted
+            reply, lacking = _put_some(client, queue, some, asked, deadline, feed)
+            feed.accept(reply.accepted)
             observer.observe(queue, before, reply.lineage)
             _list_new(client, queue, reply)
-            _check_confirmed(queue, some[: reply.accepted], done - reply.accepted, params.durability, lacking)
-            if done == len(jobs):
-                return
+            put, confirmed = some[: reply.accepted], feed.done - reply.accepted
+            _check_confirmed(queue, put, confirmed, params.durability, lacking)
+            if not feed.jobs:
+                break
             # Others may have taken the room meanwhile: jobs sent without success stay few, compared with accepted ones.
             trust = 4 * reply.accepted if some else max(1, trust)
             room = reply.room
             if room > 0:
                 continue
             if deadline is None or deadline.passed():
-                break
+                raise Full(f"the queue {queue} is full")
             if waiter:
                 wake = commands.await_wake(queue, waiter, deadline.left(1.0))
                 room = int(client.run(wake, within=time_for(deadline)) or 0)
             else:
                 waiter = ids.unique()  # the next put with it joins the line
+        if feed.error is not None:
+            raise feed.error
     except BaseException as error:
+        stays = isinstance(error, Full) and params.waiter
         # The caller must get this error; a hanging server forgets the waiter without this command.
-        if waiter and not isinstance(error, StoreUnavailable):
+        if waiter and not stays and not isinstance(error, StoreUnavailable):
             leave(client, queue, waiter)
-        if isinstance(error, ConveyorError):
-            error.accepted += done
+        feed.complete(error)
         raise
-    if waiter and not params.waiter:
-        leave(client, queue, waiter)
-    raise Full(f"the queue {queue} is full", accepted=done)
 
 
 def leave(client: Client, queue: str, waiter: str) -> None:
@@ -179,16 +238,6 @@ def _list_new(client: Client, queue: str, reply: commands.PutReply) -> None:
         return
     with contextlib.suppress(StoreError):
         client.run(commands.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
-
-
-def _fitting(jobs: Sequence[tuple[str, bytes]], start: int, most: int) -> int:
-    """Return how many of the jobs from `start` on one put can carry: `most`, and at least one unless that is 0."""
-    size = 0
-    for place in range(start, min(start + min(most, MAX_JOBS), len(jobs))):
-        size += len(jobs[place][1])
-        if size > MAX_PUT_BYTES:
-            return max(1, place - start)
-    return min(most, MAX_JOBS, len(jobs) - start)
 
 
 class Claimant:
