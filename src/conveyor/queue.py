@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from conveyor import clock, task_loading
@@ -39,6 +39,7 @@ _CANCELLED = encode_settled("cancelled")
 _PLAIN = PutOptions()
 _NEVER = Deadline(None)
 _noted: dict[tuple[Client, str], float] = {}
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Queue:
@@ -106,7 +107,7 @@ class Queue:
         deadline = _deadline(block=block, timeout=timeout)
         parts = map(_named, map(call.encode_items, _parts(items)))
         first = next(parts, [])
-        self._put(inbox_of(self._connect(deadline)), chain([first], parts), deadline, self._params(_PLAIN))
+        self._put(inbox_of(self._connect(deadline)), first, deadline, self._params(_PLAIN), parts)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
@@ -251,7 +252,7 @@ class Queue:
         Raises BadCall before anything is put, and Full without room within `timeout` seconds; its `ids` are those of
         the jobs that were put.
         """
-        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout), at_once=True)
+        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
@@ -266,16 +267,18 @@ class Queue:
     def _submit(
         self,
         function: Callable[..., R],
-        calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
+        calls: list[_Arguments] | Iterator[_Arguments],
         deadline: Deadline | None = None,
-        *,
-        at_once: bool = False,
     ) -> list[Job[R]]:
-        """Put calls; `at_once`: encode all of them before the first is put."""
+        """Put calls. Those of a list are all encoded before the first is put, those of an iterator part by part."""
         put: PutOptions = getattr(function, "put", _PLAIN)
         run: RunOptions = getattr(function, "run", call.DEFAULTS)
-        parts = _encoded(function, calls, put.id, run)
-        first = list(chain.from_iterable(parts)) if at_once else next(parts, [])
+        parts: Iterator[list[tuple[str, bytes]]] | None = None
+        if isinstance(calls, list):
+            first = _encoded(function, calls, run, put.id)
+        else:
+            parts = (_encoded(function, part, run, put.id) for part in _parts(calls))
+            first = next(parts, [])
         client = self._connect(deadline)
         inbox = inbox_of(client)
         params = self._params(put)
@@ -287,14 +290,14 @@ class Queue:
         handles: list[Job[R]] = []
         all_kept: list[Kept] = []
 
-        def made() -> Iterator[list[tuple[str, bytes]]]:
-            for jobs in chain([first], parts):
-                kept = Kept(self.name, jobs, params, losses, run.keep)
-                all_kept.append(kept)
-                handles.extend(make_jobs(jobs, Submission(client, self.name, signature, [], kept), covered))
-                yield jobs
+        def with_handles(jobs: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+            kept = Kept(self.name, jobs, params, losses, run.keep)
+            all_kept.append(kept)
+            handles.extend(make_jobs(jobs, Submission(client, self.name, signature, [], kept), covered))
+            return jobs
 
-        self._put(inbox, made(), deadline or _NEVER, params)
+        rest = None if parts is None else map(with_handles, parts)
+        self._put(inbox, with_handles(first), deadline or _NEVER, params, rest)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
@@ -311,15 +314,16 @@ class Queue:
     def _put(
         self,
         inbox: Inbox,
-        parts: Iterable[list[tuple[str, bytes]]],
+        jobs: list[tuple[str, bytes]],
         deadline: Deadline | None,
         params: commands.PutParams,
+        parts: Iterator[list[tuple[str, bytes]]] | None,
     ) -> None:
         client = inbox.client
         fitness.vet(client, deadline, params.durability)
         self._set_bound(deadline)
         self._note(client, deadline)
-        put_jobs(client, self.name, parts, params, deadline, inbox)
+        put_jobs(client, self.name, jobs, params, deadline, inbox, parts)
 
     def _note(self, client: Client, deadline: Deadline | None = None) -> None:
         """Add the queue's name to the list of queues, once a minute."""
@@ -338,24 +342,19 @@ class Queue:
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:
     """Yield the values in parts, of which one put carries each."""
     rest = iter(values)
-    while part := list(islice(rest, MAX_JOBS)):
-        yield part
+    return iter(lambda: list(islice(rest, MAX_JOBS)), [])
 
 
 def _encoded(
-    function: Callable[..., object],
-    calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]],
-    own_id: str | None,
-    options: RunOptions,
-) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield the jobs of calls in parts. Raises BadCall or what the task's own check raises."""
-    name, check = name_of(function), getattr(function, "check", None)
-    for part in _parts(calls):
-        data = call.encode_calls(function, name, part, options)
-        if check is not None:
-            for args, kwargs in part:
-                check(*args, **kwargs)
-        yield _named(data, own_id)
+    function: Callable[..., object], calls: list[_Arguments], options: RunOptions, own_id: str | None
+) -> list[tuple[str, bytes]]:
+    """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
+    data = call.encode_calls(function, name_of(function), calls, options)
+    check = getattr(function, "check", None)
+    if check is not None:
+        for args, kwargs in calls:
+            check(*args, **kwargs)
+    return _named(data, own_id)
 
 
 def _named(data: list[bytes], own_id: str | None = None) -> list[tuple[str, bytes]]:

@@ -271,7 +271,7 @@ class Restorer:
         again = like.params._replace(
             delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY
         )
-        put_jobs(self.client, like.queue, [jobs], again, None, observer)
+        put_jobs(self.client, like.queue, jobs, again, None, observer)
 
 
 def _take_alike(puts: deque[weakref.ref[Kept]]) -> list[Kept]:

@@ -221,7 +221,7 @@ def test_put_with_a_failed_check_counts_the_accepted_jobs(
     monkeypatch.setattr(restoring.Restorer, "_was_deleted", Mock(side_effect=StoreUnavailable))
     jobs = [(bench.queue.name + one, b"x") for one in "ab"]
     with pytest.raises(StoreUnavailable) as failed:
-        put_jobs(bench.client, bench.queue.name, [jobs], PutParams(), None, inbox_of(bench.client).restorer)
+        put_jobs(bench.client, bench.queue.name, jobs, PutParams(), None, inbox_of(bench.client).restorer)
     assert (failed.value.accepted, bench.queue.qsize()) == (2, 2)
 
 

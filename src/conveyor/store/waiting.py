@@ -35,7 +35,7 @@ from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
@@ -64,41 +64,46 @@ class ReplyObserver(Protocol):
 class _Feed:
     """The next jobs to put, few however many follow; each step adds a part of them."""
 
-    def __init__(self, parts: Iterable[Sequence[tuple[str, bytes]]]) -> None:
-        self.jobs: list[tuple[str, bytes]] = []
-        self.ids: list[str] = []
+    __slots__ = ("done", "error", "ids", "jobs", "parts")
+
+    def __init__(
+        self, jobs: Sequence[tuple[str, bytes]], parts: Iterator[Sequence[tuple[str, bytes]]] | None
+    ) -> None:
+        self.jobs = [*jobs]
+        self.parts = parts
+        """What follows; None if there is nothing more."""
+        self.ids = [job_id for job_id, _ in jobs]
         """Of these jobs, and of those that were put."""
         self.done = 0
         """Jobs that were put."""
         self.error: Exception | None = None
         """Why there are no more jobs, raised only once the jobs before it were put."""
-        self._parts = iter(parts)
 
     def __iter__(self) -> Iterator[object]:
         return self
 
     def __next__(self) -> None:
-        if len(self.jobs) > 2 * MAX_JOBS:
+        if self.parts is None or len(self.jobs) > 2 * MAX_JOBS:
             return
         try:
-            part = next(self._parts)
-        except StopIteration:
-            raise
+            part = next(self.parts, None)
         except Exception as error:  # noqa: BLE001 - a put is under way, and must be counted first
-            self.error, self._parts = error, iter(())
-            raise StopIteration from None
-        self.jobs += part
-        self.ids += [job_id for job_id, _ in part]
+            part, self.error = None, error
+        if part is None:
+            self.parts = None
+        else:
+            self.jobs += part
+            self.ids += [job_id for job_id, _ in part]
 
     def fill(self) -> None:
         """Take parts until there are more jobs than one put carries, or no more parts."""
-        while len(self.jobs) <= MAX_JOBS and next(self, self) is None:
-            pass
+        while self.parts is not None and len(self.jobs) <= MAX_JOBS:
+            next(self)
 
     def first(self, most: int) -> list[tuple[str, bytes]]:
         """Return the first jobs, as many as one put can carry: `most`, and at least one unless that is 0."""
         some, size = self.jobs[: min(most, MAX_JOBS)], 0
-        if sum([len(data) for _, data in some]) > MAX_PUT_BYTES:
+        if len(some) > 1 and sum([len(data) for _, data in some]) > MAX_PUT_BYTES:
             for place, (_, data) in enumerate(some):
                 size += len(data)
                 if size > MAX_PUT_BYTES:
@@ -119,17 +124,18 @@ class _Feed:
             error.add_note(f"{self.done:,} jobs before it were put")
 
 
-def put_jobs(
+def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what follows
     client: Client,
     queue: str,
-    parts: Iterable[Sequence[tuple[str, bytes]]],
+    jobs: Sequence[tuple[str, bytes]],
     params: commands.PutParams,
     deadline: Deadline | None,
     observer: ReplyObserver,
+    parts: Iterator[Sequence[tuple[str, bytes]]] | None = None,
 ) -> None:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
 
-    The parts are taken, and made if they come from a generator, while the server works on those before.
+    Further `parts` are taken, and thus made, while the server works on the jobs before them.
 
     With a `waiter` it asks for room before it sends any job, and the waiter stays in line after Full, and while there
     is a `rest`, so that the caller can bring more within seconds. Each part of the jobs reaches the level of durability
@@ -138,7 +144,7 @@ def put_jobs(
     Raises Full, ShutDown, DurabilityUnknown, and what the parts raise, once the jobs before it were put. Each of these
     errors says which jobs were put: by `accepted` and `ids`, or by a note if it is none of this package.
     """
-    feed = _Feed(parts)
+    feed = _Feed(jobs, parts)
     waiter = params.waiter
     trust = min(MAX_JOBS, params.maxsize or MAX_JOBS)
     room = 0 if waiter else trust
