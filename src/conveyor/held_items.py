@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from conveyor import clock
 from conveyor.errors import Empty, LeaseLost, ShutDown, StoreError, StoreUnavailable
 from conveyor.store import commands, leases, scripts
+from conveyor.store.command import Exchange
 from conveyor.store.commands import settlement_of_failure
 from conveyor.store.waiting import Claimant, get_job
 from conveyor.wire import codec, ids
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store import Client
-    from conveyor.store.command import Command
+    from conveyor.store.command import Command, Operation
 
 T = TypeVar("T")
 
@@ -45,8 +48,8 @@ class HeldItem(NamedTuple):
     token: str
     consumer: object
     """The `Queue` object that took it."""
-    thread: object
-    """The token of the thread that took it."""
+    taker: object
+    """The thread or coroutine that took it."""
     started: bool = False
     """True if the server knows that it was received. Until then, its lease may expire without counting as a crash."""
     lost: bool = False
@@ -70,7 +73,7 @@ class Unanswered(NamedTuple):
     """When the server forgets the claim."""
 
 
-class _Thread(threading.local):
+class ThisThread(threading.local):
     """A token for each thread, since the system reuses the number of an ended thread."""
 
     def __init__(self) -> None:
@@ -92,24 +95,37 @@ class ItemHolder:
         self.thread: threading.Thread | None = None
         self._nonces = ids.Nonces()
         self._updated = threading.Event()
-        self._interrupted = 0
+        self._numbers = itertools.count(1)
+        self._names: list[str] = []
+        """Names for claims that are not in use."""
         self._logged = ""  # the last error that was logged
         for verb in ("claim", "renew", "finish", "release"):
             scripts.load(verb)  # later this process may be out of file descriptors
 
-    def take(self, consumer: object, queue: str, deadline: Deadline | None, read: Callable[[bytes], T]) -> T:
+    def take(
+        self,
+        consumer: object,
+        taker: object,
+        queue: str,
+        deadline: Deadline | None,
+        read: Callable[[bytes], T],
+    ) -> Operation[T]:
         """Wait for the next job as `get_job` does, and return the item that `read` makes of its bytes.
 
-        `consumer` is the object that may settle the item. An unreadable job is moved to the dead jobs, and the next one
-        is taken. A job returns to the queue if this process lacks the memory, a module or the files to read it.
+        `consumer` is the object that may settle the item, `taker` the thread or coroutine that takes it. An unreadable
+        job is moved to the dead jobs, and the next one is taken. A job returns to the queue if this process lacks the
+        memory, a module or the files to read it.
         """
-        # Each thread claims as an owner of its own, since the server remembers one last claim per owner. After a claim
-        # without a reply, the thread takes another name, so that the server still knows that claim.
-        owner = f"{self.owner}-{threading.get_ident()}-{self._interrupted}"
-        claimant = Claimant(owner, LEASE, self._nonces)
+        # Each call claims under a name of its own, since the server remembers one last claim per owner. The name of a
+        # claim without a reply is not used again, so that the server still knows that claim.
+        try:
+            name = self._names.pop()
+        except IndexError:
+            name = f"{self.owner}-{next(self._numbers)}"
+        claimant = Claimant(name, LEASE, self._nonces)
         try:
             while True:
-                batch = get_job(self.client, queue, claimant, deadline)
+                batch = yield from get_job(queue, claimant, deadline)
                 job = batch.jobs[0]
                 try:
                     item = read(job.data)
@@ -117,43 +133,46 @@ class ItemHolder:
                     cause = error.__cause__ or error
                     if isinstance(cause, MemoryError | ImportError | OSError):  # the bytes are not the cause
                         raise cause from None
-                    self._refuse(queue, batch.token, job.id, error)
+                    yield Exchange((self._refusal(queue, batch.token, job.id, error),))
                     continue
-                held = HeldItem(queue, job.id, batch.token, consumer, _thread.token)
+                held = HeldItem(queue, job.id, batch.token, consumer, taker)
                 with self.lock:
                     self.held[held.key] = held
                     self._wake()
+                self._names.append(name)
                 return item
         except (Empty, ShutDown):
+            self._names.append(name)
             raise
         except BaseException:
+            with contextlib.suppress(ValueError):  # interrupted at the very end
+                self._names.remove(name)
             with self.lock:
                 until = clock.Deadline(REMEMBERED)
                 self.unanswered.append(Unanswered(queue, claimant.owner, claimant.nonce, until))
-                self._interrupted += 1
                 self._wake()
             raise
 
-    def _refuse(self, queue: str, token: str, job_id: str, error: Exception) -> None:
-        """Move a job with unreadable bytes to the dead jobs; the bytes are kept."""
+    def _refusal(self, queue: str, token: str, job_id: str, error: Exception) -> Command:
+        """Return the command that moves a job with unreadable bytes to the dead jobs; the bytes are kept."""
         run = Run("?", "", clock.wall(), self.owner, 1)
         described = describe_undecodable(error)
         settlement = settlement_of_failure(job_id, "failed", described, run, 0.0, KEEP)
-        self.client.run(commands.fail(queue, token, settlement))
+        return commands.fail(queue, token, settlement)
 
-    def settle(self, consumer: object) -> None:
-        """Mark an item of this consumer as processed: the oldest taken by this thread, or else the oldest.
+    def settle(self, consumer: object, taker: object) -> Operation[None]:
+        """Mark an item of this consumer as processed: the oldest taken by this taker, or else the oldest.
 
         If the server does not reply, or the call is interrupted, the item stays held and can be settled again.
         Raises ValueError if the consumer holds none, and LeaseLost if the item went to another consumer.
         """
-        held = self._next(consumer)
+        held = self._next(consumer, taker)
         queue = held.queue
         try:
             # The token makes the outcome unique: that of another consumer would look like this command, resent.
             outcome = encode_settled("done", codec.encode(held.token))
             settlement = commands.Settlement(held.id, outcome, KEEP)
-            refused = self.client.run(commands.finish(queue, held.token, [settlement]))
+            (refused,) = yield Exchange((commands.finish(queue, held.token, [settlement]),))
         except BaseException:  # Ctrl-C while the server hangs, too
             with self.lock:
                 self.held[held.key] = held
@@ -167,13 +186,13 @@ class ItemHolder:
             )
             raise LeaseLost(message, hint=hint)
 
-    def _next(self, consumer: object) -> HeldItem:
+    def _next(self, consumer: object, taker: object) -> HeldItem:
         with self.lock:
             mine = [one for one in self.held.values() if one.consumer is consumer]
             if not mine:
                 message = "task_done() called too many times"
                 raise ValueError(message)
-            chosen = next((one for one in mine if one.thread is _thread.token), mine[0])
+            chosen = next((one for one in mine if one.taker is taker), mine[0])
             if len(self.held) > 1:
                 self._start()
             return self.held.pop(chosen.key)
@@ -258,6 +277,6 @@ class ItemHolder:
             self.unanswered.remove(claim)
 
 
-_thread = _Thread()
+this_thread = ThisThread()
 #: The holder of this process's items at one server; a forked child holds none at first.
 holder_of = ids.PerProcess(ItemHolder)

@@ -26,7 +26,7 @@ from conveyor.store.client import time_for
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.restoring import Kept, Known
@@ -56,8 +56,8 @@ LOST_QUEUE = (
 )
 #: Max seconds for noting the name of a lost queue.
 NOTE_WITHIN = 1.0
-#: Seconds that the thread for callbacks lasts after the last one.
-CALLBACKS_LAST = 10.0
+#: Seconds that the threads for callbacks and for queries last after the last one.
+BACKGROUND_LASTS = 10.0
 
 #: Numbers of openings. A forked child continues from its parent's, since it has handles that carry them.
 _openings = itertools.count(1)
@@ -81,6 +81,9 @@ class PendingResult(Protocol):
 
     def wake(self) -> bool:
         """Wake coroutines after `settle`. Return True if callbacks are left to run. Never blocks."""
+
+    def refuse(self, error: Exception) -> None:
+        """Raise an error in the coroutines that await the result. Never blocks."""
 
     def call_back(self) -> None:
         """Run the callbacks, whatever they do, and raise nothing."""
@@ -168,46 +171,47 @@ class Box:
         return some
 
 
-class Callbacks:
-    """The thread that runs callbacks in order, separate from the one that receives results, which it must not block.
+class Background:
+    """A thread that processes settled or awaited jobs in order, apart from the one that receives results.
 
-    It starts with the first callback and ends when there was none for a while.
+    It starts with the first job and ends when there was none for a while.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, process: Callable[[PendingResult], object]) -> None:
+        self.name, self.process = name, process
         self.changed = threading.Condition()
         self.due: deque[PendingResult] = deque()
         self.thread: threading.Thread | None = None
 
     def add(self, jobs: Iterable[PendingResult]) -> None:
-        """Run the callbacks of settled jobs, after those of earlier ones."""
+        """Process jobs after earlier ones."""
         with self.changed:
             self.due.extend(jobs)
             self.changed.notify()
         self.start()
 
     def start(self) -> None:
-        """Start the thread if a callback is due. If the system allows no more threads, the inbox's thread retries."""
+        """Start the thread if a job is due. If the system allows no more threads, the inbox's thread retries."""
         with self.changed:
             if self.lacks_thread:
-                self.thread = threading.Thread(target=self._run, name="conveyor-callbacks", daemon=True)
+                self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
                 with contextlib.suppress(RuntimeError):
                     self.thread.start()
 
     @property
     def lacks_thread(self) -> bool:
-        """True if a callback is due and no thread runs."""
+        """True if a job is due and no thread runs."""
         thread = self.thread
         return bool(self.due) and (thread is None or not thread.is_alive())
 
     def _run(self) -> None:
         while True:
             with self.changed:
-                if not self.due and not self.changed.wait_for(lambda: self.due, CALLBACKS_LAST):
+                if not self.due and not self.changed.wait_for(lambda: self.due, BACKGROUND_LASTS):
                     self.thread = None
                     return
                 job = self.due.popleft()
-            job.call_back()
+            self.process(job)
 
 
 class Inbox:
@@ -219,10 +223,11 @@ class Inbox:
         self.changed = threading.Condition()
         self.boxes: dict[str, Box] = defaultdict(Box)  # of queues with awaited results, now or a moment ago
         self.arrived = Arrived()
-        self.callbacks = Callbacks()
+        self.callbacks = Background("conveyor-callbacks", lambda job: job.call_back())
+        self.queries = Background("conveyor-queries", self._query)
         self.restorer = Restorer(client)
         self.warned_at = float("-inf")  # when a loss was last reported
-        self.knows = self.restorer.knows
+        self.knows, self.agrees = self.restorer.knows, self.restorer.agrees
         # Changes whenever an outcome may have been missed: a box was closed for a moment, or some were dropped.
         self.opening = next(_openings)
         self.thread: threading.Thread | None = None
@@ -243,6 +248,20 @@ class Inbox:
 
         Raises StoreUnavailable, soon after the deadline if there is one. The job is expected nevertheless.
         """
+        try:
+            if self._expect(job):
+                self._ask(job.queue_name, job.neighbors(MAX_ASKED), deadline)
+        finally:
+            self._start()
+
+    def expect_soon(self, job: PendingResult) -> None:
+        """Settle the job as soon as its outcome is known, as `expect` does, but never block: for asyncio."""
+        if self._expect(job):
+            self.queries.add([job])
+        self._try_to_start()
+
+    def _expect(self, job: PendingResult) -> bool:
+        """Expect a job, unless its outcome has arrived. Return True if the server may know the outcome already."""
         queue = job.queue_name
         with self.changed:
             box = self.boxes[queue]
@@ -250,14 +269,25 @@ class Inbox:
             if outcome:
                 job.settle(outcome)
             if job.settled is not None:
-                return
+                return False
             box.expect(job)
-            ask = outcome == ASK or job.covered == 0 or job.covered != self.open_for(queue)
-        try:
-            if ask:
-                self._ask(queue, job.neighbors(MAX_ASKED), deadline)
-        finally:
-            self._start()
+            if outcome == ASK:
+                job.covered = 0
+            return self._may_be_over(job)
+
+    def _may_be_over(self, job: PendingResult) -> bool:
+        """Return True if the job may have finished without a push."""
+        return job.covered == 0 or job.covered != self.open_for(job.queue_name)
+
+    def _query(self, job: PendingResult) -> None:
+        """Look up the outcome of an expected job, unless this was done together with others'."""
+        if job.settled is None and self._may_be_over(job):
+            try:
+                self._ask(job.queue_name, job.neighbors(MAX_ASKED))
+            except StoreUnavailable:  # the thread that receives results tries until the server is back
+                pass
+            except Exception as error:  # noqa: BLE001 - no error may end this thread
+                job.refuse(error)
 
     def wait(self, job: PendingResult, deadline: Deadline) -> bool:
         """Wait until the job, which is expected, is settled. Return False if the deadline came first."""
@@ -408,7 +438,7 @@ class Inbox:
 
     def _has_work(self) -> bool:
         waits = bool(self.restorer.due) or any(box.waiting for box in self.boxes.values())
-        return waits or self.callbacks.lacks_thread
+        return waits or self.callbacks.lacks_thread or self.queries.lacks_thread
 
     def _start(self) -> None:
         """Start the thread if it has work. Raises RuntimeError if the system allows no more threads."""
@@ -431,6 +461,7 @@ class Inbox:
                 if (closing := self._to_close()) is not None:
                     break
                 self.callbacks.start()
+                self.queries.start()
                 self._try_to_read()
             except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
                 clock.sleep(0.5)

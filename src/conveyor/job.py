@@ -144,22 +144,28 @@ class Job(Generic[R]):
         data = self._submission.client.run(records.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control_messages.decode_progress(data)
 
-    def __await__(self) -> Generator[Any, None, R]:
-        """Wait in asyncio for the job to finish and return its result, as `result` does."""
+    async def result_async(self) -> R:
+        """Wait in asyncio for the job to finish and return its result, as `result` does; needs no thread.
+
+        `await job` is the same. This is a coroutine, as `asyncio.create_task` and task groups want it.
+        """
         import asyncio  # noqa: PLC0415 - who awaits has it already; for others it is a sixth of the import of this package
 
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        waker = _Waker(loop, ready)
-        self._call_later(waker)
-        try:
-            with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
-                yield from loop.run_in_executor(None, self.done).__await__()
-            if self.settled is None:
-                yield from ready.__await__()
-        finally:
-            self._take_back(waker)
+        if self.settled is None:
+            loop = asyncio.get_running_loop()
+            waker = _Waker(loop, loop.create_future())
+            self._call_later(waker)
+            try:
+                inbox_of(self._submission.client).expect_soon(self)
+                if self.settled is None:
+                    await waker.ready
+            finally:
+                self._take_back(waker)
         return self.result()
+
+    def __await__(self) -> Generator[Any, None, R]:
+        """Wait in asyncio for the job to finish and return its result, as `result` does."""
+        return self.result_async().__await__()
 
     # --- called by the inbox
 
@@ -187,6 +193,12 @@ class Job(Generic[R]):
             if isinstance(one, _Waker) and self._take_back(one):
                 one(self)
         return bool(self._callbacks)
+
+    def refuse(self, error: Exception) -> None:
+        """Raise an error in the coroutines that await the job."""
+        for one in list(self._callbacks or ()):
+            if isinstance(one, _Waker) and self._take_back(one):
+                one.wake(error)
 
     def call_back(self) -> None:
         """Run the callbacks, each once, and log their exceptions. Called on the thread for callbacks."""
@@ -240,12 +252,20 @@ class _Waker:
         self.loop, self.ready = loop, ready
 
     def __call__(self, _: Job[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed, so no coroutine waits
-            self.loop.call_soon_threadsafe(self._set_ready)
+        self.wake()
 
-    def _set_ready(self) -> None:
-        if not self.ready.done():
+    def wake(self, error: Exception | None = None) -> None:
+        """Wake the coroutine, and raise the error in it if there is one."""
+        with contextlib.suppress(RuntimeError):  # the loop was closed, so no coroutine waits
+            self.loop.call_soon_threadsafe(self._set_ready, error)
+
+    def _set_ready(self, error: Exception | None) -> None:
+        if self.ready.done():
+            return
+        if error is None:
             self.ready.set_result(None)
+        else:
+            self.ready.set_exception(error)
 
 
 def cancel_jobs(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import BadCall, NotEmpty
-from conveyor.held_items import holder_of
+from conveyor.held_items import holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, records
 from conveyor.store.client import time_for
+from conveyor.store.command import Exchange
+from conveyor.store.commands import PutParams
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
-from conveyor.wire.durability import read_durability
+from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of, signature_of
 
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from conveyor.inbox import Inbox
+    from conveyor.store.command import Operation
     from conveyor.store.commands import ForgetReply
+    from conveyor.wire.durability import Durability
+    from conveyor.wire.signature import Signature
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,20 +42,17 @@ NOTE_AGAIN = 60.0
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
 _CANCELLED = encode_settled("cancelled")
-_PLAIN = PutOptions()
+PLAIN = PutOptions()
 _NEVER = Deadline(None)
 _noted: dict[tuple[Client, str], float] = {}
-_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+#: Those of one call: positional, and by name.
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+#: Ids and bytes of jobs.
+Jobs = list[tuple[str, bytes]]
 
 
-class Queue:
-    """A queue on the server, shared by all processes that use its name.
-
-    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
-    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
-    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
-    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe.
-    """
+class BaseQueue:
+    """A queue by its name, and the operations on it: for callers that block and for those in asyncio."""
 
     def __init__(
         self,
@@ -69,16 +72,142 @@ class Queue:
         maxsize = f", maxsize={self.maxsize}" if self.maxsize else ""
         return f"Queue({self.name!r}{maxsize})"
 
-    @property
-    def client(self) -> Client:
-        """The client that runs this queue's commands."""
-        return self._connect()
-
     def _connect(self, deadline: Deadline | None = None) -> Client:
         task_loading.stop_script()
         if not isinstance(self._given, Client):
             self._given = connect(self._given, deadline)
         return self._given
+
+    # --- operations
+
+    def _put(
+        self,
+        inbox: Inbox,
+        jobs: Jobs,
+        further: Iterator[Jobs] | None,
+        params: PutParams,
+        deadline: Deadline | None,
+    ) -> Operation[None]:
+        client = inbox.client
+        if not self._is_ready(client, params.durability):
+            yield partial(self._make_ready, client, params.durability, deadline)
+        yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further)
+
+    def _submit(self, client: Client, calls: Calls, deadline: Deadline | None) -> Operation[list[Job[Any]]]:
+        """Put calls and return their handles."""
+        inbox, params = inbox_of(client), self._params(calls.put)
+        losses = inbox.knows(self.name).losses
+        # The caller's own id points to no inbox, so the result must be looked up.
+        is_own = not calls.jobs or ids.producer_of(calls.jobs[0][0]) != inbox.name
+        covered = 0 if is_own else inbox.open_for(self.name)
+        handles: list[Job[Any]] = []
+        all_kept: list[Kept] = []
+
+        def with_handles(jobs: Jobs) -> Jobs:
+            kept = Kept(self.name, jobs, params, losses, calls.run.keep)
+            all_kept.append(kept)
+            handles.extend(make_jobs(jobs, Submission(client, self.name, calls.signature, [], kept), covered))
+            return jobs
+
+        further = None if calls.further is None else map(with_handles, calls.further)
+        yield from self._put(inbox, with_handles(calls.jobs), further, params, deadline)
+        for kept in all_kept:
+            inbox.keep(kept)
+        return handles
+
+    def _get(self, client: Client, taker: object, deadline: Deadline | None) -> Operation[Any]:
+        """Take an item; `taker` is the thread or coroutine that does."""
+        if not (client.vetted and self._bounded):
+            yield partial(self._vet, client, MEMORY, deadline)
+        return (yield from holder_of(client).take(self, taker, self.name, deadline, _read_item))
+
+    def _count(self, client: Client) -> Operation[commands.Count]:
+        if not self._bounded:
+            yield partial(self._set_bound, client)
+        (counted,) = yield Exchange((commands.count(self.name),))
+        count: commands.Count = counted
+        return count
+
+    def _shut(self, *, immediate: bool) -> Operation[None]:
+        yield Exchange((commands.shut(self.name), commands.note_queue(self.name)))
+        if immediate:
+            yield from self._cancel_all()
+
+    def _pause(self) -> Operation[None]:
+        yield Exchange((commands.pause(self.name), commands.note_queue(self.name)))
+
+    def _resume(self) -> Operation[None]:
+        yield Exchange((commands.resume(self.name),))
+
+    def _cancel_all(self) -> Operation[int]:
+        last, due, count = yield Exchange(
+            (records.sequence(self.name), records.highest(self.name, "delayed"), commands.count(self.name))
+        )
+        delayed = yield from self._cancel("delayed", due, count.delayed)
+        return delayed + (yield from self._cancel("ready", last))
+
+    def _cancel(self, index: str, upto: float, most: float = float("inf")) -> Operation[int]:
+        total = 0
+        while total < most:
+            size = int(min(PURGE_SLICE, most - total))
+            (moved,) = yield Exchange((commands.purge(self.name, index, size, _CANCELLED, KEEP, upto),))
+            if moved == 0:
+                break
+            total += moved
+        return total
+
+    def _params(self, options: PutOptions) -> PutParams:
+        return PutParams(
+            self.maxsize,
+            options.priority,
+            options.delay,
+            own_ids=options.id is not None,
+            durability=read_durability(options.durability) if options.durability else self.durability,
+        )
+
+    # --- before the first operation, and again from time to time
+
+    def _is_ready(self, client: Client, durability: Durability) -> bool:
+        """Return True if nothing has to be checked or noted before a put."""
+        if not (self._bounded and client.vetted and durability == MEMORY):
+            return False
+        return clock.monotonic() - _noted.get((client, self.name), -NOTE_AGAIN) < NOTE_AGAIN
+
+    def _make_ready(self, client: Client, durability: Durability, deadline: Deadline | None) -> None:
+        self._vet(client, durability, deadline)
+        self._note(client, deadline)
+
+    def _vet(self, client: Client, durability: Durability, deadline: Deadline | None) -> None:
+        fitness.vet(client, deadline, durability)
+        self._set_bound(client, deadline)
+
+    def _note(self, client: Client, deadline: Deadline | None = None) -> None:
+        """Add the queue's name to the list of queues, once a minute."""
+        now = clock.monotonic()
+        if now - _noted.get((client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
+            client.run(commands.note_queue(self.name), within=time_for(deadline))
+            _noted[client, self.name] = now
+
+    def _set_bound(self, client: Client, deadline: Deadline | None = None) -> None:
+        if not self._bounded:
+            self._note(client, deadline)
+            client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
+            self._bounded = True
+
+
+class Queue(BaseQueue):
+    """A queue on the server, shared by all processes that use its name. Thread-safe.
+
+    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
+    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
+    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
+    embedded server. Nothing is sent until the first call. Objects are cheap.
+    """
+
+    @property
+    def client(self) -> Client:
+        """The client that runs this queue's commands."""
+        return self._connect()
 
     def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
         """Put an item. While the queue is full, wait for room, at most `timeout` seconds.
@@ -105,9 +234,9 @@ class Queue:
         The items are taken and encoded a part at a time, while the server works on the part before.
         """
         deadline = _deadline(block=block, timeout=timeout)
-        parts = map(_named, map(call.encode_items, _parts(items)))
-        first = next(parts, [])
-        self._put(inbox_of(self._connect(deadline)), first, deadline, self._params(_PLAIN), parts)
+        jobs, further = encoded_items(items)
+        client = self._connect(deadline)
+        client.perform(self._put(inbox_of(client), jobs, further, self._params(PLAIN), deadline))
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
@@ -121,9 +250,8 @@ class Queue:
             ImportError, MemoryError, OSError: this process cannot decode the item, which returns to the queue.
         """
         deadline = _deadline(block=block, timeout=timeout)
-        fitness.vet(self._connect(deadline), deadline)
-        self._set_bound(deadline)
-        return holder_of(self.client).take(self, self.name, deadline, _read_item)
+        client = self._connect(deadline)
+        return client.perform(self._get(client, this_thread.token, deadline))
 
     def get_nowait(self) -> Any:
         """Remove and return an item, or raise Empty."""
@@ -135,12 +263,13 @@ class Queue:
         Raises ValueError if called more often than `get` of this object returned an item, and LeaseLost if the item
         went to another consumer because this process did not renew its lease.
         """
-        holder_of(self.client).settle(self)
+        client = self.client
+        client.perform(holder_of(client).settle(self, this_thread.token))
 
     def join(self, timeout: float | None = None) -> None:
         """Block until no job is waiting, delayed or in progress. Raises WaitTimeout after `timeout` seconds."""
         deadline = _deadline(block=True, timeout=timeout) or Deadline(0)
-        join_queue(self._connect(deadline), self.name, deadline)
+        self._connect(deadline).perform(join_queue(self.name, deadline))
 
     def qsize(self) -> int:
         """Return the number of queued jobs, delayed ones included: what `maxsize` limits."""
@@ -156,26 +285,23 @@ class Queue:
 
     def count(self) -> commands.Count:
         """Return the number of jobs in each state, and the ledger."""
-        self._set_bound()
-        counted: commands.Count = self.client.run(commands.count(self.name))
-        return counted
+        client = self.client
+        return client.perform(self._count(client))
 
     def shutdown(self, immediate: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the standard library
         """Refuse further jobs: put raises ShutDown, and so does get once the queue is empty.
 
         With `immediate`, queued jobs are cancelled. `resume` reopens the queue.
         """
-        self.client.run_all([commands.shut(self.name), commands.note_queue(self.name)])
-        if immediate:
-            self.clear()
+        self.client.perform(self._shut(immediate=immediate))
 
     def pause(self) -> None:
         """Stop handing out jobs until `resume`. Running jobs continue, and puts are accepted."""
-        self.client.run_all([commands.pause(self.name), commands.note_queue(self.name)])
+        self.client.perform(self._pause())
 
     def resume(self) -> None:
         """Undo `pause` and `shutdown`."""
-        self.client.run(commands.resume(self.name))
+        self.client.perform(self._resume())
 
     def clear(self) -> int:
         """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue.
@@ -183,24 +309,7 @@ class Queue:
         Jobs put after the call stay. It cancels no more delayed jobs than there were, and none that is due later than
         the last of them. A job that becomes due meanwhile may stay.
         """
-        last, due, count = self.client.run_all(
-            [
-                records.sequence(self.name),
-                records.highest(self.name, "delayed"),
-                commands.count(self.name),
-            ]
-        )
-        return self._clear("delayed", due, count.delayed) + self._clear("ready", last)
-
-    def _clear(self, index: str, upto: float, most: float = float("inf")) -> int:
-        total = 0
-        while total < most:
-            size = int(min(PURGE_SLICE, most - total))
-            moved = self.client.run(commands.purge(self.name, index, size, _CANCELLED, KEEP, upto))
-            if moved == 0:
-                break
-            total += moved
-        return total
+        return self.client.perform(self._cancel_all())
 
     def delete(self, *, purge: bool = False) -> None:
         """Remove the queue with its settings, histories and the outcomes of its jobs. A later put creates it again.
@@ -226,14 +335,14 @@ class Queue:
         """Set the max size for all producers; 0 removes the limit. Blocked producers get the new room."""
         self.maxsize = _checked_maxsize(maxsize)
         self._bounded = False
-        self._set_bound()
+        self._set_bound(self.client)
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
 
         Raises BadCall before anything is put if the arguments do not fit the function's type hints.
         """
-        return self._submit(function, [(args, kwargs)])[0]
+        return self._submit_calls(encoded_calls(function, [(args, kwargs)]))[0]
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
@@ -242,7 +351,7 @@ class Queue:
         BadCall for the thousandth call, `accepted` is how many were put, and `ids` are their ids.
         """
         none: dict[str, Any] = {}
-        return self._submit(function, ((args, none) for args in calls))
+        return self._submit_calls(encoded_calls(function, ((args, none) for args in calls)))
 
     def submit_parts(
         self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
@@ -252,7 +361,9 @@ class Queue:
         Raises BadCall before anything is put, and Full without room within `timeout` seconds; its `ids` are those of
         the jobs that were put.
         """
-        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
+        return self._submit_calls(
+            encoded_calls(function, [((), dict(part)) for part in parts]), Deadline(timeout)
+        )
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
@@ -264,79 +375,39 @@ class Queue:
         jobs = self.submit_many(function, zip(*iterables, strict=False))
         return results_of(jobs, Deadline(timeout))
 
-    def _submit(
-        self,
-        function: Callable[..., R],
-        calls: list[_Arguments] | Iterator[_Arguments],
-        deadline: Deadline | None = None,
-    ) -> list[Job[R]]:
-        """Put calls. Those of a list are all encoded before the first is put, those of an iterator part by part."""
-        put: PutOptions = getattr(function, "put", _PLAIN)
-        run: RunOptions = getattr(function, "run", call.DEFAULTS)
-        parts: Iterator[list[tuple[str, bytes]]] | None = None
-        if isinstance(calls, list):
-            first = _encoded(function, calls, run, put.id)
-        else:
-            parts = (_encoded(function, part, run, put.id) for part in _parts(calls))
-            first = next(parts, [])
+    def _submit_calls(self, calls: Calls, deadline: Deadline = _NEVER) -> list[Job[Any]]:
         client = self._connect(deadline)
-        inbox = inbox_of(client)
-        params = self._params(put)
-        signature = signature_of(function)
-        losses = inbox.knows(self.name).losses
-        # The caller's own id points to no inbox, so the result must be looked up.
-        is_own = not first or ids.producer_of(first[0][0]) != inbox.name
-        covered = 0 if is_own else inbox.open_for(self.name)
-        handles: list[Job[R]] = []
-        all_kept: list[Kept] = []
+        return client.perform(self._submit(client, calls, deadline))
 
-        def with_handles(jobs: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-            kept = Kept(self.name, jobs, params, losses, run.keep)
-            all_kept.append(kept)
-            handles.extend(make_jobs(jobs, Submission(client, self.name, signature, [], kept), covered))
-            return jobs
 
-        rest = None if parts is None else map(with_handles, parts)
-        self._put(inbox, with_handles(first), deadline or _NEVER, params, rest)
-        for kept in all_kept:
-            inbox.keep(kept)
-        return handles
+class Calls(NamedTuple):
+    """Calls of one function, encoded, to put together."""
 
-    def _params(self, options: PutOptions) -> commands.PutParams:
-        return commands.PutParams(
-            self.maxsize,
-            options.priority,
-            options.delay,
-            own_ids=options.id is not None,
-            durability=read_durability(options.durability) if options.durability else self.durability,
-        )
+    jobs: Jobs
+    further: Iterator[Jobs] | None
+    """What follows, encoded when it is taken."""
+    put: PutOptions
+    run: RunOptions
+    signature: Signature
 
-    def _put(
-        self,
-        inbox: Inbox,
-        jobs: list[tuple[str, bytes]],
-        deadline: Deadline | None,
-        params: commands.PutParams,
-        parts: Iterator[list[tuple[str, bytes]]] | None,
-    ) -> None:
-        client = inbox.client
-        fitness.vet(client, deadline, params.durability)
-        self._set_bound(deadline)
-        self._note(client, deadline)
-        put_jobs(client, self.name, jobs, params, deadline, inbox, parts)
 
-    def _note(self, client: Client, deadline: Deadline | None = None) -> None:
-        """Add the queue's name to the list of queues, once a minute."""
-        now = clock.monotonic()
-        if now - _noted.get((client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
-            client.run(commands.note_queue(self.name), within=time_for(deadline))
-            _noted[client, self.name] = now
+def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]) -> Calls:
+    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall."""
+    put: PutOptions = getattr(function, "put", PLAIN)
+    run: RunOptions = getattr(function, "run", call.DEFAULTS)
+    further: Iterator[Jobs] | None = None
+    if isinstance(calls, list):
+        jobs = _encoded(function, calls, run, put.id)
+    else:
+        further = (_encoded(function, part, run, put.id) for part in _parts(calls))
+        jobs = next(further, [])
+    return Calls(jobs, further, put, run, signature_of(function))
 
-    def _set_bound(self, deadline: Deadline | None = None) -> None:
-        if not self._bounded:
-            self._note(self.client, deadline)
-            self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
-            self._bounded = True
+
+def encoded_items(items: Iterable[object]) -> tuple[Jobs, Iterator[Jobs]]:
+    """Encode the first items, and return an iterator that encodes the others. Raises BadCall."""
+    parts = map(_named, map(call.encode_items, _parts(items)))
+    return next(parts, []), parts
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:
@@ -346,8 +417,8 @@ def _parts(values: Iterable[T]) -> Iterator[list[T]]:
 
 
 def _encoded(
-    function: Callable[..., object], calls: list[_Arguments], options: RunOptions, own_id: str | None
-) -> list[tuple[str, bytes]]:
+    function: Callable[..., object], calls: list[Arguments], options: RunOptions, own_id: str | None
+) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
     data = call.encode_calls(function, name_of(function), calls, options)
     check = getattr(function, "check", None)
@@ -357,7 +428,7 @@ def _encoded(
     return _named(data, own_id)
 
 
-def _named(data: list[bytes], own_id: str | None = None) -> list[tuple[str, bytes]]:
+def _named(data: list[bytes], own_id: str | None = None) -> Jobs:
     """Return the bytes of jobs with an id for each. Raises BadCall if the caller's own id is invalid."""
     if own_id is None:
         return list(zip(ids.new_ids(len(data)), data, strict=True))

@@ -135,33 +135,42 @@ class Restorer:
         """Return what is known now; to be called before a command is sent."""
         return self.known.get(queue, _UNKNOWN)
 
+    def agrees(self, queue: str, before: Known, lineage: Lineage) -> bool:
+        """Process a reply that proves no loss without a query, or else return False.
+
+        `before` was known when its command was sent.
+        """
+        born = before.lineage.born
+        if (born and lineage.born != born) or lineage.prior < before.lineage.sequence:
+            return False
+        with self.lock:
+            now = self.known.get(queue, _UNKNOWN)
+            if now is before:  # nothing else was sent meanwhile
+                self.known[queue] = Known(lineage, before.losses)
+            elif not before.is_older_than(now):  # or others know more by now, and this reply may be older
+                highest = max(lineage.sequence, now.lineage.sequence)
+                self.known[queue] = Known(Lineage(lineage.born or now.lineage.born, highest), now.losses)
+        return True
+
     def observe(self, queue: str, before: Known, lineage: Lineage, within: float | None = TRY_AGAIN) -> bool:
-        """Process a reply. `before` was known when its command was sent. Return True if it proves a new loss.
+        """Process a reply. Return True if it proves a new loss.
 
         `within` limits in seconds the query if the queue was deleted. Raises StoreError if that fails: the next reply
         decides.
         """
+        if self.agrees(queue, before, lineage) or before.is_older_than(self.knows(queue)):
+            return False
         born = before.lineage.born
-        if born == lineage.born and lineage.prior >= before.lineage.sequence:
-            with self.lock:
-                if self.known.get(queue) is before:  # nothing else was sent meanwhile
-                    self.known[queue] = Known(lineage, before.losses)
-                    return False
-        is_another = bool(born and lineage.born != born)
-        if before.is_older_than(self.knows(queue)):
-            return False  # other threads know more by now, and this reply may be older
+        is_another = lineage.born != born
         deleted = is_another and self._was_deleted(queue, born, within)
         with self.lock:
             now = self.knows(queue)
             if before.is_older_than(now):
                 return False
-            if not deleted and (is_another or lineage.prior < before.lineage.sequence):
+            if not deleted:
                 self.known[queue] = Known(lineage, now.losses + 1)
                 self.due[queue] = clock.monotonic()
                 return True
-            if not deleted:
-                highest = max(lineage.sequence, now.lineage.sequence)
-                lineage = Lineage(lineage.born or now.lineage.born, highest)
             self.known[queue] = Known(lineage, now.losses)
             return False
 
@@ -210,7 +219,7 @@ class Restorer:
             if not is_accepted:
                 return False
         if queue in self.lined:
-            leave(self.client, queue, self.waiter)
+            self.client.perform(leave(queue, self.waiter))
             self.lined.discard(queue)
         with self.lock:  # a put that began before the loss may have ended meanwhile
             del self._left[queue]
@@ -271,7 +280,7 @@ class Restorer:
         again = like.params._replace(
             delay=delay, again=True, waiter=self.waiter, rest=rest, durability=MEMORY
         )
-        put_jobs(self.client, like.queue, jobs, again, None, observer)
+        self.client.perform(put_jobs(self.client, like.queue, jobs, again, None, observer))
 
 
 def _take_alike(puts: deque[weakref.ref[Kept]]) -> list[Kept]:

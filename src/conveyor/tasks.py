@@ -63,6 +63,12 @@ class Task(Generic[P, R]):
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
         return Queue(self.put.queue).submit_many(self, calls)
 
+    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Put a call in asyncio, as `submit` does, without blocking the event loop. The handle can be awaited."""
+        from conveyor.aio import Queue as AsyncQueue  # noqa: PLC0415 - who awaits has asyncio already
+
+        return await AsyncQueue[Any](self.put.queue).submit(self, *args, **kwargs)
+
     def options(self, **changes: Any) -> Task[P, R]:
         """Return the task with other options.
 

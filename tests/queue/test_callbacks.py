@@ -120,7 +120,7 @@ def test_callback_runs_in_the_calling_thread_if_the_job_is_done(bench: Bench) ->
 def test_callback_thread_ends_when_idle_and_starts_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "CALLBACKS_LAST", 0.01)
+    monkeypatch.setattr(inbox, "BACKGROUND_LASTS", 0.01)
     callbacks = inbox.inbox_of(bench.client).callbacks
     for number in range(2):
         called: list[Job[int]] = []

@@ -20,6 +20,7 @@ from conveyor.wire.call import PutOptions, RunOptions
 
 if TYPE_CHECKING:
     from conftest import Bench
+    from conveyor.store.command import Operation
 
 
 def double(number: int) -> int:
@@ -81,8 +82,8 @@ def test_put_that_ends_during_a_restoration_is_put_again(
     late = restoring.Kept(bench.queue.name, [("late", b"a job")], PutParams(), 0, 60.0)
     restorer, put_jobs = inbox_of(bench.queue.client).restorer, restoring.put_jobs
 
-    def put_jobs_meanwhile(*words: Any) -> None:
-        put_jobs(*words)
+    def put_jobs_meanwhile(*words: Any) -> Operation[None]:
+        yield from put_jobs(*words)
         if not late.losses:
             restorer.keep(late)
 
@@ -221,7 +222,9 @@ def test_put_with_a_failed_check_counts_the_accepted_jobs(
     monkeypatch.setattr(restoring.Restorer, "_was_deleted", Mock(side_effect=StoreUnavailable))
     jobs = [(bench.queue.name + one, b"x") for one in "ab"]
     with pytest.raises(StoreUnavailable) as failed:
-        put_jobs(bench.client, bench.queue.name, jobs, PutParams(), None, inbox_of(bench.client).restorer)
+        bench.client.perform(
+            put_jobs(bench.client, bench.queue.name, jobs, PutParams(), None, inbox_of(bench.client).restorer)
+        )
     assert (failed.value.accepted, bench.queue.qsize()) == (2, 2)
 
 

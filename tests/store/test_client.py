@@ -252,7 +252,7 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
 ) -> None:
     server.client.run(commands.server_time())  # a connection's greeting has OK replies, too
     flushes = iter(range(4))
-    packed = client_module._packed
+    packed = client_module.packed
 
     def forget_first(command: Command, *, again: bool) -> bytes:
         flush = b"*2\r\n$6\r\nSCRIPT\r\n$5\r\nFLUSH\r\n" if next(flushes, None) is not None else b""
@@ -264,7 +264,7 @@ def test_script_forgotten_right_after_its_load_is_loaded_again(
         reply = original(connection, timeout)
         return original(connection, timeout) if reply == b"OK" else reply
 
-    monkeypatch.setattr(client_module, "_packed", forget_first)
+    monkeypatch.setattr(client_module, "packed", forget_first)
     monkeypatch.setattr(Connection, "reply", skip_the_flush)
     assert server.client.run(put("job"))[:2] == (1, 0)
     assert next(flushes, None) is None

@@ -14,7 +14,7 @@ from conveyor.store.address import normal, shown
 from conveyor.store.client import Client, time_for
 from conveyor.wire.ids import PerProcess
 
-__all__ = ["Client", "announce", "connect", "server_line"]
+__all__ = ["Client", "announce", "connect", "connected", "server_line"]
 
 #: Environment variable in which this process and its children remember the server that was announced.
 _ANNOUNCED = "CONVEYOR_ANNOUNCED"
@@ -26,17 +26,33 @@ def connect(url: str | None = None, deadline: Deadline | None = None) -> Client:
     One client per URL and process. Raises StoreUnavailable if the embedded server cannot be started in time.
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
+    if url in _clients:
+        return _clients[url]
     end = Deadline(time_for(deadline))
     lock = _lock()  # two threads may race here, and both must get the same client
     if not lock.acquire(timeout=end.left(threading.TIMEOUT_MAX)):
         raise StoreUnavailable("another thread is still connecting to a server")
     try:
-        return _client(normal(url)) if url else _embedded(end)
+        return _client(url) if url else _embedded(end)
     except StoreError:
         raise
     except OSError as error:  # such as too many open files
         where = f"the server at {shown(url)}" if url else "the embedded server"
         raise StoreUnavailable(f"cannot reach {where}: {error}") from error
+    finally:
+        lock.release()
+
+
+def connected(url: str | None = None) -> Client | None:
+    """Return the client as `connect` does, or None if that would have to wait. For asyncio."""
+    url = url or os.environ.get("CONVEYOR_URL") or None
+    lock = _lock()
+    if not lock.acquire(blocking=False):
+        return None
+    try:
+        if url:
+            return _client(url)
+        return _embedded_clients[0] if _embedded_clients else None
     finally:
         lock.release()
 
@@ -56,8 +72,15 @@ def announce(client: Client) -> None:
 
 
 _lock = PerProcess(threading.Lock)  # a forked child must not inherit it from a thread of its parent
-_client = functools.cache(Client)
+_clients: dict[str | None, Client] = {}
+"""By URL, each as it was given, and as it is written normally."""
 _embedded_clients: list[Client] = []  # one at most
+
+
+def _client(url: str) -> Client:
+    client = _clients.get(normal(url)) or Client(normal(url))
+    _clients[url] = _clients[normal(url)] = client
+    return client
 
 
 def _embedded(end: Deadline) -> Client:

@@ -7,12 +7,12 @@ import os
 import random
 import re
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conveyor import clock
 from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
 from conveyor.store.address import error_of, is_sentinel, normal, read_sentinel, read_server, shown
-from conveyor.store.command import Command
+from conveyor.store.command import NOTHING, Command, Exchange
 from conveyor.store.connection import BrokenError, Connection, Refusal, UntrustedError, pack
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store.address import SentinelAddress, ServerAddress
+    from conveyor.store.command import Operation
     from conveyor.wire.durability import Durability
+
+T = TypeVar("T")
 
 #: Seconds to wait for a connection, and for a reply beyond what the command may block.
 CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 10.0
@@ -45,8 +48,6 @@ _HINTS = {
     "MISCONF": "check the server's disk and its log",
 }
 
-#: Nothing to do while the server works.
-NOTHING: Iterator[object] = iter(())
 #: What follows in a refusal may be a password.
 _ARGUMENTS = ", with args beginning"
 _FORBIDDEN_COMMAND = re.compile(
@@ -97,7 +98,8 @@ class Client:
         self.levels: dict[Durability, float] = {}
         #: Whether its WAITAOF waits for a sync that is not done before each reply (`store/fitness.py`).
         self.waits_for_sync = False
-        self._make = _maker(self.url, name)
+        self.find = _finder(self.url)
+        """Finds the server's address now; asks the sentinels, if it has any."""
         self._loaded: set[str] = set()
         self._idle: list[Connection] = []
         self._process, self._fork_lock = os.getpid(), threading.Lock()
@@ -130,6 +132,28 @@ class Client:
         replies = self._replies(commands, patience, within, NOTHING)
         return [command.read(reply) for command, reply in zip(commands, replies, strict=True)]
 
+    def perform(self, operation: Operation[T]) -> T:
+        """Run the exchanges of an operation, and return what it returns."""
+        reply: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                asked = operation.send(reply) if error is None else operation.throw(error)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            error = None
+            try:
+                reply = self._run_exchange(asked) if isinstance(asked, Exchange) else asked()
+            except BaseException as raised:  # noqa: BLE001 - the operation decides
+                error = raised
+
+    def _run_exchange(self, asked: Exchange) -> list[Any]:
+        commands, within, patience, meanwhile = asked
+        if len(commands) == 1:
+            return [self.run(commands[0], patience=patience, within=within, meanwhile=meanwhile)]
+        return self.run_all(commands, patience=patience, within=within)
+
     def close(self) -> None:
         """Close the idle connections."""
         with contextlib.suppress(IndexError):  # another thread may take the last one
@@ -144,36 +168,33 @@ class Client:
         meanwhile: Iterator[object],
     ) -> list[Any]:
         """Send and receive, again while the server is unavailable and patience lasts."""
-        patience = self.patience if patience is None else patience
-        within = self.within if within is None else within
-        if within is None:
-            within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
-        began, end = clock.monotonic(), clock.Deadline(within)
-        attempt = 0
+        attempts = Attempts(self, commands, patience, within)
         while True:
             try:
-                return self._once(commands, again=attempt > 0, end=end, meanwhile=meanwhile)
+                return self._once(commands, again=attempts.failed > 0, end=attempts.end, meanwhile=meanwhile)
             except _TookLongError:
                 raise StoreUnavailable(
                     f"connecting to the server at {shown(self.url)} took all the time",
                     hint="allow more time, or try again: the next call uses this connection",
                 ) from None
             except StoreUnavailable:
-                attempt += 1
-                pause = min(MAX_PAUSE, 0.02 * 2**attempt) * random.SystemRandom().uniform(0.5, 1.0)
-                left = end.left(began + patience - clock.monotonic())
-                if left < pause:
+                pause = attempts.pause()
+                if pause is None:
                     raise
-                if self.revive is not None:
-                    with contextlib.suppress(StoreError, OSError):  # such as too many open files
-                        self.revive(left)
+                self.revive_server(attempts.left)
                 clock.sleep(pause)
+
+    def revive_server(self, within: float) -> None:
+        """Restart the server if that is possible, or else do nothing."""
+        if self.revive is not None:
+            with contextlib.suppress(StoreError, OSError):  # such as too many open files
+                self.revive(within)
 
     def _once(
         self, commands: Sequence[Command], *, again: bool, end: Deadline, meanwhile: Iterator[object]
     ) -> list[Any]:
         connection = self.borrow(end)
-        ahead = _loads(connection, commands) if len(commands) > 1 else []
+        ahead = loads(connection.loaded, commands) if len(commands) > 1 else []
         sent = [*ahead, *commands] if ahead else commands
         try:
             send(connection, sent, again=again, end=end)
@@ -190,11 +211,15 @@ class Client:
         if not refusals:
             self.give_back(connection)
             return replies
-        if NOT_HERE.isdisjoint(map(_word, refusals)):
-            self.give_back(connection)
-        else:
+        if leads_elsewhere(refusals):
             connection.disconnect()
             self.close()  # they lead to the same server
+        else:
+            self.give_back(connection)
+        return self.judged(commands, replies)
+
+    def judged(self, commands: Sequence[Command], replies: list[Any]) -> list[Any]:
+        """Return the replies, None to what is optional and forbidden. Raises the first other refusal, translated."""
         replies = [none_if_forbidden(*one) for one in zip(commands, replies, strict=True)]
         for command, reply in zip(commands, replies, strict=True):
             if isinstance(reply, Refusal) and not (command.confirms and _is_final(reply)):
@@ -226,7 +251,9 @@ class Client:
     def connection(self, end: Deadline | None = None) -> Connection:
         """Make a dedicated connection. Raises StoreUnavailable, or StoreRefused for wrong credentials."""
         try:
-            made = self._make(end)
+            made = Connection(
+                self.find(end), self.name, connect=CONNECT_TIMEOUT, answer=ANSWER_TIMEOUT, end=end
+            )
         except (Refusal, OSError) as error:
             raise self.translated(error) from error
         self._loaded.clear()  # it may be another server, or one without them
@@ -235,7 +262,7 @@ class Client:
 
     def translated(self, error: Exception) -> StoreError:
         """Translate an error of a connection, or a refusal."""
-        word, text = _word(error), str(error).rstrip(".")
+        word, text = word_of(error), str(error).rstrip(".")
         if word in NOT_HERE or word in NOT_NOW:
             return StoreUnavailable(
                 f"the server at {shown(self.url)} is not ready: {text}",
@@ -259,6 +286,37 @@ class Client:
     def _refused(self, text: str, hint: str, kind: type[StoreRefused] = StoreRefused) -> StoreRefused:
         text = text.partition(_ARGUMENTS)[0]
         return kind(f"the server at {shown(self.url)} refused: {text}", hint=hint)
+
+
+class Attempts:
+    """The attempts to run commands: until when, and the pauses between them."""
+
+    __slots__ = ("_until", "end", "failed", "left")
+
+    def __init__(
+        self, client: Client, commands: Sequence[Command], patience: float | None, within: float | None
+    ) -> None:
+        patience = client.patience if patience is None else patience
+        within = client.within if within is None else within
+        if within is None:
+            within = max(patience, ANSWER_TIMEOUT + GRACE + max([one.block for one in commands], default=0.0))
+        self.end = clock.Deadline(within)
+        self.failed = 0
+        self.left = 0.0
+        """Seconds that were left for further attempts at the last failure."""
+        self._until = clock.monotonic() + patience
+
+    def pause(self) -> float | None:
+        """Count a failed attempt, and return the seconds until the next one, or None if there is no more time."""
+        self.failed += 1
+        pause = min(MAX_PAUSE, 0.02 * 2**self.failed) * random.SystemRandom().uniform(0.5, 1.0)
+        self.left = self.end.left(self._until - clock.monotonic())
+        return None if self.left < pause else pause
+
+
+def leads_elsewhere(refusals: Sequence[Refusal]) -> bool:
+    """Return True if the server is not the primary, or not up, so that a new connection may lead to another one."""
+    return not NOT_HERE.isdisjoint(map(word_of, refusals))
 
 
 def reason_of(error: Exception) -> str:
@@ -288,19 +346,19 @@ def grant_hint(refusal: str) -> str:
     return "put user and password into the URL, and grant the user the rights named in docs/running.md"
 
 
-def _word(error: object) -> str:
+def word_of(error: object) -> str:
     """Return the first word of a server's refusal, or "" for another error."""
     return error.word if isinstance(error, Refusal) else ""
 
 
 def _is_wrong_password(error: Exception) -> bool:
     """Return True if the server does not know the user or the password, has no passwords, or wants one."""
-    return _word(error) in WRONG_PASSWORD or "without any password configured" in str(error)
+    return word_of(error) in WRONG_PASSWORD or "without any password configured" in str(error)
 
 
 def _is_final(refusal: Exception) -> bool:
     """Return True if sending the command again would not help."""
-    return _word(refusal) not in NOT_HERE | NOT_NOW
+    return word_of(refusal) not in NOT_HERE | NOT_NOW
 
 
 class Listener:
@@ -375,7 +433,7 @@ class Pipeline:
                 self._connection = self.client.borrow(clock.Deadline(ANSWER_TIMEOUT))
             if self._connection is not None:
                 # Whether a script is unknown would show only when the replies are read.
-                sent = [*_unloaded(self._connection, commands), *commands]
+                sent = [*unloaded(self._connection.loaded, commands), *commands]
                 self._sent += sent
                 send(self._connection, sent)
         except (OSError, StoreError, _TookLongError):
@@ -413,21 +471,21 @@ class Pipeline:
             self._connection = None
 
 
-def _loads(connection: Connection, commands: Sequence[Command]) -> list[Command]:
+def loads(loaded: set[str], commands: Sequence[Command]) -> list[Command]:
     """Load the scripts of commands that nothing may overtake, and of those in front of a command that blocks.
 
     An unknown script would be sent once more, behind the others, and after the block.
     """
     texts = [one.script.text for one in commands[:-1] if one.leads and one.script]
     last_block = max((place for place, one in enumerate(commands) if one.block), default=0)
-    return [Command(("SCRIPT", "LOAD", one)) for one in texts] + _unloaded(connection, commands[:last_block])
+    return [Command(("SCRIPT", "LOAD", one)) for one in texts] + unloaded(loaded, commands[:last_block])
 
 
-def _unloaded(connection: Connection, commands: Sequence[Command]) -> list[Command]:
-    """Load the scripts that were not yet loaded on this connection: in front of a script, not once it is refused."""
+def unloaded(loaded: set[str], commands: Sequence[Command]) -> list[Command]:
+    """Load the scripts that are not among the loaded ones: in front of a script, not once it is refused."""
     found = {one.script.sha: one.script.text for one in commands if one.script}
-    unknown = found.keys() - connection.loaded
-    connection.loaded |= unknown
+    unknown = found.keys() - loaded
+    loaded |= unknown
     return [Command(("SCRIPT", "LOAD", found[sha])) for sha in unknown]
 
 
@@ -435,8 +493,8 @@ def send(
     connection: Connection, commands: Sequence[Command], *, again: bool = False, end: Deadline | None = None
 ) -> None:
     """Send commands on one connection without waiting for the replies."""
-    packed = b"".join([_packed(command, again=again) for command in commands])
-    connection.send(packed, _timeout(0.0, end))  # a server that hangs stops reading, too
+    data = b"".join([packed(command, again=again) for command in commands])
+    connection.send(data, _timeout(0.0, end))  # a server that hangs stops reading, too
 
 
 def receive(
@@ -455,7 +513,8 @@ def receive(
     return replies
 
 
-def _packed(command: Command, *, again: bool) -> bytes:
+def packed(command: Command, *, again: bool) -> bytes:
+    """Return a command as it is sent, the first time or again."""
     script, words = command.script, command.again if again and command.again is not None else command.words
     return pack(words if script is None else ("EVALSHA", script.sha, *words))
 
@@ -470,9 +529,9 @@ def _run_loaded(connection: Connection, command: Command, *, again: bool, end: D
     assert command.script is not None
     load = pack(("SCRIPT", "LOAD", command.script.text))
     for _ in range(LOADS):
-        connection.send(load + _packed(command, again=again), _timeout(0.0, end))
+        connection.send(load + packed(command, again=again), _timeout(0.0, end))
         loaded, reply = connection.reply(_timeout(0.0, end)), connection.reply(_timeout(command.block, end))
-        if isinstance(loaded, Refusal) or _word(reply) != "NOSCRIPT":
+        if isinstance(loaded, Refusal) or word_of(reply) != "NOSCRIPT":
             break
     return loaded if isinstance(loaded, Refusal) else reply
 
@@ -523,8 +582,8 @@ def _hopeless(error: Exception) -> bool:
     return isinstance(error, UntrustedError) or _is_wrong_password(error)
 
 
-def _maker(url: str, name: str) -> Callable[[Deadline | None], Connection]:
-    """Return the function that makes connections to a URL: redis, rediss, unix or sentinel."""
+def _finder(url: str) -> Callable[[Deadline | None], ServerAddress]:
+    """Return the function that finds the address of a URL: redis, rediss, unix or sentinel."""
     try:
         place = read_sentinel(url) if is_sentinel(url) else None
         sentinels = Sentinels(place) if place else None
@@ -533,11 +592,10 @@ def _maker(url: str, name: str) -> Callable[[Deadline | None], Connection]:
         reason, hint = error_of(url, error)
         raise StoreRefused(f"invalid server URL {shown(url)!r}: {reason}", hint=hint) from None
 
-    def make(end: Deadline | None) -> Connection:
-        found = address
-        if sentinels is not None:
-            host, port = sentinels.primary(end)
-            found = address._replace(host=host, port=port)
-        return Connection(found, name, connect=CONNECT_TIMEOUT, answer=ANSWER_TIMEOUT, end=end)
+    def find(end: Deadline | None) -> ServerAddress:
+        if sentinels is None:
+            return address
+        host, port = sentinels.primary(end)
+        return address._replace(host=host, port=port)
 
-    return make
+    return find

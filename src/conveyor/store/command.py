@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -10,9 +11,13 @@ from conveyor.errors import StoreMismatch
 from conveyor.store import keys, scripts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
+
+T = TypeVar("T")
 
 PROTOCOL = "2"
+#: Nothing to do while the server works.
+NOTHING: Iterator[object] = iter(())
 
 
 def _as_is(reply: Any) -> Any:
@@ -40,6 +45,24 @@ class Command(msgspec.Struct, frozen=True):
     def resent(self) -> Command:
         """Return the command to send after a reply may have been lost."""
         return self if self.again is None else msgspec.structs.replace(self, words=self.again)
+
+
+class Exchange(NamedTuple):
+    """Commands to run in one round trip, and how long that may take."""
+
+    commands: Sequence[Command]
+    within: float | None = None
+    """Max seconds of the whole exchange; None for the client's limit."""
+    patience: float | None = None
+    """Seconds for which it is repeated while the server is unavailable; None for the client's."""
+    meanwhile: Iterator[object] = NOTHING
+    """One step of this is taken while the server works."""
+
+
+#: An operation yields exchanges, and receives the replies of each. Or it yields a function that may block, for what is
+#: rarely needed, and receives its value. A client performs it, and raises in it what an exchange raises. Thus waiting
+#: for room, for a job or for the end is written once, for callers that block and for asyncio.
+Operation = Generator[Exchange | Callable[[], object], Any, T]
 
 
 def script(name: str, queue: str, *args: Any, read: Callable[[Any], Any] | None = None) -> Command:

@@ -18,6 +18,7 @@ from conveyor import clock
 from conveyor.clock import Deadline
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
     from conveyor.store.address import ServerAddress, TLSOptions
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 LOOK_OUT, MAX_MISSES = 0.0001, 6
 #: Bytes that one read takes from the system.
 _READ_SIZE = 1 << 16
-_INCOMPLETE = object()
+INCOMPLETE = object()
 _NUMBERS = frozenset({bool, int, float})
 
 
@@ -55,6 +56,23 @@ def pack(words: Iterable[Any]) -> bytes:
     return packed
 
 
+def reader() -> Any:
+    """Return a parser of replies: INCOMPLETE if there is none yet. It raises BrokenError, and refusals are values."""
+    return hiredis.Reader(protocolError=BrokenError, replyError=Refusal, notEnoughData=INCOMPLETE)
+
+
+def greeting(address: ServerAddress, name: str) -> list[bytes]:
+    """Return the first commands of a connection, each with a reply: user, database and name."""
+    sent: list[tuple[str, ...]] = []
+    if address.user or address.password:
+        sent.append(("AUTH", *filter(None, [address.user]), address.password))
+    if address.db:
+        sent.append(("SELECT", str(address.db)))
+    if name:
+        sent.append(("CLIENT", "SETNAME", name))
+    return [pack(one) for one in sent]
+
+
 class Connection:
     """A connection to a server, made and greeted. All errors are OSErrors, and refusals are values."""
 
@@ -78,9 +96,7 @@ class Connection:
         self._misses = self._skip = 0
         self._poll = select.poll()
         self._poll.register(self.socket, select.POLLIN)
-        self._reader: Any = hiredis.Reader(
-            protocolError=BrokenError, replyError=Refusal, notEnoughData=_INCOMPLETE
-        )
+        self._reader = reader()
         try:
             self._greet(address, name, Deadline(end.left(answer)))
         except BaseException:
@@ -89,15 +105,9 @@ class Connection:
 
     def _greet(self, address: ServerAddress, name: str, end: Deadline) -> None:
         """Send the user, the database and the name in one round trip."""
-        greeting: list[tuple[str, ...]] = []
-        if address.user or address.password:
-            greeting.append(("AUTH", *filter(None, [address.user]), address.password))
-        if address.db:
-            greeting.append(("SELECT", str(address.db)))
-        if name:
-            greeting.append(("CLIENT", "SETNAME", name))
-        self.send(b"".join(map(pack, greeting)), max(0.001, end.left(float("inf"))))
-        for _ in greeting:
+        sent = greeting(address, name)
+        self.send(b"".join(sent), max(0.001, end.left(float("inf"))))
+        for _ in sent:
             reply = self.reply(max(0.001, end.left(float("inf"))))
             if isinstance(reply, Refusal):
                 raise reply
@@ -118,7 +128,7 @@ class Connection:
         `soon` is for the reply to a command that does not block.
         """
         reader = self._reader
-        while (reply := reader.gets()) is _INCOMPLETE:
+        while (reply := reader.gets()) is INCOMPLETE:
             if timeout != self.timeout:
                 self._limit(timeout)
             if soon:
@@ -195,6 +205,22 @@ def _connected(address: ServerAddress, timeout: float) -> socket.socket:
 
 def _with_tls(plain: socket.socket, host: str, options: TLSOptions) -> socket.socket:
     """Return the socket after the handshake. Raises UntrustedError, or another OSError."""
+    context = tls_context(options)
+    try:
+        return context.wrap_socket(plain, server_hostname=host)
+    except OSError as error:
+        raise untrusted(error) from error
+
+
+def untrusted(error: OSError) -> OSError:
+    """Return the error of a handshake, as an UntrustedError if the certificate is its reason."""
+    if type(error).__name__ == "SSLCertVerificationError":
+        return UntrustedError(f"its certificate is not trusted: {error.verify_message}")  # type: ignore[attr-defined]
+    return error
+
+
+def tls_context(options: TLSOptions) -> ssl.SSLContext:
+    """Return what makes connections with TLS. Raises UntrustedError if a file of a certificate cannot be loaded."""
     import ssl  # noqa: PLC0415 - only for rediss, or it would be a tenth of the import of this package
 
     context = ssl.create_default_context()
@@ -212,7 +238,4 @@ def _with_tls(plain: socket.socket, host: str, options: TLSOptions) -> socket.so
         context.minimum_version = ssl.TLSVersion(options.min_version)
     if options.ciphers:
         context.set_ciphers(options.ciphers)
-    try:
-        return context.wrap_socket(plain, server_hostname=host)
-    except ssl.SSLCertVerificationError as error:
-        raise UntrustedError(f"its certificate is not trusted: {error.verify_message}") from error
+    return context

@@ -17,6 +17,7 @@ all, only gets what those in front leave.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from conveyor.errors import (
@@ -31,6 +32,7 @@ from conveyor.errors import (
 )
 from conveyor.store import commands, fitness
 from conveyor.store.client import GRACE, time_for
+from conveyor.store.command import Exchange
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
+    from conveyor.store.command import Operation
     from conveyor.wire.durability import Durability
 
 #: Max seconds of one block.
@@ -57,8 +60,11 @@ class ReplyObserver(Protocol):
     def knows(self, queue: str) -> Any:
         """Return what is known before a command is sent."""
 
+    def agrees(self, queue: str, before: Any, lineage: commands.Lineage) -> bool:
+        """Process the reply if that takes no query, or else return False."""
+
     def observe(self, queue: str, before: Any, lineage: commands.Lineage) -> object:
-        """Process the reply. May raise StoreError if it has to query the server and fails."""
+        """Process the reply. Raises StoreError if it has to query the server and fails."""
 
 
 class _Feed:
@@ -132,7 +138,7 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
     deadline: Deadline | None,
     observer: ReplyObserver,
     parts: Iterator[Sequence[tuple[str, bytes]]] | None = None,
-) -> None:
+) -> Operation[None]:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
 
     Further `parts` are taken, and thus made, while the server works on the jobs before them.
@@ -155,10 +161,11 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
             rest = params.rest + len(feed.jobs) - len(some)
             before = observer.knows(queue)
             asked = params if (waiter, rest) == ("", 0) else params._replace(waiter=waiter, rest=rest)
-            reply, lacking = _put_some(client, queue, some, asked, deadline, feed)
+            reply, lacking = yield from _put_some(client, queue, some, asked, deadline, feed)
             feed.accept(reply.accepted)
-            observer.observe(queue, before, reply.lineage)
-            _list_new(client, queue, reply)
+            if not observer.agrees(queue, before, reply.lineage):
+                yield partial(observer.observe, queue, before, reply.lineage)
+            yield from _list_new(queue, reply)
             put, confirmed = some[: reply.accepted], feed.done - reply.accepted
             _check_confirmed(queue, put, confirmed, params.durability, lacking)
             if not feed.jobs:
@@ -172,7 +179,8 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
                 raise Full(f"the queue {queue} is full")
             if waiter:
                 wake = commands.await_wake(queue, waiter, deadline.left(1.0))
-                room = int(client.run(wake, within=time_for(deadline)) or 0)
+                (room,) = yield Exchange((wake,), time_for(deadline))
+                room = int(room or 0)
             else:
                 waiter = ids.unique()  # the next put with it joins the line
         if feed.error is not None:
@@ -180,16 +188,16 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
     except BaseException as error:
         stays = isinstance(error, Full) and params.waiter
         # The caller must get this error; a hanging server forgets the waiter without this command.
-        if waiter and not stays and not isinstance(error, StoreUnavailable):
-            leave(client, queue, waiter)
+        if waiter and not stays and not isinstance(error, StoreUnavailable | GeneratorExit):
+            yield from leave(queue, waiter)
         feed.complete(error)
         raise
 
 
-def leave(client: Client, queue: str, waiter: str) -> None:
+def leave(queue: str, waiter: str) -> Operation[None]:
     """Leave the line; best effort, since the server forgets waiters that do not come back."""
     with contextlib.suppress(StoreError):
-        client.run(commands.leave(queue, waiter), patience=0.0, within=GRACE)
+        yield Exchange((commands.leave(queue, waiter),), GRACE, 0.0)
 
 
 def _put_some(
@@ -199,11 +207,12 @@ def _put_some(
     params: commands.PutParams,
     deadline: Deadline | None,
     meanwhile: Iterator[object],
-) -> tuple[commands.PutReply, str]:
+) -> Operation[tuple[commands.PutReply, str]]:
     """Put jobs. Return the reply, and what their level of durability lacks, or "" if it was reached."""
     put, durability = commands.put(queue, jobs, params), params.durability
     if not jobs or durability == MEMORY:
-        return client.run(put, within=time_for(deadline), meanwhile=meanwhile), ""
+        (reply,) = yield Exchange((put,), time_for(deadline), None, meanwhile)
+        return reply, ""
     seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
     within = time_for(deadline)
     if within is not None and durability.level != "written":  # that takes no time
@@ -211,7 +220,7 @@ def _put_some(
     sent = [put, fitness.confirm(durability, seconds)]
     if is_proven := durability.level == "fsync" and not client.waits_for_sync:
         sent.append(fitness.setting("appendfsync", optional=True))  # it may have changed
-    reply, lacking, *synced = client.run_all(sent, within=within)
+    reply, lacking, *synced = yield Exchange(sent, within)
     if is_proven and not lacking and synced != ["always"]:
         lacking = f"the server no longer syncs before it replies (appendfsync {synced[0]})"
     if lacking and not durability.replicas:  # there may be too few replicas for a moment, in a failover
@@ -235,7 +244,7 @@ def _check_confirmed(
     raise error
 
 
-def _list_new(client: Client, queue: str, reply: commands.PutReply) -> None:
+def _list_new(queue: str, reply: commands.PutReply) -> Operation[None]:
     """Note the name of a queue if these are its first jobs; best effort.
 
     It was noted before the put, but a deletion of the queue may have removed it meanwhile.
@@ -243,7 +252,7 @@ def _list_new(client: Client, queue: str, reply: commands.PutReply) -> None:
     if not 0 < reply.accepted == reply.lineage.sequence:
         return
     with contextlib.suppress(StoreError):
-        client.run(commands.note_queue(queue), patience=0.0, within=NOTE_WITHIN)
+        yield Exchange((commands.note_queue(queue),), NOTE_WITHIN, 0.0)
 
 
 class Claimant:
@@ -256,7 +265,7 @@ class Claimant:
         self.nonce = ""
 
 
-def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline | None) -> commands.Batch:
+def get_job(queue: str, claimant: Claimant, deadline: Deadline | None) -> Operation[commands.Batch]:
     """Claim a job. Wait for one until the deadline, or not at all if it is None.
 
     It is held, and counts as started once the caller renews its lease. Raises Empty, and ShutDown once a queue that was
@@ -265,7 +274,8 @@ def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline |
     while True:
         claimant.nonce = claimant.nonces.next()
         claim = commands.claim(queue, claimant.owner, claimant.nonce, 1, claimant.lease, first=commands.HELD)
-        batch: commands.Batch = client.run(claim, within=time_for(deadline))
+        (found,) = yield Exchange((claim,), time_for(deadline))
+        batch: commands.Batch = found
         if batch.jobs:
             return batch
         if batch.state == "SHUT":
@@ -275,18 +285,18 @@ def get_job(client: Client, queue: str, claimant: Claimant, deadline: Deadline |
         if deadline is None or deadline.passed():
             raise Empty(f"the queue {queue} is {'paused' if batch.state == 'PAUSED' else 'empty'}")
         seconds = deadline.left(min(MAX_BLOCK, batch.wait))
-        client.run(commands.await_bell([queue], seconds), within=time_for(deadline))
+        yield Exchange((commands.await_bell([queue], seconds),), time_for(deadline))
 
 
-def join_queue(client: Client, queue: str, deadline: Deadline) -> None:
+def join_queue(queue: str, deadline: Deadline) -> Operation[None]:
     """Wait until no job of the queue is waiting, delayed or in progress. Raises WaitTimeout."""
     joiner = ids.unique()
     while True:
-        live = client.run(commands.join(queue, joiner), within=time_for(deadline))
+        (live,) = yield Exchange((commands.join(queue, joiner),), time_for(deadline))
         if live == 0:
             return
         if deadline.passed():
-            leave(client, queue, joiner)
+            yield from leave(queue, joiner)
             raise WaitTimeout(f"{live} jobs of the queue {queue} are unfinished")
         seconds = deadline.left(MAX_BLOCK)
-        client.run(commands.await_wake(queue, joiner, seconds), within=time_for(deadline))
+        yield Exchange((commands.await_wake(queue, joiner, seconds),), time_for(deadline))

@@ -1,0 +1,214 @@
+"""The queue for asyncio: it behaves as `asyncio.Queue` does, between tasks, processes and machines.
+
+No call blocks the event loop. What `asyncio.Queue` answers at once, such as `qsize`, is a question to the server here,
+and has to be awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+
+from conveyor import task_loading
+from conveyor.clock import Deadline
+from conveyor.errors import ConveyorError, Empty, Full, ShutDown
+from conveyor.held_items import holder_of
+from conveyor.inbox import inbox_of
+from conveyor.queue import PLAIN, BaseQueue, encoded_calls, encoded_items
+from conveyor.store import Client, connected
+from conveyor.store.async_client import async_client_of
+from conveyor.store.waiting import join_queue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from conveyor.job import Job
+    from conveyor.queue import Arguments
+    from conveyor.store.async_client import AsyncClient
+    from conveyor.store.command import Operation
+    from conveyor.store.commands import Count
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_NEVER = Deadline(None)
+
+
+class QueueEmpty(Empty, asyncio.QueueEmpty):
+    """The queue is empty."""
+
+
+class QueueFull(Full, asyncio.QueueFull):
+    """The queue is full."""
+
+
+_StdlibShutDown: type[Exception] = getattr(asyncio, "QueueShutDown", Exception)  # from Python 3.13 on
+
+
+class QueueShutDown(ShutDown, _StdlibShutDown):  # type: ignore[valid-type, misc]
+    """The queue is shut down: it accepts no jobs, and has none left for this caller."""
+
+
+#: What code for `asyncio.Queue` catches.
+_IN_ASYNCIO: dict[type[ConveyorError], type[ConveyorError]] = {
+    Empty: QueueEmpty,
+    Full: QueueFull,
+    ShutDown: QueueShutDown,
+}
+
+
+class Queue(BaseQueue, Generic[T]):
+    """A queue on the server, shared by all programs that use its name. Its objects serve any number of event loops.
+
+    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
+    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
+    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
+    embedded server. Nothing is sent until the first call. Objects are cheap.
+    """
+
+    async def put(self, item: T) -> None:
+        """Put an item. While the queue is full, wait for room; blocked producers are served first come, first served.
+
+        Raises ShutDown if the queue is shut down, and BadCall if the item cannot be serialized. A put that is cancelled
+        while it waits puts nothing.
+        """
+        await self.put_many([item])
+
+    async def put_nowait(self, item: T) -> None:
+        """Put an item, or raise Full."""
+        await self._put_items([item], None)
+
+    async def put_many(self, items: Iterable[T]) -> None:
+        """Put items in order, several hundred per round trip. On an error, `accepted` is how many of them were put."""
+        await self._put_items(items, _NEVER)
+
+    async def _put_items(self, items: Iterable[T], deadline: Deadline | None) -> None:
+        client = await self._async_client()
+        jobs, further = encoded_items(items)
+        inbox = inbox_of(client.client)
+        await self._perform(client, self._put(inbox, jobs, further, self._params(PLAIN), deadline))
+
+    async def get(self) -> T:
+        """Remove and return an item. While the queue is empty, wait for one.
+
+        The item is under a lease, renewed until `task_done`: if this process crashes, it returns to the queue. So does
+        the item of a call that was cancelled. Raises ShutDown if the queue is shut down and empty.
+        """
+        return await self._get_item(_NEVER)
+
+    async def get_nowait(self) -> T:
+        """Remove and return an item, or raise Empty."""
+        return await self._get_item(None)
+
+    async def _get_item(self, deadline: Deadline | None) -> T:
+        client = await self._async_client()
+        operation = self._get(client.client, asyncio.current_task(), deadline)
+        return cast("T", await self._perform(client, operation))
+
+    def task_done(self) -> asyncio.Task[None]:
+        """Mark an item of this object as processed: the oldest taken by this task, or else the oldest.
+
+        Returns at once; await what it returns to be sure. That raises LeaseLost if the item went to another consumer.
+        Raises ValueError if called more often than `get` of this object returned an item.
+        """
+        client = self._known_client()
+        if client is None:
+            raise ValueError("task_done() called too many times")
+        return async_client_of(client).start(holder_of(client).settle(self, asyncio.current_task()))
+
+    async def join(self) -> None:
+        """Wait until no job is waiting, delayed or in progress."""
+        await self._perform(await self._async_client(), join_queue(self.name, _NEVER))
+
+    async def qsize(self) -> int:
+        """Return the number of queued jobs, delayed ones included: what `maxsize` limits."""
+        return (await self.count()).qsize
+
+    async def empty(self) -> bool:
+        """Return True if no job is queued."""
+        return await self.qsize() == 0
+
+    async def full(self) -> bool:
+        """Return True if the queue is full."""
+        return (await self.count()).is_full
+
+    async def count(self) -> Count:
+        """Return the number of jobs in each state, and the ledger."""
+        client = await self._async_client()
+        return await self._perform(client, self._count(client.client))
+
+    async def shutdown(self, immediate: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the standard library
+        """Refuse further jobs: put raises ShutDown, and so does get once the queue is empty.
+
+        With `immediate`, queued jobs are cancelled. `resume` reopens the queue.
+        """
+        await self._perform(await self._async_client(), self._shut(immediate=immediate))
+
+    async def pause(self) -> None:
+        """Stop handing out jobs until `resume`. Running jobs continue, and puts are accepted."""
+        await self._perform(await self._async_client(), self._pause())
+
+    async def resume(self) -> None:
+        """Undo `pause` and `shutdown`."""
+        await self._perform(await self._async_client(), self._resume())
+
+    async def clear(self) -> int:
+        """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue."""
+        return await self._perform(await self._async_client(), self._cancel_all())
+
+    async def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
+
+        The handle can be awaited. Raises BadCall before anything is put if the arguments do not fit the type hints.
+        """
+        return (await self._submit_calls(function, [(args, kwargs)]))[0]
+
+    async def submit_many(
+        self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /
+    ) -> list[Job[R]]:
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
+
+        On an error, `accepted` is how many were put, and `ids` are their ids.
+        """
+        none: dict[str, Any] = {}
+        return await self._submit_calls(function, ((args, none) for args in calls))
+
+    async def map(self, function: Callable[..., R], /, *iterables: Iterable[Any]) -> AsyncIterator[R]:
+        """Put a call for each item (or each row of several iterables), and yield the results in that order."""
+        for job in await self.submit_many(function, zip(*iterables, strict=False)):
+            yield await job
+
+    async def _submit_calls(
+        self, function: Callable[..., R], calls: list[Arguments] | Iterator[Arguments]
+    ) -> list[Job[R]]:
+        client = await self._async_client()
+        encoded = encoded_calls(function, calls)
+        return await self._perform(client, self._submit(client.client, encoded, _NEVER))
+
+    async def _async_client(self) -> AsyncClient:
+        """Connect, and wait for a turn: other tasks must not wait for all calls that begin at the same time."""
+        client = self._known_client()
+        if client is None:
+            client = await asyncio.to_thread(self._connect)
+        found = async_client_of(client)
+        await found.turn()
+        return found
+
+    async def _perform(self, client: AsyncClient, operation: Operation[R]) -> R:
+        try:
+            return await client.perform(operation)
+        except (Empty, Full, ShutDown) as error:
+            same = _IN_ASYNCIO[type(error)](error.message, hint=error.hint)
+            same.accepted, same.ids = error.accepted, error.ids
+            raise same from None
+
+    def _known_client(self) -> Client | None:
+        """Return the client, or None if that would have to wait, such as for the start of the embedded server."""
+        if not isinstance(self._given, Client):
+            task_loading.stop_script()
+            client = connected(self._given)
+            if client is None:
+                return None
+            self._given = client
+        return self._given
