@@ -7,6 +7,7 @@ and has to be awaited.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from conveyor import task_loading
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from conveyor.job import Job
     from conveyor.queue import Arguments
     from conveyor.store.async_client import AsyncClient
-    from conveyor.store.command import Operation
+    from conveyor.store.command import Exchange, Operation
     from conveyor.store.commands import Count
 
 P = ParamSpec("P")
@@ -103,7 +104,7 @@ class Queue(BaseQueue, Generic[T]):
 
     async def _get_item(self, deadline: Deadline | None) -> T:
         client = await self._async_client()
-        operation = self._get(client.client, asyncio.current_task(), deadline)
+        operation = self._get(client.client, _current_task(), deadline)
         return cast("T", await self._perform(client, operation))
 
     def task_done(self) -> asyncio.Task[None]:
@@ -115,7 +116,9 @@ class Queue(BaseQueue, Generic[T]):
         client = self._known_client()
         if client is None:
             raise ValueError("task_done() called too many times")
-        return async_client_of(client).start(holder_of(client).settle(self, asyncio.current_task()))
+        operation = holder_of(client).settle(self, _current_task())
+        asked = cast("Exchange", next(operation))
+        return async_client_of(client).start(operation, asked)
 
     async def join(self) -> None:
         """Wait until no job is waiting, delayed or in progress."""
@@ -212,3 +215,10 @@ class Queue(BaseQueue, Generic[T]):
                 return None
             self._given = client
         return self._given
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    """Return the running task, or None if there is none."""
+    with contextlib.suppress(RuntimeError):
+        return asyncio.current_task()
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ from conveyor.store.client import (
     leads_elsewhere,
     loads,
     packed,
+    unloaded,
     word_of,
 )
 from conveyor.store.command import Command, Exchange
@@ -40,10 +42,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Max seconds for the last replies when an event loop ends.
+LAST_REPLIES = 1.0
 #: Calls that begin in one turn of the event loop.
 MAX_BEGUN = 32
-#: Threads for what may block, such as asking sentinels, and is rarely needed.
-MAX_THREADS = 4
 
 
 class _Awaited(NamedTuple):
@@ -153,13 +155,13 @@ class AsyncClient:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
+        self._order, self._connecting = asyncio.Lock(), asyncio.Lock()
         self._shared: AsyncConnection | None = None
         self._idle: list[AsyncConnection] = []
         self._loaded: set[str] = set()
         self._begun = 0
         self._turns: deque[asyncio.Future[None]] = deque()
-        self._threads = ThreadPoolExecutor(MAX_THREADS, "conveyor-asyncio")
+        self._thread = ThreadPoolExecutor(1, "conveyor-asyncio")
         self._end: AsyncGenerator[None, None] | None = None
 
     async def perform(self, operation: Operation[T]) -> T:
@@ -171,17 +173,19 @@ class AsyncClient:
             return value
         return await self._go_on(operation, asked)
 
-    def start(self, operation: Operation[T]) -> asyncio.Task[T]:
-        """Perform an operation in a task of its own; what it sends first is sent now, if there is a connection."""
-        asked = next(operation)
+    def start(self, operation: Operation[T], asked: Exchange) -> asyncio.Task[T]:
+        """Perform the rest of an operation in a task. What it asked for is sent now, if there is a connection."""
         sent: asyncio.Future[list[Any]] | None = None
-        if isinstance(asked, Exchange) and self._shared is not None and self._shared.error is None:
-            sent = self._send(self._shared, asked.commands, again=False)
+        if self._shared is not None and self._shared.error is None:
+            # This task may be cancelled before it learns that a script is unknown.
+            ahead = unloaded(self._shared.loaded, asked.commands)
+            sent = self._send(self._shared, [*ahead, *asked.commands], again=False)
         return self._loop.create_task(self._go_on(operation, asked, sent))
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function that may block, on a thread."""
-        return await self._loop.run_in_executor(self._threads, function)
+        """Call a function that may block, on a thread. What begins meanwhile waits, so that the order is kept."""
+        async with self._order:
+            return await self._loop.run_in_executor(self._thread, function)
 
     async def turn(self) -> None:
         """Wait if many calls have begun in this turn of the event loop: other tasks must not wait for all of them."""
@@ -213,6 +217,9 @@ class AsyncClient:
             error: BaseException | None = None
             try:
                 if isinstance(asked, Exchange):
+                    if self._order.locked():
+                        async with self._order:
+                            pass
                     reply = await self._run_exchange(asked, sent)
                 else:
                     reply = await self.run(asked)
@@ -310,7 +317,7 @@ class AsyncClient:
 
     async def _share(self) -> AsyncConnection:
         if self._shared is None or self._shared.error is not None:
-            async with self._lock:
+            async with self._connecting:
                 if self._shared is None or self._shared.error is not None:
                     self._shared = await self._connect()
         return self._shared
@@ -346,12 +353,19 @@ class AsyncClient:
         return connection
 
     async def _close_at_the_end(self) -> AsyncGenerator[None, None]:
-        """Close the connections when the event loop ends, which closes its asynchronous generators."""
+        """Close the connections when the event loop ends, which closes its asynchronous generators.
+
+        What was sent last, and no one awaits, is answered first: a server may not read what a closed connection left.
+        """
         try:
             yield
         finally:
+            if self._shared is not None:
+                with contextlib.suppress(OSError):
+                    async with asyncio.timeout(LAST_REPLIES):
+                        await self._shared.exchange(packed(Command(("PING",)), again=False), 1)
             self.close()
-            self._threads.shutdown(wait=False)
+            self._thread.shutdown(wait=False)
 
     def close(self) -> None:
         """Close the connections: what is under way on the shared one is sent again on another."""
