@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall, NotEmpty
+from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
@@ -24,9 +24,14 @@ from conveyor.wire.signature import name_of, signature_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    import typing_extensions
+
     from conveyor.inbox import Inbox
     from conveyor.store.commands import ForgetReply
 
+    Item = typing_extensions.TypeVar("Item", default=Any)  # `Queue` without a type holds any items
+else:
+    Item = TypeVar("Item")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -35,6 +40,8 @@ T = TypeVar("T")
 NOTE_AGAIN = 60.0
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
+#: Highest key of an entry of a `PriorityQueue`, and minus the lowest.
+MAX_KEY = 1_000_000
 _CANCELLED = encode_settled("cancelled")
 _PLAIN = PutOptions()
 _NEVER = Deadline(None)
@@ -42,7 +49,7 @@ _noted: dict[tuple[Client, str], float] = {}
 _Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-class Queue:
+class Queue(Generic[Item]):
     """A queue on the server, shared by all processes that use its name.
 
     `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
@@ -67,7 +74,7 @@ class Queue:
 
     def __repr__(self) -> str:
         maxsize = f", maxsize={self.maxsize}" if self.maxsize else ""
-        return f"Queue({self.name!r}{maxsize})"
+        return f"{type(self).__name__}({self.name!r}{maxsize})"
 
     @property
     def client(self) -> Client:
@@ -80,7 +87,7 @@ class Queue:
             self._given = connect(self._given, deadline)
         return self._given
 
-    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
+    def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
         """Put an item. While the queue is full, wait for room, at most `timeout` seconds.
 
         Blocked producers are served first come, first served.
@@ -95,11 +102,11 @@ class Queue:
         """
         self.put_many([item], block, timeout)
 
-    def put_nowait(self, item: object) -> None:
+    def put_nowait(self, item: Item) -> None:
         """Put an item, or raise Full."""
         self.put(item, block=False)
 
-    def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+    def put_many(self, items: Iterable[Item], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         """Put items in order, several hundred per round trip. On an error, `accepted` is how many of them were put.
 
         The items are taken and encoded a part at a time, while the server works on the part before.
@@ -109,7 +116,7 @@ class Queue:
         first = next(parts, [])
         self._put(inbox_of(self._connect(deadline)), first, deadline, self._params(_PLAIN), parts)
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+    def get(self, block: bool = True, timeout: float | None = None) -> Item:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
 
         The item is under a lease, renewed until `task_done`: if this process crashes, it returns to the queue. A job
@@ -123,9 +130,10 @@ class Queue:
         deadline = _deadline(block=block, timeout=timeout)
         fitness.vet(self._connect(deadline), deadline)
         self._set_bound(deadline)
-        return holder_of(self.client).take(self, self.name, deadline, _read_item)
+        item: Item = holder_of(self.client).take(self, self.name, deadline, _read_item)
+        return item
 
-    def get_nowait(self) -> Any:
+    def get_nowait(self) -> Item:
         """Remove and return an item, or raise Empty."""
         return self.get(block=False)
 
@@ -153,6 +161,16 @@ class Queue:
     def full(self) -> bool:
         """Return True if the queue is full."""
         return self.count().is_full
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """The number of unfinished jobs, for which `join` waits. Queries the server."""
+        return self.count().live
+
+    @property
+    def is_shutdown(self) -> bool:
+        """True if the queue is shut down. Queries the server."""
+        return bool(self.count().shutdown)
 
     def count(self) -> commands.Count:
         """Return the number of jobs in each state, and the ledger."""
@@ -337,6 +355,57 @@ class Queue:
             self._note(self.client, deadline)
             self.client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
             self._bounded = True
+
+
+class LifoQueue(Queue[Item]):
+    """A queue from which the item put last, or the job submitted last, is taken first.
+
+    The order belongs to the put, not to the queue: of objects with the same name, a `Queue` puts behind all waiting
+    jobs of equal priority, a `LifoQueue` in front of them, and either takes from the front. A returned item gets its
+    old position. A delayed or retried job goes to the end when it is due.
+    """
+
+    def _params(self, options: PutOptions) -> commands.PutParams:
+        return super()._params(options)._replace(front=True)
+
+
+class PriorityQueue(Queue[Item]):
+    """A queue from which the entry with the lowest key is taken first; of equal keys, the one accepted first.
+
+    The key is a whole number from -1,000,000 to 1,000,000. An entry is such a number, or a tuple or list that begins
+    with one, of which the rest is not compared: `(2, "data")`. A put of anything else raises BadCall. A returned entry
+    gets its old position. Submitted jobs have no keys: they come after all entries, by their own priority.
+    """
+
+    def put_many(self, items: Iterable[Item], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+        """Put entries in order, those with equal keys one after the other together.
+
+        On an error, `accepted` is how many of them were put.
+        """
+        deadline = _deadline(block=block, timeout=timeout)
+        inbox = inbox_of(self._connect(deadline))
+        put: list[str] = []
+        try:
+            for part in _parts(items):
+                for key, entries in groupby(part, _key_of):
+                    jobs = _named(call.encode_items(entries))
+                    params = self._params(_PLAIN)._replace(priority=commands.key_priority(key))
+                    self._put(inbox, jobs, deadline, params, None)
+                    put += [job for job, _ in jobs]
+        except ConveyorError as error:
+            error.accepted, error.ids = len(put) + error.accepted, [*put, *error.ids]
+            raise
+
+
+def _key_of(entry: object) -> int:
+    """Return the key of an entry of a `PriorityQueue`. Raises BadCall if it has none."""
+    key = entry[0] if isinstance(entry, tuple | list) and entry else entry
+    if not isinstance(key, int) or abs(key) > MAX_KEY:
+        raise BadCall(
+            f"the key must be a whole number between {-MAX_KEY} and {MAX_KEY}, got {key!r:.80}",
+            hint="put a whole number, or a tuple that begins with one: (2, data)",
+        )
+    return key
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:
