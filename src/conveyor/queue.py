@@ -12,7 +12,7 @@ from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
-from conveyor.store import Client, commands, connect, fitness, forgetting, records
+from conveyor.store import Client, commands, connect, fitness, forgetting, records, server_of
 from conveyor.store.client import time_for
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
@@ -23,6 +23,7 @@ from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     import typing_extensions
 
@@ -55,7 +56,8 @@ class Queue(Generic[Item]):
     `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
     `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
     replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
-    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe.
+    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe. A pickled object refers to
+    the same queue on the same server, with the password of the server's URL.
     """
 
     def __init__(
@@ -69,12 +71,16 @@ class Queue(Generic[Item]):
         self.name = ids.checked_queue(name)
         self.maxsize = _checked_maxsize(maxsize)
         self.durability = read_durability(durability)
-        self._given = store
+        self._given: Client | str | Path | None = store
         self._bounded = self.maxsize == 0
 
     def __repr__(self) -> str:
         maxsize = f", maxsize={self.maxsize}" if self.maxsize else ""
         return f"{type(self).__name__}({self.name!r}{maxsize})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes of a copy in another process, with the way to the server instead of a client."""
+        return {**vars(self), "_given": server_of(self._given)}
 
     @property
     def client(self) -> Client:
