@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from conveyor.job import Job
-    from conveyor.queue import Queue
+    from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
 
@@ -48,6 +48,8 @@ __version__ = "0.1.0"
 __all__ = [  # noqa: RUF022 - grouped by subject
     # the queue and its two ends
     "Queue",
+    "LifoQueue",
+    "PriorityQueue",
     "Consumer",
     # work
     "task",
@@ -85,6 +87,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
 
 _MODULES = {
     "Queue": "queue",
+    "LifoQueue": "queue",
+    "PriorityQueue": "queue",
     "Consumer": "consumer",
     "task": "tasks",
     "Task": "tasks",

@@ -15,7 +15,7 @@ from conveyor.clock import Deadline
 from conveyor.errors import ConveyorError, Empty, Full, ShutDown
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
-from conveyor.queue import PLAIN, BaseQueue, encoded_calls, encoded_items
+from conveyor.queue import BaseQueue, LastFirst, LowestFirst, encoded_calls
 from conveyor.store import Client, connected
 from conveyor.store.async_client import async_client_of
 from conveyor.store.waiting import join_queue
@@ -86,9 +86,7 @@ class Queue(BaseQueue, Generic[T]):
 
     async def _put_items(self, items: Iterable[T], deadline: Deadline | None) -> None:
         client = await self._async_client()
-        jobs, further = encoded_items(items)
-        inbox = inbox_of(client.client)
-        await self._perform(client, self._put(inbox, jobs, further, self._params(PLAIN), deadline))
+        await self._perform(client, self._put_each(inbox_of(client.client), self._puts(items), deadline))
 
     async def get(self) -> T:
         """Remove and return an item. While the queue is empty, wait for one.
@@ -215,6 +213,14 @@ class Queue(BaseQueue, Generic[T]):
                 return None
             self._given = client
         return self._given
+
+
+class LifoQueue(LastFirst, Queue[T]):
+    """A queue from which the item put last is taken first, as `conveyor.LifoQueue` is."""
+
+
+class PriorityQueue(LowestFirst, Queue[T]):
+    """A queue from which the entry with the lowest key is taken first, as `conveyor.PriorityQueue` is."""
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,17 @@ class ConveyorError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the attributes, since the arguments of an error are not those of its constructor."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[ConveyorError], args: tuple[Any, ...], state: dict[str, Any]) -> ConveyorError:
+    """Return a pickled error."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class BadCall(ConveyorError, TypeError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 from conveyor.clock import Deadline
 from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
-from conveyor.store import commands, connect, control_channel, records
+from conveyor.store import commands, connect, control_channel, records, server_of
 from conveyor.wire import control_messages
 from conveyor.wire.call import KEEP
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
@@ -17,6 +17,7 @@ from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describ
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
@@ -48,7 +49,8 @@ class Submission(NamedTuple):
 class Job(Generic[R]):
     """A job, by its id. The result is pushed as soon as the worker has settled the job, without polling.
 
-    The methods are those of `concurrent.futures.Future`, and a job can be awaited in asyncio.
+    The methods are those of `concurrent.futures.Future`, and a job can be awaited in asyncio. A pickled handle refers
+    to the same job on the same server, with the password of the server's URL.
     """
 
     __slots__ = ("_callbacks", "_place", "_submission", "covered", "id", "settled")
@@ -76,6 +78,11 @@ class Job(Generic[R]):
     def __repr__(self) -> str:
         state = "" if self.settled is None else f" {self.settled.state}"
         return f"<Job {self.id} on {self.queue_name}{state}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what identifies the job, and the function that names the type of its result."""
+        one = self._submission
+        return _refer_to, (self.id, one.queue, server_of(one.client), one.signature)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the job to finish and return its result.
@@ -241,6 +248,11 @@ class Job(Generic[R]):
                 hint="ask within an hour of its end, or put jobs with a longer `keep`",
             )
         return settled
+
+
+def _refer_to(job_id: str, queue: str, server: str | Path, signature: Signature | None) -> Job[Any]:
+    """Return the handle of a pickled one."""
+    return Job(job_id, queue, client=connect(server), signature=signature)
 
 
 class _Waker:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.errors import BadCall, NotEmpty
+from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
-from conveyor.store import Client, commands, connect, fitness, forgetting, records
+from conveyor.store import Client, commands, connect, fitness, forgetting, records, server_of
 from conveyor.store.client import time_for
 from conveyor.store.command import Exchange
 from conveyor.store.commands import PutParams
@@ -26,6 +26,9 @@ from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import typing_extensions
 
     from conveyor.inbox import Inbox
     from conveyor.store.command import Operation
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from conveyor.wire.durability import Durability
     from conveyor.wire.signature import Signature
 
+    Item = typing_extensions.TypeVar("Item", default=Any)  # `Queue` without a type holds any items
+else:
+    Item = TypeVar("Item")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -41,6 +47,8 @@ T = TypeVar("T")
 NOTE_AGAIN = 60.0
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
+#: Highest key of an entry of a `PriorityQueue`, and minus the lowest.
+MAX_KEY = 1_000_000
 _CANCELLED = encode_settled("cancelled")
 PLAIN = PutOptions()
 _NEVER = Deadline(None)
@@ -49,6 +57,15 @@ _noted: dict[tuple[Client, str], float] = {}
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 #: Ids and bytes of jobs.
 Jobs = list[tuple[str, bytes]]
+
+
+class Put(NamedTuple):
+    """Encoded jobs to put in the same way."""
+
+    jobs: Jobs
+    further: Iterator[Jobs] | None
+    """What follows, encoded when it is taken."""
+    params: PutParams
 
 
 class BaseQueue:
@@ -65,12 +82,16 @@ class BaseQueue:
         self.name = ids.checked_queue(name)
         self.maxsize = _checked_maxsize(maxsize)
         self.durability = read_durability(durability)
-        self._given = store
+        self._given: Client | str | Path | None = store
         self._bounded = self.maxsize == 0
 
     def __repr__(self) -> str:
         maxsize = f", maxsize={self.maxsize}" if self.maxsize else ""
-        return f"Queue({self.name!r}{maxsize})"
+        return f"{type(self).__name__}({self.name!r}{maxsize})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes of a copy in another process, with the way to the server instead of a client."""
+        return {**vars(self), "_given": server_of(self._given)}
 
     def _connect(self, deadline: Deadline | None = None) -> Client:
         task_loading.stop_script()
@@ -78,16 +99,25 @@ class BaseQueue:
             self._given = connect(self._given, deadline)
         return self._given
 
+    def _puts(self, items: Iterable[object]) -> Iterable[Put]:
+        """Encode items, the first of them now. Raises BadCall."""
+        parts = map(_named, map(call.encode_items, _parts(items)))
+        return (Put(next(parts, []), parts, self._params(PLAIN)),)
+
     # --- operations
 
-    def _put(
-        self,
-        inbox: Inbox,
-        jobs: Jobs,
-        further: Iterator[Jobs] | None,
-        params: PutParams,
-        deadline: Deadline | None,
-    ) -> Operation[None]:
+    def _put_each(self, inbox: Inbox, puts: Iterable[Put], deadline: Deadline | None) -> Operation[None]:
+        done: list[str] = []
+        try:
+            for put in puts:
+                yield from self._put(inbox, put, deadline)
+                done += [job for job, _ in put.jobs]
+        except ConveyorError as error:
+            error.accepted, error.ids = len(done) + error.accepted, [*done, *error.ids]
+            raise
+
+    def _put(self, inbox: Inbox, put: Put, deadline: Deadline | None) -> Operation[None]:
+        jobs, further, params = put
         client = inbox.client
         if not self._is_ready(client, params.durability):
             yield partial(self._make_ready, client, params.durability, deadline)
@@ -110,7 +140,7 @@ class BaseQueue:
             return jobs
 
         further = None if calls.further is None else map(with_handles, calls.further)
-        yield from self._put(inbox, with_handles(calls.jobs), further, params, deadline)
+        yield from self._put(inbox, Put(with_handles(calls.jobs), further, params), deadline)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
@@ -195,13 +225,31 @@ class BaseQueue:
             self._bounded = True
 
 
-class Queue(BaseQueue):
-    """A queue on the server, shared by all processes that use its name. Thread-safe.
+class LastFirst(BaseQueue):
+    """The order in which the job put last is taken first."""
+
+    def _params(self, options: PutOptions) -> PutParams:
+        return super()._params(options)._replace(front=True)
+
+
+class LowestFirst(BaseQueue):
+    """The order in which the entry with the lowest key is taken first."""
+
+    def _puts(self, items: Iterable[object]) -> Iterable[Put]:
+        for part in _parts(items):
+            for key, entries in groupby(part, _key_of):
+                params = self._params(PLAIN)._replace(priority=commands.key_priority(key))
+                yield Put(_named(call.encode_items(entries)), None, params)
+
+
+class Queue(BaseQueue, Generic[Item]):
+    """A queue on the server, shared by all processes that use its name.
 
     `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
     `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
     replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
-    embedded server. Nothing is sent until the first call. Objects are cheap.
+    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe. A pickled object refers to
+    the same queue on the same server, with the password of the server's URL.
     """
 
     @property
@@ -209,7 +257,7 @@ class Queue(BaseQueue):
         """The client that runs this queue's commands."""
         return self._connect()
 
-    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
+    def put(self, item: Item, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 - as in the standard library
         """Put an item. While the queue is full, wait for room, at most `timeout` seconds.
 
         Blocked producers are served first come, first served.
@@ -224,21 +272,21 @@ class Queue(BaseQueue):
         """
         self.put_many([item], block, timeout)
 
-    def put_nowait(self, item: object) -> None:
+    def put_nowait(self, item: Item) -> None:
         """Put an item, or raise Full."""
         self.put(item, block=False)
 
-    def put_many(self, items: Iterable[object], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+    def put_many(self, items: Iterable[Item], block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
         """Put items in order, several hundred per round trip. On an error, `accepted` is how many of them were put.
 
         The items are taken and encoded a part at a time, while the server works on the part before.
         """
         deadline = _deadline(block=block, timeout=timeout)
-        jobs, further = encoded_items(items)
+        puts = self._puts(items)
         client = self._connect(deadline)
-        client.perform(self._put(inbox_of(client), jobs, further, self._params(PLAIN), deadline))
+        client.perform(self._put_each(inbox_of(client), puts, deadline))
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
+    def get(self, block: bool = True, timeout: float | None = None) -> Item:  # noqa: FBT001, FBT002
         """Remove and return an item. While the queue is empty, wait for one, at most `timeout` seconds.
 
         The item is under a lease, renewed until `task_done`: if this process crashes, it returns to the queue. A job
@@ -251,9 +299,10 @@ class Queue(BaseQueue):
         """
         deadline = _deadline(block=block, timeout=timeout)
         client = self._connect(deadline)
-        return client.perform(self._get(client, this_thread.token, deadline))
+        item: Item = client.perform(self._get(client, this_thread.token, deadline))
+        return item
 
-    def get_nowait(self) -> Any:
+    def get_nowait(self) -> Item:
         """Remove and return an item, or raise Empty."""
         return self.get(block=False)
 
@@ -282,6 +331,16 @@ class Queue(BaseQueue):
     def full(self) -> bool:
         """Return True if the queue is full."""
         return self.count().is_full
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """The number of unfinished jobs, for which `join` waits. Queries the server."""
+        return self.count().live
+
+    @property
+    def is_shutdown(self) -> bool:
+        """True if the queue is shut down. Queries the server."""
+        return bool(self.count().shutdown)
 
     def count(self) -> commands.Count:
         """Return the number of jobs in each state, and the ledger."""
@@ -380,6 +439,25 @@ class Queue(BaseQueue):
         return client.perform(self._submit(client, calls, deadline))
 
 
+class LifoQueue(LastFirst, Queue[Item]):
+    """A queue from which the item put last, or the job submitted last, is taken first.
+
+    The order belongs to the put, not to the queue: of objects with the same name, a `Queue` puts behind all waiting
+    jobs of equal priority, a `LifoQueue` in front of them, and either takes from the front. A returned item gets its
+    old position. A delayed or retried job goes to the end when it is due.
+    """
+
+
+class PriorityQueue(LowestFirst, Queue[Item]):
+    """A queue from which the entry with the lowest key is taken first; of equal keys, the one accepted first.
+
+    The key is a whole number from -1,000,000 to 1,000,000. An entry is such a number, or a tuple or list that begins
+    with one, of which the rest is not compared: `(2, "data")`. A put of anything else raises BadCall. A returned entry
+    gets its old position. Submitted jobs have no keys: they come after all entries, by their own priority. `put_many`
+    takes a round trip for each change of the key.
+    """
+
+
 class Calls(NamedTuple):
     """Calls of one function, encoded, to put together."""
 
@@ -404,10 +482,15 @@ def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iter
     return Calls(jobs, further, put, run, signature_of(function))
 
 
-def encoded_items(items: Iterable[object]) -> tuple[Jobs, Iterator[Jobs]]:
-    """Encode the first items, and return an iterator that encodes the others. Raises BadCall."""
-    parts = map(_named, map(call.encode_items, _parts(items)))
-    return next(parts, []), parts
+def _key_of(entry: object) -> int:
+    """Return the key of an entry of a `PriorityQueue`. Raises BadCall if it has none."""
+    key = entry[0] if isinstance(entry, tuple | list) and entry else entry
+    if not isinstance(key, int) or abs(key) > MAX_KEY:
+        raise BadCall(
+            f"the key must be a whole number between {-MAX_KEY} and {MAX_KEY}, got {key!r:.80}",
+            hint="put a whole number, or a tuple that begins with one: (2, data)",
+        )
+    return key
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:

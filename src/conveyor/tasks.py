@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import importlib
 import inspect
+import operator
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -52,6 +54,20 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Task {self.name} on {self.put.queue}>"
 
+    def __copy__(self) -> Task[P, R]:
+        other = Task.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle the module-level name, as that of a function, or the name and other options."""
+        named = _find(self.__module__, self.__qualname__)
+        if named is self:
+            return self.__qualname__
+        if isinstance(named, Task) and named.function is self.function:
+            return _with_options, (named, self.put, self.run)
+        return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
+
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Put a call on the task's queue and return its handle. Waits for room while the queue is full.
 
@@ -79,10 +95,9 @@ class Task(Generic[P, R]):
         if changes:
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
             raise BadCall(f"unknown options: {', '.join(changes)}", hint=f"use {known}")
-        other = copy.copy(self)
-        other.put = structs.replace(self.put, **known_put)
-        other.run = structs.replace(self.run, **known_run)
-        return other
+        return _with_options(
+            self, structs.replace(self.put, **known_put), structs.replace(self.run, **known_run)
+        )
 
     def checks(self, function: F) -> F:
         """Decorate the function that refuses arguments which fit their types but are invalid.
@@ -118,6 +133,20 @@ class Task(Generic[P, R]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def _with_options(task: Task[P, R], put: PutOptions, run: RunOptions) -> Task[P, R]:
+    other = copy.copy(task)
+    other.put, other.run = put, run
+    return other
+
+
+def _find(module: str, name: str) -> object:
+    """Return what a loaded module has under a name, or None."""
+    try:
+        return operator.attrgetter(name)(sys.modules[module])
+    except (KeyError, AttributeError):
+        return None
 
 
 class Registry:

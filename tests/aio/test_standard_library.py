@@ -14,7 +14,10 @@ import pytest
 from conveyor import aio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
+
+    from conveyor.clock import Deadline
+    from conveyor.queue import Put
 
 pytest.importorskip("test.test_asyncio.test_queues", reason="this Python comes without its own tests")
 
@@ -33,13 +36,15 @@ LEFT_OUT = {
     "QueuePutTests.test_blocking_put_wait": "expects that an item is put within 10 ms, however busy the host is",
     "QueuePutTests.test_float_maxsize": "a max size that is not a whole number is refused",
     "QueueJoinTests.test_format": "a private method",
-    "QueueShutdownTests.test_format": "as test_format",
+    "PriorityQueueJoinTests.test_format": "as test_format of QueueJoinTests",
+    "LifoQueueJoinTests.test_format": "as test_format of QueueJoinTests",
+    "QueueShutdownTests.test_format": "as test_format of QueueJoinTests",
+    "PriorityQueueShutdownTests.test_format": "as test_format of QueueJoinTests",
+    "LifoQueueShutdownTests.test_format": "as test_format of QueueJoinTests",
 }
 #: Times in a row that a server must have got no command since the last look, since this process may have to wait for a
 #: processor.
 QUIET = 8
-#: Kinds of queues that ours is not.
-OTHER_KINDS = ("Lifo", "Priority")
 
 
 def their_cases() -> Iterator[unittest.TestCase]:
@@ -56,7 +61,7 @@ def name_of(case: unittest.TestCase) -> str:
     return case.id().removeprefix(f"{theirs.__name__}.")
 
 
-CASES = [case for case in their_cases() if not name_of(case).startswith(OTHER_KINDS)]
+CASES = list(their_cases())
 
 
 class Elsewhere:
@@ -95,6 +100,17 @@ class Answering(aio.Queue[Any]):
         super().__init__(next(_names), maxsize, store=self.client)
 
 
+class Keyed(aio.PriorityQueue[Any]):
+    """Puts their strings, which have no key here, as `(0, string)`."""
+
+    def _puts(self, items: Iterable[Any]) -> Iterable[Put]:
+        return super()._puts((0, one) if isinstance(one, str) else one for one in items)
+
+    async def _get_item(self, deadline: Deadline | None) -> Any:
+        item = await super()._get_item(deadline)
+        return item[1] if isinstance(item, tuple) else item
+
+
 def answering(name: str) -> Callable[..., Any]:
     ask = getattr(aio.Queue, name)
     return lambda queue, *args, **kwargs: queue.elsewhere.answer(ask(queue, *args, **kwargs))
@@ -122,12 +138,20 @@ def test_their_case_passes(
             now = server.raw.info("stats")["total_commands_processed"]
             before, quiet = now, quiet + 1 if now == before + 1 else 0
 
-    queue = type("Queue", (Answering,), {"client": server.client, "elsewhere": elsewhere})
+    place = {"client": server.client, "elsewhere": elsewhere}
+    ours: dict[str, Any] = {
+        name: type(name, bases, place)
+        for name, bases in {
+            "Queue": (Answering,),
+            "LifoQueue": (Answering, aio.LifoQueue),
+            "PriorityQueue": (Answering, Keyed),
+        }.items()
+    }
     known = {name: getattr(asyncio, name) for name in dir(asyncio)}
-    ours = {"Queue": queue, "sleep": sleep, "QueueShutDown": aio.QueueShutDown}
+    ours |= {"sleep": sleep, "QueueShutDown": aio.QueueShutDown}
     monkeypatch.setattr(theirs, "asyncio", types.SimpleNamespace(**known | ours))
     if hasattr(case, "q_class"):  # it was bound when the module was loaded
-        monkeypatch.setattr(type(case), "q_class", queue)
+        monkeypatch.setattr(type(case), "q_class", ours[case.q_class.__name__])
     result = unittest.TestResult()
     type(case)(case._testMethodName).run(result)  # a case runs once
     assert result.testsRun == 1

@@ -48,12 +48,14 @@ class Modelled:
 
     id: str
     data: bytes
-    priority: int = 0
+    priority: float = 0
     keep: float | None = None
     """Seconds for which it says that its outcome is kept."""
     state: str = "ready"
     number: int = 0
     """Its place among those of its priority."""
+    front: bool = False
+    """True if it goes in front of those with a lower number."""
     delay: float = 0.0
     lease: float = 0.0
     time: float | None = None
@@ -79,7 +81,7 @@ class Modelled:
     @property
     def score(self) -> int:
         """Its place in `ready`."""
-        return (255 - self.priority) * LEVEL + self.number
+        return int((255 - self.priority) * LEVEL) + (-self.number if self.front else self.number)
 
     @property
     def tries(self) -> str:
@@ -169,7 +171,7 @@ class Model:
         """Add a job at the end of those of its priority."""
         self.sequence += 1
         job.move("ready")
-        job.number = self.sequence
+        job.number, job.front = self.sequence, False
 
     def put(self, jobs: list[Modelled], place: PutParams) -> tuple[int, int] | str:
         """Return how many are accepted, and for how many of the rest there is room."""
@@ -185,6 +187,7 @@ class Model:
         for job in fresh:
             self.jobs[job.id] = job
             self.stand(job)
+            job.front = place.front
             if place.delay:
                 self.delay(job, place.delay)
         self.ledger["accepted"] += len(fresh)

@@ -49,7 +49,8 @@ QUEUE = "model"
 PRODUCERS = ("producer-a", "producer-b")  # the prefixes of the ids of their jobs, and their inboxes
 ODDS = st.sampled_from([True, True, True, False])
 EVEN = st.sampled_from([True, False])
-PRIORITIES = st.sampled_from([0, 1, 255])
+KEYS = 256  # priorities above it stand for keys
+PRIORITIES = st.sampled_from([0, 1, 255, commands.key_priority(-1)])
 KEEPS = st.sampled_from([None, None, 0.0, 50.0])
 LEASES = st.sampled_from([LEASE, 2 * LEASE])
 #: The steps of a verb, which include itself.
@@ -73,6 +74,9 @@ MUTANTS: tuple[Change, ...] = (
     ("put", "maxsize - waiting - ahead", "maxsize - waiting"),
     ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
     ("put", "(255 - priority) * LEVEL + sequence + 1", "priority * LEVEL + sequence + 1"),
+    ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "(255 - priority) * LEVEL - sequence - 1, 1"),
+    ("purge", "math.max(first, base - upto)", "first"),
+    ("shared/settle", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
     ("shared/recover", "(255 - priority) * LEVEL", "255 * LEVEL"),
     ("retry", "if lease.how == 'C' then", "if false then"),
     ("shared/recover", "if lease.how == 'C' then", "if false then"),
@@ -161,7 +165,7 @@ class Machine(RuleBasedStateMachine):
     # --- jobs arrive
 
     @initialize(priorities=st.lists(PRIORITIES, min_size=1, max_size=4), keep=KEEPS, want=st.integers(0, 3))
-    def begin(self, priorities: list[int], keep: float | None, want: int) -> None:
+    def begin(self, priorities: list[float], keep: float | None, want: int) -> None:
         """Start no run empty: Hypothesis leaves out some rules in each."""
         for priority in priorities:
             self.put_jobs(self.new(1, keep), PutParams(priority=priority))
@@ -178,9 +182,13 @@ class Machine(RuleBasedStateMachine):
         priority=PRIORITIES,
         delayed=st.sampled_from([False, False, True]),
         maxsize=st.sampled_from([0, 4]),
+        front=st.booleans(),
     )
-    def put(self, many: int, keep: float | None, priority: int, *, delayed: bool, maxsize: int) -> None:
-        place = PutParams(maxsize, priority, self.delay(delayed=delayed))
+    def put(
+        self, many: int, keep: float | None, priority: float, *, delayed: bool, maxsize: int, front: bool
+    ) -> None:
+        front = front and priority < KEYS  # keys have no front
+        place = PutParams(maxsize, priority, self.delay(delayed=delayed), front=front)
         self.put_jobs(self.new(many, keep), place)
 
     @rule(

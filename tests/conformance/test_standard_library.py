@@ -228,6 +228,26 @@ def test_task_done_is_accepted_from_any_thread(belts: Belts, background: type[Ba
     belt.join()
 
 
+def test_unfinished_tasks_counts_items_until_they_are_done(belts: Belts) -> None:
+    belt = belts.make()
+    assert belt.unfinished_tasks == 0
+    belt.put(1)
+    belt.put(2)
+    assert belt.unfinished_tasks == 2
+    belt.get()
+    assert belt.unfinished_tasks == 2
+    belt.task_done()
+    assert belt.unfinished_tasks == 1
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+def test_is_shutdown_reports_a_shutdown(belts: Belts, *, immediate: bool) -> None:
+    belt = needs_shutdown(belts.make())
+    assert belt.is_shutdown is False
+    belt.shutdown(immediate)
+    assert belt.is_shutdown is True
+
+
 def test_queue_after_shutdown_refuses_puts_and_returns_the_rest(belts: Belts) -> None:
     belt = needs_shutdown(belts.make(1))
     belt.put("rest")

@@ -263,18 +263,23 @@ def test_only_waiting_and_delayed_named_jobs_are_cancelled(films: Films, actions
 
 
 def test_cancel_covers_all_priorities_but_no_jobs_put_meanwhile(films: Films, actions: Actions) -> None:
-    for priority in (0, 3, 255):
+    keys = [commands.key_priority(key) for key in (-9, 0, 9)]
+    for priority in (0, 3, 255, *keys):
         films.put(10, priority=priority)
+    for priority in (0, 255):
+        films.put(10, priority=priority, front=True)
     begun = actions.begin("cancel", "films")
     done = 0
     for step in bulk.run(actions.client, begun, chunk=7, pause=0):
         done = step.done
-        for priority in (0, 3, 200, 255):
+        for priority in (0, 3, 200, 255, *keys):
             films.put(9, priority=priority)
+        for priority in (0, 3, 200, 255):
+            films.put(9, priority=priority, front=True)
     ready = films.count().ready
-    assert done == 30
-    assert films.count().cancelled == 30
-    assert ready % 36 == 0
+    assert done == 80
+    assert films.count().cancelled == 80
+    assert ready % 99 == 0
     films.put(8, delay=1000.0)
     assert finished(actions, actions.begin("cancel", "films"), chunk=5).done == ready + 8
     assert (films.count().qsize, films.count().imbalance) == (0, 0)

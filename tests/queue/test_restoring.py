@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from conveyor import Job, JobGone, Queue, StoreUnavailable, WaitTimeout, inbox, restoring
+from conveyor import Job, JobGone, LifoQueue, Queue, StoreUnavailable, WaitTimeout, inbox, restoring
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands
 from conveyor.store.commands import PutParams
@@ -61,6 +61,14 @@ def test_awaited_jobs_are_put_again_if_the_server_was_emptied(
     assert [job.result(0) for job in jobs] == ["before", "after", "after", "after"]
     assert len(losses(caplog)) == 1
     assert bench.queue.name in losses(caplog)[0]
+
+
+def test_lost_jobs_of_a_lifo_queue_keep_their_order(bench: Bench) -> None:
+    stack = LifoQueue(bench.queue.name, store=bench.client)
+    jobs = [stack.submit(double, 0), *stack.submit_many(double, [(1,), (2,)]), bench.queue.submit(double, 3)]
+    expect_all(jobs)
+    bench.server.raw.flushall()
+    bench.eventually(lambda: ready(bench) == [jobs[place].id for place in (2, 1, 0, 3)], 8.0)
 
 
 def test_jobs_are_put_again_if_the_server_was_restarted_empty(bench: Bench) -> None:

@@ -95,6 +95,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
         ("put", "(255 - priority) * LEVEL + sequence)", "255 * LEVEL + sequence)"),
     ),
+    test_put.test_job_at_the_front_precedes_others_of_its_priority: (
+        ("put", " and not is_front", ""),
+        ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "255 * LEVEL - sequence - 1, -1"),
+        ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "(255 - priority) * LEVEL - sequence - 1, 1"),
+    ),
     test_put.test_full_server_refuses_puts_and_can_be_drained: (
         ("put", "#!lua\n", "#!lua flags=allow-oom\n"),
     ),
@@ -428,7 +433,12 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("cancel", "if outcome == ARGV[2] then return {'cancelled'} end", ""),
     ),
     test_cancel.test_purge_spares_jobs_accepted_after_the_given_job: (
-        ("purge", "math.min(upto, LEVEL - 1)", "(LEVEL - 1)"),
+        ("purge", "math.min(last, base + upto)", "last"),
+    ),
+    test_cancel.test_purge_spares_later_jobs_at_the_front_and_of_any_key: (
+        ("purge", "math.max(first, base - upto)", "first"),
+        ("shared/settle", "if score < -LEVEL / 2 then", "if false then"),
+        ("shared/settle", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
     ),
     test_cancel.test_purge_limits_its_chunks_to_a_megabyte: (
         ("purge", "if purged > 0 and bytes > MAX_BYTES then break end", ""),

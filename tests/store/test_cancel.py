@@ -140,6 +140,22 @@ def test_purge_spares_jobs_accepted_after_the_given_job(lane: Lane) -> None:
     assert sorted(lane.dump()["jobs"]) == ["e", "f", "top"]
 
 
+def test_purge_spares_later_jobs_at_the_front_and_of_any_key(lane: Lane) -> None:
+    low, high = map(commands.key_priority, (-5, 5))
+    lane.put("old1", priority=high)
+    lane.put("old2")
+    lane.put("old3", priority=255, front=True)
+    lane.put("old4", front=True)
+    lane.put("new1", priority=low)
+    lane.put("new2", priority=high)
+    lane.put("new3", front=True)
+    lane.put("new4", priority=255, front=True)
+    lane.put("new5")
+    assert [lane.run(commands.purge, "ready", 3, b"away", KEEP, 4.0) for _ in range(3)] == [3, 1, 0]
+    assert sorted(lane.dump()["jobs"]) == ["new1", "new2", "new3", "new4", "new5"]
+    assert lane.run(commands.purge, "ready", 9, b"away", KEEP) == 5
+
+
 def test_purge_limits_its_chunks_to_a_megabyte(lane: Lane) -> None:
     lane.run(commands.put, [(one, bytes(600_000)) for one in "abc"], commands.PutParams())
     assert [lane.run(commands.purge, "ready", 9, b"away", KEEP) for _ in range(4)] == [1, 1, 1, 0]

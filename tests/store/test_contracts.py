@@ -81,6 +81,7 @@ def entry(verb: str, word: str) -> str:
 WITHOUT_VERB = {
     *(
         "settlement_of_failure",
+        "key_priority",
         "read_tries",
         "valid_names",
         "note_queue",

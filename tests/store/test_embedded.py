@@ -603,7 +603,7 @@ def shout(word: str) -> str:
 def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make this process one that has not used its embedded server, while another process starts it."""
     monkeypatch.delenv("CONVEYOR_URL", raising=False)
-    monkeypatch.setattr(store, "_embedded_clients", [])
+    monkeypatch.setattr(store, "_embedded_clients", {})
     monkeypatch.setattr(store, "_lock", PerProcess(threading.Lock))
     home.mkdir(mode=0o700)
     with (home / "server.lock").open("a") as lock:

@@ -177,6 +177,17 @@ def test_retried_job_keeps_its_priority_when_dead_and_revived(lane: Lane) -> Non
     assert [job.id for job in lane.claim(2).jobs] == ["a", "b"]
 
 
+def test_entry_keeps_its_key_when_dead_and_revived(lane: Lane) -> None:
+    for key in (-1, 0, 1):
+        lane.put(str(key), priority=commands.key_priority(key))
+    token = lane.claim(2).token
+    for one in ("-1", "0"):
+        lane.run(commands.fail, token, Settlement(one, b"failed", 60.0))
+    assert lane.dump()["priorities"] == {"-1": "383.0001220703125", "0": "383"}
+    lane.run(commands.revive, ["0", "-1"])
+    assert [job.id for job in lane.claim(3).jobs] == ["-1", "0", "1"]
+
+
 def test_discarded_job_leaves_no_priority_and_no_tries(lane: Lane) -> None:
     lane.put("a", priority=3)
     die(lane, "lost")

@@ -10,7 +10,7 @@ import pytest
 from conveyor.errors import DuplicateJob, ShutDown, StoreFull
 from conveyor.store import commands
 from conveyor.store.command import PROTOCOL
-from conveyor.store.commands import PutParams, PutReply
+from conveyor.store.commands import PutParams, PutReply, key_priority
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -76,6 +76,53 @@ def test_higher_priority_comes_first_and_equals_keep_their_order(lane: Lane) -> 
     assert [job.id for job in lane.claim(9).jobs] == ["top", "high", "high2", "low", "low2"]
 
 
+def test_job_at_the_front_precedes_others_of_its_priority(lane: Lane) -> None:
+    lane.put("a")
+    before = lane.dump()
+    assert lane.put("b", front=True) == PutReply(1)
+    assert lane.changes(before) == {
+        "jobs": {one: f"bytes of {one}" for one in "ab"},
+        "ready": {"b": TOP - 2, "a": TOP + 1},
+        "bell": ["1"] * 2,
+        "meta.sequence": "2",
+        "meta.accepted": "2",
+    }
+    lane.put("c", "d", front=True)
+    lane.put("high", priority=1)
+    lane.put("highest", priority=255, front=True)
+    assert [job.id for job in lane.claim(9).jobs] == ["highest", "high", "d", "c", "b", "a"]
+
+
+def test_front_of_a_priority_is_behind_the_end_of_the_next(lane: Lane) -> None:
+    """However many jobs were accepted: here as many as in a year, with a hundred thousand in each second."""
+    lane.put("first")
+    lane.raw.hset(lane.key("meta"), "sequence", 2**42)
+    lane.put("back", priority=9)
+    lane.put("front", priority=8, front=True)
+    assert [job.id for job in lane.claim(3).jobs] == ["back", "front", "first"]
+
+
+def test_delayed_job_put_at_the_front_goes_to_the_end_when_due(lane: Lane) -> None:
+    lane.put("a", delay=1000.0, front=True)
+    lane.put("b")
+    lane.raw.zadd(lane.key("delayed"), {"a": 1})
+    assert [job.id for job in lane.claim(2).jobs] == ["b", "a"]
+
+
+def test_lower_key_comes_first_and_equals_keep_their_order(lane: Lane) -> None:
+    lane.put("job", priority=255, front=True)
+    for key in (7, -1_000_000, 1_000_000, 0, 7, -1):
+        lane.put(f"{key} {lane.count().accepted}", priority=key_priority(key))
+    ready = {
+        one: score - 2**32 * int(one.split()[0]) + 2**52
+        for one, score in lane.dump()["ready"].items()
+        if one != "job"
+    }
+    assert list(ready) == ["-1000000 2", "-1 6", "0 4", "7 1", "7 5", "1000000 3"]
+    assert list(ready.values()) == [3, 7, 5, 2, 6, 4], "the sequence numbers"
+    assert [job.id for job in lane.claim(9).jobs] == [*ready, "job"]
+
+
 def test_wake_up_list_has_at_most_32_entries(lane: Lane) -> None:
     lane.put(*(f"job{number}" for number in range(100)))
     assert lane.raw.llen(lane.key("bell")) == 32
@@ -110,7 +157,9 @@ def test_limit_applies_to_all_producers_until_changed(lane: Lane) -> None:
     assert lane.dump()["meta.maxsize"] == "2"
 
 
-@pytest.mark.parametrize("place", [{}, {"delay": 1000.0, "priority": 3}, {"maxsize": 5}])
+@pytest.mark.parametrize(
+    "place", [{}, {"delay": 1000.0, "priority": 3}, {"maxsize": 5}, {"front": True}, {"priority": 300.5}]
+)
 def test_put_sent_twice_has_no_second_effect(lane: Lane, place: dict[str, Any]) -> None:
     lane.put("a", "b", **place)
     before = lane.dump()

@@ -27,6 +27,16 @@ def test_released_jobs_return_to_their_position_without_blame(lane: Lane) -> Non
     }
 
 
+def test_job_from_the_front_returns_to_its_position(lane: Lane) -> None:
+    lane.put("a", "b", priority=255, front=True)
+    lane.put("c", priority=commands.key_priority(-1))
+    batch = lane.claim(3)
+    assert [job.id for job in batch.jobs] == ["c", "b", "a"]
+    lane.put("d", priority=255, front=True)
+    lane.run(commands.release, batch.token, ["a", "b", "c"])
+    assert lane.dump()["ready"] == {"c": -(2**52) - 2**32 + 3, "d": -4, "b": -2, "a": -1}
+
+
 def test_released_run_is_recorded_once_and_uses_no_attempt(lane: Lane) -> None:
     token = lane.take("a")
     assert lane.run(commands.release, token, ["a"], b"killed") == 1

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.monitor import Inspector
 from conveyor.store import commands
-from conveyor.store.commands import RowRange
+from conveyor.store.commands import RowRange, key_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +65,10 @@ def test_retry_without_delay_queues_the_job_behind_the_others(lane: Lane) -> Non
     assert lane.dump()["ready"] == {"b": TOP + 2, "a": TOP + 3}
 
 
-@pytest.mark.parametrize("priority", [0, 1, 7, 255])
-def test_retried_job_keeps_its_priority(lane: Lane, priority: int) -> None:
-    lane.put("a", priority=priority)
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("priority", [0, 1, 7, 255, *map(key_priority, (-1_000_000, 1, 999_999))])
+def test_retried_job_keeps_its_priority(lane: Lane, priority: float, *, front: bool) -> None:
+    lane.put("a", priority=priority, front=front and priority < 256)
     token = lane.claim().token
     lane.run(commands.retry, token, "a", 1000.0, b"")
     assert lane.dump().get("priorities") == ({"a": str(priority)} if priority else None)

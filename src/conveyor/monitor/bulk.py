@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 
 #: Jobs whose bytes are read by one command: each may have a megabyte.
 MAX_READ = 50
-#: In `ready` a score is (255 - priority) times this, plus the sequence number of the put.
-LEVEL = 1 << 45
+#: From one base of scores in `ready` to the next, of priorities and of a `PriorityQueue`'s keys. A score is a base plus
+#: the sequence number of the put, or minus it for jobs put at the front.
+LEVEL, KEY_LEVEL = 1 << 45, 1 << 32
 _CANCELLED = encode_settled("cancelled")
 
 
@@ -150,15 +151,28 @@ def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curso
     high = 255 * LEVEL + cursor.upto if cursor.index == "ready" else cursor.upto
     rows, more = _after(client, queue, cursor, high, chunk)
     if cursor.index == "ready":
-        old = [place for place, (_, score) in enumerate(rows) if score % LEVEL > cursor.upto]
-        if old:  # the rest of this priority was put later: continue with the next priority
-            level = rows[old[0]][1] // LEVEL + 1
-            return rows[: old[0]], replace(cursor, score=level * LEVEL, last="")
+        for place, (_, score) in enumerate(rows):
+            first, last, following = _span(score, cursor.upto)
+            if not first <= score <= last:  # this one was put later, and so were the others up to `start`
+                start = first if score < first else following
+                return rows[:place], replace(cursor, score=start, last="")
     if more:
         return rows, replace(cursor, last=rows[-1][0], score=rows[-1][1])
     if cursor.index == "delayed":
         return rows, _ready_cursor(client, queue, cursor.place)
     return rows, replace(cursor, index="")
+
+
+def _span(score: float, upto: float) -> tuple[float, float, float]:
+    """Return the first and the last score of a priority or key up to a sequence number, and where the next begins.
+
+    `score` is one of its scores. The scripts compute the same in `base_of`.
+    """
+    if score < -LEVEL / 2:
+        base = score // KEY_LEVEL * KEY_LEVEL
+        return base, base + min(upto, KEY_LEVEL - 1), base + KEY_LEVEL
+    base = (score + LEVEL / 2) // LEVEL * LEVEL
+    return base - upto, base + upto, base + LEVEL / 2
 
 
 def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) -> tuple[Rows, bool]:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 from conveyor.clock import Deadline
 from conveyor.errors import StoreError, StoreUnavailable
@@ -14,16 +15,20 @@ from conveyor.store.address import normal, shown
 from conveyor.store.client import Client, time_for
 from conveyor.wire.ids import PerProcess
 
-__all__ = ["Client", "announce", "connect", "connected", "server_line"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Client", "announce", "connect", "connected", "server_line", "server_of"]
 
 #: Environment variable in which this process and its children remember the server that was announced.
 _ANNOUNCED = "CONVEYOR_ANNOUNCED"
 
 
-def connect(url: str | None = None, deadline: Deadline | None = None) -> Client:
+def connect(url: str | Path | None = None, deadline: Deadline | None = None) -> Client:
     """Return the client of `url`, or else of CONVEYOR_URL, or else of the embedded server, started if necessary.
 
-    One client per URL and process. Raises StoreUnavailable if the embedded server cannot be started in time.
+    A path is the state folder of an embedded server. One client per URL and process. Raises StoreUnavailable if the
+    embedded server cannot be started in time.
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
     if url in _clients:
@@ -33,28 +38,38 @@ def connect(url: str | None = None, deadline: Deadline | None = None) -> Client:
     if not lock.acquire(timeout=end.left(threading.TIMEOUT_MAX)):
         raise StoreUnavailable("another thread is still connecting to a server")
     try:
-        return _client(url) if url else _embedded(end)
+        return _client(url) if isinstance(url, str) else _embedded(url, end)
     except StoreError:
         raise
     except OSError as error:  # such as too many open files
-        where = f"the server at {shown(url)}" if url else "the embedded server"
+        where = f"the server at {shown(url)}" if isinstance(url, str) else "the embedded server"
         raise StoreUnavailable(f"cannot reach {where}: {error}") from error
     finally:
         lock.release()
 
 
-def connected(url: str | None = None) -> Client | None:
+def connected(url: str | Path | None = None) -> Client | None:
     """Return the client as `connect` does, or None if that would have to wait. For asyncio."""
     url = url or os.environ.get("CONVEYOR_URL") or None
     lock = _lock()
     if not lock.acquire(blocking=False):
         return None
     try:
-        if url:
-            return _client(url)
-        return _embedded_clients[0] if _embedded_clients else None
+        return _client(url) if isinstance(url, str) else _embedded_clients.get(url)
     finally:
         lock.release()
+
+
+def server_of(given: Client | str | Path | None) -> str | Path:
+    """Return what `connect` in another process needs for the same server: a URL, password included, or a state folder.
+
+    None stands for the server that `connect` would return now; it is not started.
+    """
+    given = given or os.environ.get("CONVEYOR_URL") or _embedded_clients.get(None) or embedded.state_folder()
+    if not isinstance(given, Client):
+        return given
+    known = list(_embedded_clients.items())  # another thread may add one
+    return next((folder for folder, client in known if folder and client is given), given.url)
 
 
 def server_line(client: Client) -> str:
@@ -72,9 +87,10 @@ def announce(client: Client) -> None:
 
 
 _lock = PerProcess(threading.Lock)  # a forked child must not inherit it from a thread of its parent
-_clients: dict[str | None, Client] = {}
+_clients: dict[str | Path | None, Client] = {}
 """By URL, each as it was given, and as it is written normally."""
-_embedded_clients: list[Client] = []  # one at most
+_embedded_clients: dict[Path | None, Client] = {}
+"""By state folder. None is that of the environment, even if the environment has changed since."""
 
 
 def _client(url: str) -> Client:
@@ -83,11 +99,12 @@ def _client(url: str) -> Client:
     return client
 
 
-def _embedded(end: Deadline) -> Client:
-    if not _embedded_clients:
-        # The client's server stays that of this folder, even if the environment changes.
-        folder = embedded.state_folder()
-        client = Client(embedded.ensure(end), revive=functools.partial(embedded.revive, folder))
-        announce(client)
-        _embedded_clients.append(client)
-    return _embedded_clients[0]
+def _embedded(folder: Path | None, end: Deadline) -> Client:
+    if folder not in _embedded_clients:
+        place = folder or embedded.state_folder()
+        client = _embedded_clients.get(place)
+        if client is None:
+            client = Client(embedded.ensure(end, place), revive=functools.partial(embedded.revive, place))
+            announce(client)
+        _embedded_clients[folder] = _embedded_clients[place] = client
+    return _embedded_clients[folder]

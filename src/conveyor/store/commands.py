@@ -44,6 +44,8 @@ LEAVING: Final = "L"
 MAX_RENEWED = 500
 #: Seconds that a nudge stays in an inbox that no one reads any more.
 NUDGE_KEEP = 120
+#: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
+_KEY_PRIORITY, _KEYS = 383, 8192
 
 
 # --- putting jobs
@@ -54,7 +56,8 @@ class PutParams(NamedTuple):
 
     maxsize: int = 0
     """The new max size of the queue; 0 leaves it as it is."""
-    priority: int = 0
+    priority: float = 0
+    """0 to 255, higher first; or what `key_priority` returns."""
     delay: float = 0.0
     waiter: str = ""
     """The name under which the caller waits for room."""
@@ -65,6 +68,8 @@ class PutParams(NamedTuple):
     """Jobs that were put before: those that the server knows are left as they are, even if they have finished."""
     durability: Durability = MEMORY
     """What the server has to confirm before the jobs count as put."""
+    front: bool = False
+    """Each job goes in front of the earlier ones of its priority."""
 
 
 class Lineage(NamedTuple):
@@ -85,6 +90,11 @@ class PutReply(NamedTuple):
     accepted: int
     room: int = 0
     lineage: Lineage = Lineage()
+
+
+def key_priority(key: int) -> float:
+    """Return the priority for a key of a `PriorityQueue`, from -1,000,000 to 1,000,000: above those of jobs."""
+    return _KEY_PRIORITY - key / _KEYS
 
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
@@ -108,7 +118,7 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
 
     rest: list[Any] = [
         params.maxsize,
-        params.priority,
+        f"front {params.priority}" if params.front else params.priority,
         milliseconds(params.delay),
         params.waiter,
         params.rest,

@@ -142,13 +142,14 @@ class ServerState:
     version: str
 
 
-def ensure(deadline: Deadline = _NEVER) -> str:
+def ensure(deadline: Deadline = _NEVER, folder: Path | None = None) -> str:
     """Return the URL of the embedded server; start it if necessary, and wait until it has read its data.
 
-    Costs a tenth of a millisecond if it runs. Raises StoreUnavailable, with the reason and a hint, also if the
-    deadline passes first; a server that was started then continues to read its data.
+    `folder` is where it keeps its data, by default the user's state folder. Costs a tenth of a millisecond if it runs.
+    Raises StoreUnavailable, with the reason and a hint, also if the deadline passes first; a server that was started
+    then continues to read its data.
     """
-    folder = state_folder()
+    folder = folder or state_folder()
     place = socket_in_use(folder)
     answer = _answer(place, deadline)
     if answer is None:

@@ -13,7 +13,7 @@ QUEUE_KEYS = (
         "hash",
         "protocol version, maxsize, paused, shutdown, birth, sequence, lease and due clocks, counters of the ledger",
     ),
-    ("ready", "zset", "waiting jobs; score orders by priority, then by acceptance"),
+    ("ready", "zset", "waiting jobs; score orders by priority or key, then by acceptance"),
     (
         "delayed",
         "zset",
@@ -31,7 +31,11 @@ QUEUE_KEYS = (
         "hash",
         "id -> retries used, crashes, recoveries, expired leases if any; only of jobs that have any",
     ),
-    ("priorities", "hash", "id -> priority of delayed and dead jobs that have one"),
+    (
+        "priorities",
+        "hash",
+        "id -> priority of delayed and dead jobs that have one; a fraction stands for a key",
+    ),
     ("dead", "zset", "dead jobs; score = time of death, ms; grows even if the clock is set back"),
     ("reasons", "hash", "id -> outcome bytes of a dead job"),
     ("bell", "list", "wake-ups for waiting consumers, at most 32"),

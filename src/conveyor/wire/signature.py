@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import itertools
+import operator
 import pathlib
 import re
 import sys
@@ -27,6 +29,8 @@ _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 _EMPTY_MAP = codec.encode({})
+#: Names of the script's module; the second one in children that `multiprocessing` has started.
+_MAINS = ("__main__", "__mp_main__")
 _DEFINE = "define it with def at module level"
 
 
@@ -35,6 +39,7 @@ class Signature:
 
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__qualname__", repr(function))
+        self.module: str | None = getattr(function, "__module__", None)
         try:
             self._plain: inspect.Signature | None = inspect.signature(function)
         except (TypeError, ValueError):  # some functions in C have none
@@ -56,6 +61,10 @@ class Signature:
         # In one step, if all values travel as they are and none can be left out.
         flat = simple and self._required == self._most and _FLAT.issuperset(self.hints.values())
         self._decode_flat = msgspec.msgpack.Decoder(self._tuple(self._most)).decode if flat else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the function's name: a task's function itself cannot be pickled, as the name is that of the task."""
+        return _named, (self.module, self.name)
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Check the arguments of a call and return their bytes, `[[positional …], {name: value}]` without the brackets.
@@ -230,6 +239,11 @@ def signature_of(function: Any) -> Signature:
     return _read(getattr(function, "function", function))
 
 
+def _named(module: str, name: str) -> Signature:
+    """Return the signature of a module-level function or task, of which this process may not know the module yet."""
+    return signature_of(operator.attrgetter(name)(importlib.import_module(module)))
+
+
 def _hints(function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
@@ -269,12 +283,12 @@ def name_of(function: Any) -> str:
         raise BadCall(f"{function!r:.80} is not a function with a name", hint=_DEFINE) from None
     if "<" in name or module is None:
         raise BadCall(f"{name} is not at module level, so workers cannot find it", hint=_DEFINE)
-    return f"{main_name() if module == '__main__' else module}.{name}"
+    return f"{main_name(module) if module in _MAINS else module}.{name}"
 
 
-def main_name() -> str:
+def main_name(module: str = "__main__") -> str:
     """Return the name by which other processes can import this process's script."""
-    main = sys.modules["__main__"]
+    main = sys.modules[module]
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name)

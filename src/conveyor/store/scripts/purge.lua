@@ -7,19 +7,21 @@
 -- reply OK, how many | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local MAX_BYTES = 1048576 -- of jobs that are read in one slice, but at least one job
+local MAX_BASES = 4096 -- priorities and keys without a job to purge, which were all put after the caller started
 local index, upto, max_jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
-local function first_ready(ids) -- of each priority those up to the last position
+local function first_ready(ids) -- of each priority those up to the last position; later ones are on both sides of them
   local low = '-inf'
-  while #ids < max_jobs do
+  for _ = 1, MAX_BASES do
+    if #ids == max_jobs then return end
     local head = redis.call('ZRANGE', READY, low, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
     if #head == 0 then return end
-    local level = math.floor(tonumber(head[2]) / LEVEL)
-    local high = exact(level * LEVEL + math.min(upto, LEVEL - 1))
-    for _, id in ipairs(redis.call('ZRANGE', READY, low, high, 'BYSCORE', 'LIMIT', 0, max_jobs - #ids)) do
+    local base, first, last = base_of(head[2])
+    local from, to = exact(math.max(first, base - upto)), exact(math.min(last, base + upto))
+    for _, id in ipairs(redis.call('ZRANGE', READY, from, to, 'BYSCORE', 'LIMIT', 0, max_jobs - #ids)) do
       ids[#ids + 1] = id
     end
-    low = exact((level + 1) * LEVEL)
+    low = exact(last + 1)
   end
 end
 

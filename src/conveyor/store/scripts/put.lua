@@ -4,8 +4,9 @@
 -- ARGV  1 mode: check (own ids: refuse known ones); again (known ones count as accepted, even if they have finished:
 --       sent twice, or put again after the server lost them); new (as again, but none is expected to be known: a
 --       delayed put may arrive behind the one that was sent again in its place)
---       2 maxsize for a queue without one, 0 for none; 3 priority; 4 delay, ms; 5 waiter: the name under which the
---       caller waits for room, empty if it does not
+--       2 maxsize for a queue without one, 0 for none; 3 priority, or front and a priority: each job goes in front of
+--       the earlier ones of it; 4 delay, ms; 5 waiter: the name under which the caller waits for room, empty if it
+--       does not
 --       6 how many more jobs the caller will send once there is room; without any job: only ask for room
 --       7.. id, bytes of each job
 -- reply OK, or FULL if not all of these were accepted, accepted, how many of the rest there is room for, the birth of
@@ -14,6 +15,8 @@
 -- Atomic because room must not be assigned twice. Refused by a server that is out of memory (no allow-oom).
 local mode, bound, priority, delay, waiter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local rest = tonumber(ARGV[6])
+local is_front = not priority
+if is_front then priority = tonumber(string.sub(ARGV[3], #'front ' + 1)) end
 local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born', 'accepted')
@@ -21,7 +24,7 @@ local sequence = tonumber(meta[4]) or 0
 if is_foreign(meta[1]) then return {'VERSION'} end
 
 -- The usual case in half as many calls: one new job, no limit, no delay, and no one waits for room.
-local is_plain = meta[1] == PROTOCOL and meta[5] and not meta[2] and not meta[3]
+local is_plain = meta[1] == PROTOCOL and meta[5] and not meta[2] and not meta[3] and not is_front
 if is_plain and mode == 'new' and count == 1 and bound == 0 and delay == 0 and waiter == '' and rest == 0 then
   local id = ARGV[FIRST]
   if redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 and redis.call('HSET', JOBS, id, ARGV[FIRST + 1]) == 1 then
@@ -106,6 +109,7 @@ local fresh = 0
 if taken > 0 then
   local index, places, bodies = READY, {}, known_count > 0 and {}
   local score, step = (255 - priority) * LEVEL + sequence + 1, 1
+  if is_front then score, step = (255 - priority) * LEVEL - sequence - 1, -1 end
   if delay > 0 then
     index, score, step = DELAYED, due_clock(server_time()) + delay, 0
   end

@@ -13,7 +13,7 @@ if lease.how == 'C' then
   return {'cancelled'}
 end
 local retries, crashes, recoveries, lapses = read_tries(id)
-local priority = priority_of(lease.place)
+local priority = 255 - base_of(lease.place) / LEVEL
 redis.call('ZREM', LEASED, id)
 redis.call('HDEL', LEASES, id)
 redis.call('HDEL', PROGRESS, id)

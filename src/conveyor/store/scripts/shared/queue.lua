@@ -10,7 +10,9 @@ local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE ..
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
-local LEVEL = 35184372088832 -- 2^45 places for each of 256 priorities: exact in a double
+-- A score in ready is a whole number that is exact in a double: a base for each of 256 priorities, plus the sequence
+-- number, or minus it for jobs put at the front. Below all these are the bases of a PriorityQueue's keys.
+local LEVEL, KEY_LEVEL = 35184372088832, 4294967296 -- 2^45 and 2^32: from one base to the next
 
 local function server_time() -- milliseconds since 1970, the same throughout one script
   local time = redis.call('TIME')

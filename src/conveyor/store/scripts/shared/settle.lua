@@ -48,8 +48,16 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
-local function priority_of(place) -- of a position in ready
-  return 255 - math.floor(tonumber(place) / LEVEL)
+-- The base of a position in ready, and the first and last position of its priority or key. From the 2^32nd job of a
+-- queue on, a key's positions are those of the next key: for all keys alike, so their order stays.
+local function base_of(place)
+  local score = tonumber(place)
+  if score < -LEVEL / 2 then
+    local base = math.floor(score / KEY_LEVEL) * KEY_LEVEL
+    return base, base, base + KEY_LEVEL - 1
+  end
+  local base = math.floor(score / LEVEL + 0.5) * LEVEL
+  return base, base - LEVEL / 2, base + LEVEL / 2 - 1
 end
 
 -- Make a job dead, which keeps its bytes, its priority, and its tries.
@@ -57,7 +65,8 @@ end
 local function make_dead(id, place, reason, now)
   local letters = {}
   forget_index(id)
-  if priority_of(place) > 0 then redis.call('HSET', PRIORITIES, id, priority_of(place)) end
+  local priority = 255 - base_of(place) / LEVEL -- of a key with a fraction
+  if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
   -- The newest must be the last, even if the clock was set back, since the first is dropped.
   local newest = tonumber(redis.call('ZRANGE', DEAD, -1, -1, 'WITHSCORES')[2]) or 0
   redis.call('ZADD', DEAD, newest > now and newest + 1 or now, id)
