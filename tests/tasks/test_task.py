@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +17,7 @@ from conveyor.wire.redaction import Labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +94,52 @@ def test_function_that_workers_cannot_find_is_refused() -> None:
         with pytest.raises(BadCall, match="not at module level"):
             task(function)
     assert isinstance(task(name="given")(inner), Task), "with a name of its own it can be registered"
+
+
+PROGRAM = """
+from conveyor import BadCall, Queue, task
+def function(): ...
+
+for call in (lambda: Queue("a").submit(function), lambda: task(function)):
+    try: call()
+    except BadCall as error: print(error, "/", error.hint)
+
+"""
+
+
+@pytest.mark.parametrize("options", [["-"], ["-i"], ["-c", PROGRAM]], ids=["stdin", "session", "-c"])
+def test_function_of_a_program_without_a_file_is_refused(options: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *options], input=PROGRAM, capture_output=True, text=True, timeout=60, check=False
+    )
+    refusal = (
+        "function belongs to a program without a file, such as an interactive session, so no worker finds it"
+    )
+    assert (
+        done.stdout.splitlines() == [f"{refusal} / save it in a module, such as tasks.py, and import it"] * 2
+    )
+
+
+SPAWNING = """
+import multiprocessing
+from conveyor.wire.signature import name_of
+def function(): ...
+def report(names): names.put(name_of(function))
+if __name__ == "__main__":
+    spawning = multiprocessing.get_context("spawn")
+    names = spawning.SimpleQueue()
+    child = spawning.Process(target=report, args=(names,))
+    child.start()
+    print(names.get(), name_of(function))
+    child.join()
+"""
+
+
+def test_function_of_a_script_has_its_name_in_spawned_children(tmp_path: Path) -> None:
+    (tmp_path / "letters.py").write_text(SPAWNING)
+    words = [sys.executable, "letters.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "letters.function letters.function\n"
 
 
 def test_submit_uses_the_queue_and_options_of_the_task(
