@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -229,37 +230,38 @@ class Queue:
         self._set_bound()
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
+        """Put a call of a task or an importable function and return its handle. While the queue is full, wait for room.
 
-        Raises BadCall before anything is put if the arguments do not fit the function's type hints.
+        Raises BadCall before anything is put if the arguments do not fit the function's type hints, and Full if there
+        was no room within the seconds of the task's option `wait`: `task(function).options(wait=0)` does not wait.
         """
         return self._submit(function, [(args, kwargs)])[0]
 
     def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
 
-        The calls are taken and checked a part at a time, while the server works on the part before. On an error, be it
-        BadCall for the thousandth call, `accepted` is how many were put, and `ids` are their ids.
+        The calls are taken and checked a part at a time, while the server works on the part before. Waits for room as
+        `submit` does. On an error, be it Full, or BadCall for the thousandth call, `accepted` is how many were put, and
+        `ids` are their ids.
         """
         none: dict[str, Any] = {}
         return self._submit(function, ((args, none) for args in calls))
 
-    def submit_parts(
-        self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
-    ) -> list[Job[R]]:
+    def submit_parts(self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /) -> list[Job[R]]:
         """Put a call for each set of keyword arguments and return the handles in order.
 
-        Raises BadCall before anything is put, and Full without room within `timeout` seconds; its `ids` are those of
-        the jobs that were put.
+        Raises BadCall before anything is put. Waits for room as `submit` does. On another error, such as Full,
+        `accepted` is how many were put, and `ids` are their ids.
         """
-        return self._submit(function, [((), dict(part)) for part in parts], Deadline(timeout))
+        return self._submit(function, [((), dict(part)) for part in parts])
 
     def map(
         self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
     ) -> Iterator[R]:
         """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
-        The iterator raises WaitTimeout if a result is not there `timeout` seconds after this call.
+        Waits for room, and raises, as `submit_many` does. The iterator raises WaitTimeout if a result is not there
+        `timeout` seconds after this call.
         """
         jobs = self.submit_many(function, zip(*iterables, strict=False))
         return results_of(jobs, Deadline(timeout))
@@ -268,7 +270,6 @@ class Queue:
         self,
         function: Callable[..., R],
         calls: list[_Arguments] | Iterator[_Arguments],
-        deadline: Deadline | None = None,
     ) -> list[Job[R]]:
         """Put calls. Those of a list are all encoded before the first is put, those of an iterator part by part."""
         put: PutOptions = getattr(function, "put", _PLAIN)
@@ -279,6 +280,7 @@ class Queue:
         else:
             parts = (_encoded(function, part, run, put.id) for part in _parts(calls))
             first = next(parts, [])
+        deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
         client = self._connect(deadline)
         inbox = inbox_of(client)
         params = self._params(put)
@@ -297,18 +299,23 @@ class Queue:
             return jobs
 
         rest = None if parts is None else map(with_handles, parts)
-        self._put(inbox, with_handles(first), deadline or _NEVER, params, rest)
+        self._put(inbox, with_handles(first), deadline, params, rest)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
 
     def _params(self, options: PutOptions) -> commands.PutParams:
+        delay, due = options.delay, None
+        if isinstance(delay, datetime):
+            due = delay.timestamp()
+            delay = options.seconds_left()
         return commands.PutParams(
             self.maxsize,
             options.priority,
-            options.delay,
+            delay,
             own_ids=options.id is not None,
             durability=read_durability(options.durability) if options.durability else self.durability,
+            due=due,
         )
 
     def _put(

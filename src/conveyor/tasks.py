@@ -14,7 +14,7 @@ from msgspec import structs
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script
-from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.call import PutOptions, RunOptions, as_seconds
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import main_name, name_of, signature_of
 
@@ -53,29 +53,36 @@ class Task(Generic[P, R]):
         return f"<Task {self.name} on {self.put.queue}>"
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call on the task's queue and return its handle. Waits for room while the queue is full.
+        """Put a call on the task's queue and return its handle. While the queue is full, wait for room.
 
-        Raises BadCall before anything is put if the arguments do not fit, and ShutDown if the queue is shut down.
+        Raises BadCall before anything is put if the arguments do not fit, ShutDown if the queue is shut down, and Full
+        if there was no room within the seconds of the option `wait`.
         """
         return Queue(self.put.queue).submit(self, *args, **kwargs)
 
     def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
+
+        On an error, such as Full, `accepted` is how many were put, and `ids` are their ids.
+        """
         return Queue(self.put.queue).submit_many(self, calls)
 
     def options(self, **changes: Any) -> Task[P, R]:
-        """Return the task with other options.
+        """Return the task with other options: those of `@task` without name and redact, and two for single calls.
 
-        The options are queue, priority, delay, id, durability, retries, first_delay, timeout and keep.
+        `delay` is the time before the job may run, in seconds or as a timedelta, or a datetime from which it may, which
+        needs a time zone and is compared with this host's clock. `id` is the job's own id; a second job with it is
+        refused.
         """
-        known_put = {name: changes.pop(name) for name in PutOptions.__struct_fields__ if name in changes}
-        known_run = {name: changes.pop(name) for name in RunOptions.__struct_fields__ if name in changes}
-        if changes:
+        given = {name: as_seconds(value) for name, value in changes.items()}
+        put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
+        run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
+        if given:
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
-            raise BadCall(f"unknown options: {', '.join(changes)}", hint=f"use {known}")
+            raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
         other = copy.copy(self)
-        other.put = structs.replace(self.put, **known_put)
-        other.run = structs.replace(self.run, **known_run)
+        other.put = structs.replace(self.put, **put)
+        other.run = structs.replace(self.run, **run)
         return other
 
     def checks(self, function: F) -> F:
@@ -203,43 +210,32 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *,
-    name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    retries: int = 0,
-    durability: str | None = None,
-    redact: Iterable[str] = (),
-    **run: float | None,
+    *, name: str | None = None, redact: Iterable[str] = (), **options: Any
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(  # noqa: PLR0913 - one for each option, by keyword
+def task(
     function: Callable[P, R] | None = None,
     /,
     *,
     name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    retries: int = 0,
-    durability: str | None = None,
     redact: Iterable[str] = (),
-    **run: Any,
+    **options: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task.
 
-    The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` in
-    seconds before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` of the outcome
-    in seconds, `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue`
-    object), and `redact`, further parameters and mapping keys that are secret. The default `name` is that of the module
-    and the function.
+    The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
+    the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
+    queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
+    written, fsync, replicated:N; None: that of the `Queue` object), and `redact`, further parameters and mapping keys
+    that are secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
     """
+    if of_calls := options.keys() & {"delay", "id"}:
+        raise BadCall(
+            f"{' and '.join(sorted(of_calls))} cannot be set for all calls of a task",
+            hint="set it for a single one: my_task.options(…).submit(…)",
+        )
 
     def register(function: Callable[P, R]) -> Task[P, R]:
-        made = Task(
-            function,
-            name or name_of(function),
-            PutOptions(queue=queue, priority=priority, durability=durability),
-            RunOptions(retries, **run),
-        )
+        made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.redact = tuple(redact)
         registry.add(made)
         return made

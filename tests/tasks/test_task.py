@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,21 @@ def test_decorator_options_apply_to_the_jobs() -> None:
     assert made.run == RunOptions(retries=3, first_delay=0.5, timeout=9.0, keep=60.0)
 
 
+def test_durations_may_be_timedeltas() -> None:
+    made = task(name="primes", keep=dt.timedelta(minutes=1), wait=dt.timedelta(0))(count_primes)
+    other = made.options(
+        timeout=dt.timedelta(seconds=9), first_delay=dt.timedelta(seconds=0.5), delay=dt.timedelta(days=1)
+    )
+    assert other.run == RunOptions(first_delay=0.5, timeout=9.0, keep=60.0)
+    assert other.put == PutOptions(wait=0.0, delay=86_400.0)
+
+
+def test_options_of_single_calls_are_refused_for_all() -> None:
+    with pytest.raises(BadCall, match="delay and id cannot be set for all calls") as refusal:
+        task(id="a", delay=5)
+    assert "options(" in refusal.value.hint
+
+
 def test_options_returns_a_new_task_and_keeps_the_original() -> None:
     made = task(name="primes")(count_primes)
     made.splits(lambda limit: [{"limit": limit}])
@@ -79,6 +95,8 @@ def test_options_returns_a_new_task_and_keeps_the_original() -> None:
         ({"retries": -1}, "retries must be a whole number"),
         ({"retries": True}, "retries must be a whole number"),
         ({"timeout": 0.0}, "timeout must be more than 0 seconds"),
+        ({"timeout": dt.timedelta(0)}, "timeout must be more than 0 seconds"),
+        ({"wait": -1}, "wait must be between 0 and 315360000 seconds, got -1"),
         ({"keep": -1.0}, "keep must be between"),
     ],
 )
@@ -140,6 +158,17 @@ def test_function_of_a_script_has_its_name_in_spawned_children(tmp_path: Path) -
     words = [sys.executable, "letters.py"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "letters.function letters.function\n"
+
+
+def test_job_runs_at_a_time_or_now_if_it_is_past(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    made = task(name="primes", queue="task-numbers")(count_primes)
+    now = dt.datetime.now(dt.UTC)
+    assert made.options(delay=now - dt.timedelta(days=1)).submit(1).status() == "waiting"
+    job = made.options(delay=now + dt.timedelta(hours=1)).submit(2)
+    assert job.status() == "delayed"
+    due = one_server.raw.zscore("conveyor:{task-numbers}:delayed", job.id) / 1000
+    assert due - one_server.raw.time()[0] == pytest.approx(3600, abs=60)
 
 
 def test_submit_uses_the_queue_and_options_of_the_task(

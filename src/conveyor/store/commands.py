@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from msgspec import structs
 
+from conveyor import clock
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import keys, scripts
 from conveyor.store.command import (
@@ -65,6 +66,8 @@ class PutParams(NamedTuple):
     """Jobs that were put before: those that the server knows are left as they are, even if they have finished."""
     durability: Durability = MEMORY
     """What the server has to confirm before the jobs count as put."""
+    due: float | None = None
+    """The time of which `delay` is what was left, seconds since 1970 by this host's clock; a put may wait for room."""
 
 
 class Lineage(NamedTuple):
@@ -109,7 +112,7 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
     rest: list[Any] = [
         params.maxsize,
         params.priority,
-        milliseconds(params.delay),
+        milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
     ]
