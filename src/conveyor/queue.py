@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
@@ -23,7 +23,7 @@ from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from conveyor.inbox import Inbox
     from conveyor.store.commands import ForgetReply
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+A = TypeVar("A")
+B = TypeVar("B")
 
 #: Seconds after which a queue's name is noted again, in case that the server was emptied.
 NOTE_AGAIN = 60.0
@@ -229,7 +232,13 @@ class Queue:
         self._bounded = False
         self._set_bound()
 
-    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    @overload
+    def submit(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    def submit(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
         """Put a call of a task or an importable function and return its handle. While the queue is full, wait for room.
 
         Raises BadCall before anything is put if the arguments do not fit the function's type hints, and Full if there
@@ -237,7 +246,15 @@ class Queue:
         """
         return self._submit(function, [(args, kwargs)])[0]
 
-    def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
+    @overload
+    def submit_many(
+        self, function: Callable[[*Ts], Coroutine[Any, Any, R]], calls: Iterable[tuple[*Ts]], /
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self, function: Callable[[*Ts], R], calls: Iterable[tuple[*Ts]], /) -> list[Job[R]]: ...
+    def submit_many(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], /
+    ) -> list[Job[Any]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
 
         The calls are taken and checked a part at a time, while the server works on the part before. Waits for room as
@@ -247,7 +264,17 @@ class Queue:
         none: dict[str, Any] = {}
         return self._submit(function, ((args, none) for args in calls))
 
-    def submit_parts(self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /) -> list[Job[R]]:
+    @overload
+    def submit_parts(
+        self, function: Callable[..., Coroutine[Any, Any, R]], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_parts(
+        self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[R]]: ...
+    def submit_parts(
+        self, function: Callable[..., Any], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[Any]]:
         """Put a call for each set of keyword arguments and return the handles in order.
 
         Raises BadCall before anything is put. Waits for room as `submit` does. On another error, such as Full,
@@ -255,9 +282,42 @@ class Queue:
         """
         return self._submit(function, [((), dict(part)) for part in parts])
 
+    @overload
     def map(
-        self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
-    ) -> Iterator[R]:
+        self,
+        function: Callable[[A], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        /,
+        *,
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self, function: Callable[[A], R], first: Iterable[A], /, *, timeout: float | None = None
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    def map(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None
+    ) -> Iterator[Any]:
         """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
         Waits for room, and raises, as `submit_many` does. The iterator raises WaitTimeout if a result is not there

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import inspect
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from msgspec import structs
 
@@ -19,19 +30,61 @@ from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import main_name, name_of, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
+    from datetime import datetime, timedelta
 
     from conveyor.job import Job
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+A_contra = TypeVar("A_contra", contravariant=True)
+B_contra = TypeVar("B_contra", contravariant=True)
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Task(Generic[P, R]):
+class TaskOptions(TypedDict, total=False):
+    """The options of `@task` that `Task.options` can change."""
+
+    queue: str
+    priority: int
+    retries: int
+    first_delay: float | timedelta
+    timeout: float | timedelta | None
+    keep: float | timedelta
+    durability: str | None
+    wait: float | timedelta | None
+
+
+class CallOptions(TaskOptions, total=False):
+    """The options of `Task.options`."""
+
+    delay: float | timedelta | datetime
+    id: str | None
+
+
+class _Takes0(Protocol[R_co]):
+    """A function that can be called without arguments; it and those below type the rows of `submit_many`."""
+
+    def __call__(self) -> R_co: ...
+
+
+class _Takes1(Protocol[A_contra, R_co]):
+    def __call__(self, first: A_contra, /) -> R_co: ...
+
+
+class _Takes2OrMore(Protocol[A_contra, B_contra, R_co]):
+    """The types of more than two arguments are checked only by the call itself."""
+
+    def __call__(self, first: A_contra, second: B_contra, /, *rest: Any, **options: Any) -> R_co: ...
+
+
+class Task(Generic[P, R_co]):
     """A registered function. A call runs here; `submit` runs it in a worker."""
 
-    def __init__(self, function: Callable[P, R], name: str, put: PutOptions, run: RunOptions) -> None:
+    def __init__(self, function: Callable[P, R_co], name: str, put: PutOptions, run: RunOptions) -> None:
         self.function = function
         self.name = name
         self.put = put
@@ -40,19 +93,22 @@ class Task(Generic[P, R]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
-        self.__doc__ = function.__doc__
-        self.__name__ = getattr(function, "__name__", name)
-        self.__qualname__ = getattr(function, "__qualname__", name)
-        self.__module__ = function.__module__
+        self.__name__ = self.__qualname__ = name
+        # So that signature, type hints, source and doctests are those of the function.
+        functools.update_wrapper(self, function, updated=())
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function in this process."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name} on {self.put.queue}>"
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    @overload
+    def submit(self: Task[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]: ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
         """Put a call on the task's queue and return its handle. While the queue is full, wait for room.
 
         Raises BadCall before anything is put if the arguments do not fit, ShutDown if the queue is shut down, and Full
@@ -60,14 +116,31 @@ class Task(Generic[P, R]):
         """
         return Queue(self.put.queue).submit(self, *args, **kwargs)
 
-    def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
+    @overload
+    def submit_many(self: _Takes0[Coroutine[Any, Any, R]], calls: Iterable[tuple[()]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes0[R], calls: Iterable[tuple[()]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes1[A, Coroutine[Any, Any, R]], calls: Iterable[tuple[A]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes1[A, R], calls: Iterable[tuple[A]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(
+        self: _Takes2OrMore[A, B, Coroutine[Any, Any, R]],
+        calls: Iterable[tuple[A, B, *tuple[Any, ...]]],
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_many(
+        self: _Takes2OrMore[A, B, R], calls: Iterable[tuple[A, B, *tuple[Any, ...]]]
+    ) -> list[Job[R]]: ...
+    def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[Any]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
 
         On an error, such as Full, `accepted` is how many were put, and `ids` are their ids.
         """
         return Queue(self.put.queue).submit_many(self, calls)
 
-    def options(self, **changes: Any) -> Task[P, R]:
+    def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
         """Return the task with other options: those of `@task` without name and redact, and two for single calls.
 
         `delay` is the time before the job may run, in seconds or as a timedelta, or a datetime from which it may, which
@@ -210,7 +283,7 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, redact: Iterable[str] = (), **options: Any
+    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,

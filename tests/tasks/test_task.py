@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import doctest
+import inspect
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import types
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
@@ -33,6 +36,9 @@ def count_primes(limit: int) -> int:
     """Count the primes below a limit.
 
     By trial division.
+
+    >>> count_primes(20)
+    8
     """
     return sum(all(number % low for low in range(2, number)) for number in range(2, limit))
 
@@ -43,6 +49,29 @@ def test_task_can_be_called_like_its_function() -> None:
     assert (made.__name__, made.__doc__) == (count_primes.__name__, count_primes.__doc__)
     assert made.summary == "Count the primes below a limit."
     assert repr(made) == f"<Task {made.name} on default>"
+
+
+def test_inspection_of_a_task_shows_its_function() -> None:
+    made = task(count_primes)
+    assert inspect.signature(made) == inspect.signature(count_primes)
+    assert get_type_hints(made) == {"limit": int, "return": int}
+    assert inspect.getsource(made) == inspect.getsource(count_primes)
+    assert inspect.unwrap(made) is count_primes
+
+
+def test_examples_in_the_docstring_of_a_task_are_tested() -> None:
+    module = types.ModuleType(__name__)
+    module.made = task(count_primes)
+    (found,) = doctest.DocTestFinder().find(module, module=False, globs={"count_primes": module.made})
+    assert doctest.DocTestRunner().run(found) == (0, 1)
+
+
+def test_attributes_of_a_function_do_not_change_its_task() -> None:
+    def function() -> None: ...
+
+    function.name, function.put = "other", None
+    made = task(name="own")(function)
+    assert (made.name, made.put) == ("own", PutOptions())
 
 
 def test_task_is_named_after_module_and_function_by_default() -> None:
