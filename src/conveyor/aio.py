@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 from conveyor import task_loading
 from conveyor.clock import Deadline
@@ -21,7 +21,7 @@ from conveyor.store.async_client import async_client_of
 from conveyor.store.waiting import join_queue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
     from conveyor.job import Job
     from conveyor.queue import Arguments
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _NEVER = Deadline(None)
 
@@ -158,34 +159,48 @@ class Queue(BaseQueue, Generic[T]):
         """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue."""
         return await self._perform(await self._async_client(), self._cancel_all())
 
-    async def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
+    @overload
+    async def submit(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    async def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    async def submit(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
+        """Put a call of a task or an importable function and return its handle. While the queue is full, wait for room.
 
-        The handle can be awaited. Raises BadCall before anything is put if the arguments do not fit the type hints.
+        The handle can be awaited. Raises BadCall before anything is put if the arguments do not fit the type hints, and
+        Full if there was no room within the seconds of the task's option `wait`.
         """
         return (await self._submit_calls(function, [(args, kwargs)]))[0]
 
+    @overload
     async def submit_many(
-        self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /
-    ) -> list[Job[R]]:
+        self, function: Callable[[*Ts], Coroutine[Any, Any, R]], calls: Iterable[tuple[*Ts]], /
+    ) -> list[Job[R]]: ...
+    @overload
+    async def submit_many(
+        self, function: Callable[[*Ts], R], calls: Iterable[tuple[*Ts]], /
+    ) -> list[Job[R]]: ...
+    async def submit_many(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], /
+    ) -> list[Job[Any]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
 
-        On an error, `accepted` is how many were put, and `ids` are their ids.
+        Waits for room as `submit` does. On an error, `accepted` is how many were put, and `ids` are their ids.
         """
         none: dict[str, Any] = {}
         return await self._submit_calls(function, ((args, none) for args in calls))
 
     async def map(self, function: Callable[..., R], /, *iterables: Iterable[Any]) -> AsyncIterator[R]:
         """Put a call for each item (or each row of several iterables), and yield the results in that order."""
-        for job in await self.submit_many(function, zip(*iterables, strict=False)):
+        for job in await self._submit_calls(function, ((row, {}) for row in zip(*iterables, strict=False))):
             yield await job
 
     async def _submit_calls(
         self, function: Callable[..., R], calls: list[Arguments] | Iterator[Arguments]
     ) -> list[Job[R]]:
         client = await self._async_client()
-        encoded = encoded_calls(function, calls)
-        return await self._perform(client, self._submit(client.client, encoded, _NEVER))
+        return await self._perform(client, self._submit(client.client, encoded_calls(function, calls)))
 
     async def _async_client(self) -> AsyncClient:
         """Connect, and wait for a turn: other tasks must not wait for all calls that begin at the same time."""

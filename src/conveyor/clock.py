@@ -1,4 +1,4 @@
-"""The clocks of this process. Decisions about jobs follow the server's clock, never these."""
+"""The clocks of this process. Decisions about jobs follow the server's clock, except for a `delay` until a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ monotonic = time.monotonic
 #: The same, but continues while the host is suspended, if the system has such a clock.
 boottime = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
-#: Seconds since 1970 by this host's clock; for people, never for decisions.
+#: Seconds since 1970 by this host's clock; for people and the times that they choose.
 wall = time.time
 
 #: Wait for a number of seconds.

@@ -15,6 +15,8 @@ class CurrentJob:
     """
 
     id: str = ""
+    queue: str = ""
+    """The queue of the job."""
     attempt: int = 1
     """1 on the first run, one more after each retry and each crash."""
     token: int = 0

@@ -177,6 +177,21 @@ class LeaseLost(Event, frozen=True):
         return f"worker {self.worker} lost its lease of job {self.job}; this run is ended, and the job is not cancelled"
 
 
+class WaitsForWorker(Event, frozen=True):
+    """A job waits for another one of its own queue, and no worker has taken that one for a while."""
+
+    job: str
+    awaited: str
+    queue: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job} has waited {self.seconds:g} s for job {self.awaited} of the same queue, and no worker of "
+            f"{self.queue} has taken it; if they all wait like this, it never ends: put such jobs on another queue"
+        )
+
+
 class TasksUnloadable(Event, frozen=True):
     """A worker could not import the tasks, so the consumer exits."""
 

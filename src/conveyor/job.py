@@ -6,8 +6,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
+from conveyor import events
 from conveyor.clock import Deadline
-from conveyor.errors import JobCancelled, JobGone, StoreUnavailable, WaitTimeout
+from conveyor.context import current_job
+from conveyor.errors import JobCancelled, JobGone, StoreError, StoreUnavailable, WaitTimeout
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, control_channel, records, server_of
 from conveyor.wire import control_messages
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
+    from conveyor.context import CurrentJob
     from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
     from conveyor.store import Client
@@ -30,6 +33,11 @@ R = TypeVar("R")
 _CANCELLED = encode_settled("cancelled")
 _GONE = encode_settled("gone")
 _UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "the outcome of this job is unreadable"))
+#: Seconds after which a job that waits for another one of its queue reports that no worker has taken that one. More
+#: than an idle worker needs to take a job, even if its wake-up was lost.
+UNTAKEN_AFTER = 3.0
+#: Max seconds to find that out.
+_LOOK_WITHIN = 1.0
 _log = logging.getLogger("conveyor")
 _BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
 
@@ -162,12 +170,19 @@ class Job(Generic[R]):
             loop = asyncio.get_running_loop()
             waker = _Waker(loop, loop.create_future())
             self._call_later(waker)
+            current, report = current_job(), None
+            if current.queue == self.queue_name:
+                report = loop.call_later(
+                    UNTAKEN_AFTER, loop.run_in_executor, None, self._report_untaken, current
+                )
             try:
                 inbox_of(self._submission.client).expect_soon(self)
                 if self.settled is None:
                     await waker.ready
             finally:
                 self._take_back(waker)
+                if report is not None:
+                    report.cancel()
         return self.result()
 
     def __await__(self) -> Generator[Any, None, R]:
@@ -233,12 +248,26 @@ class Job(Generic[R]):
             return False
         return True
 
+    def _report_untaken(self, current: CurrentJob) -> None:
+        """Report, also on the job that waits for this one of its own queue, if no worker has taken this one."""
+        state = commands.state(self.queue_name, self.id)
+        with contextlib.suppress(StoreError):
+            if self._submission.client.run(state, patience=0.0, within=_LOOK_WITHIN).state == "ready":
+                event = events.WaitsForWorker(current.id, self.id, self.queue_name, UNTAKEN_AFTER)
+                events.emit(event)
+                current.log(str(event))
+
     def _wait(self, timeout: float | None) -> Settled:
         if self.settled is None:
             deadline = Deadline(timeout)
             inbox = inbox_of(self._submission.client)
             with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
                 inbox.expect(self, deadline)
+            current = current_job()
+            if current.queue == self.queue_name:
+                inbox.wait(self, Deadline(deadline.left(UNTAKEN_AFTER)))
+                if self.settled is None and not deadline.passed():
+                    self._report_untaken(current)
             if self.settled is None and not inbox.wait(self, deadline):
                 raise WaitTimeout(f"job {self.id} has not finished after {timeout} s")
         settled = cast("Settled", self.settled)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.errors import StoreUnavailable
+from conveyor.errors import ConveyorError, StoreUnavailable
 from conveyor.queue import Queue, results_of
 from conveyor.store import records
 from conveyor.wire import control_messages
@@ -71,7 +71,8 @@ class Order:
         """Split an order and put its jobs, on the task's own queue unless another is named.
 
         The same is ordered `count` times. `on_put` is called with the number of jobs put since its last call. Raises
-        BadInput or BadCall before anything is put if the split refuses the input.
+        BadInput or BadCall before anything is put if the split refuses the input. On a later error, such as Full if the
+        task has a `wait`, `accepted` is how many jobs were put, and `ids` are their ids.
         """
         began = clock.monotonic()
         task_loading.stop_script()
@@ -81,7 +82,12 @@ class Order:
         target = Queue(queue or task.put.queue, store=store)
         jobs: list[Job[Any]] = []
         for parts in _slices(orders):
-            jobs += target.submit_parts(task, parts)
+            try:
+                jobs += target.submit_parts(task, parts)
+            except ConveyorError as error:
+                error.accepted += len(jobs)
+                error.ids = [*(job.id for job in jobs), *error.ids]
+                raise
             if on_put is not None:
                 on_put(len(parts))
         order = cls(task, arguments, jobs, target.client)

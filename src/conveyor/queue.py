@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    NamedTuple,
+    ParamSpec,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
@@ -25,7 +36,7 @@ from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
     from pathlib import Path
 
     import typing_extensions
@@ -42,6 +53,9 @@ else:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+A = TypeVar("A")
+B = TypeVar("B")
 
 #: Seconds after which a queue's name is noted again, in case that the server was emptied.
 NOTE_AGAIN = 60.0
@@ -123,7 +137,7 @@ class BaseQueue:
             yield partial(self._make_ready, client, params.durability, deadline)
         yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further)
 
-    def _submit(self, client: Client, calls: Calls, deadline: Deadline | None) -> Operation[list[Job[Any]]]:
+    def _submit(self, client: Client, calls: Calls) -> Operation[list[Job[Any]]]:
         """Put calls and return their handles."""
         inbox, params = inbox_of(client), self._params(calls.put)
         losses = inbox.knows(self.name).losses
@@ -140,7 +154,7 @@ class BaseQueue:
             return jobs
 
         further = None if calls.further is None else map(with_handles, calls.further)
-        yield from self._put(inbox, Put(with_handles(calls.jobs), further, params), deadline)
+        yield from self._put(inbox, Put(with_handles(calls.jobs), further, params), calls.deadline)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
@@ -187,12 +201,17 @@ class BaseQueue:
         return total
 
     def _params(self, options: PutOptions) -> PutParams:
+        delay, due = options.delay, None
+        if isinstance(delay, datetime):
+            due = delay.timestamp()
+            delay = options.seconds_left()
         return PutParams(
             self.maxsize,
             options.priority,
-            options.delay,
+            delay,
             own_ids=options.id is not None,
             durability=read_durability(options.durability) if options.durability else self.durability,
+            due=due,
         )
 
     # --- before the first operation, and again from time to time
@@ -396,47 +415,103 @@ class Queue(BaseQueue, Generic[Item]):
         self._bounded = False
         self._set_bound(self.client)
 
-    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call of a task or an importable function and return its handle. Waits for room while the queue is full.
+    @overload
+    def submit(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    def submit(self, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
+        """Put a call of a task or an importable function and return its handle. While the queue is full, wait for room.
 
-        Raises BadCall before anything is put if the arguments do not fit the function's type hints.
+        Raises BadCall before anything is put if the arguments do not fit the function's type hints, and Full if there
+        was no room within the seconds of the task's option `wait`: `task(function).options(wait=0)` does not wait.
         """
         return self._submit_calls(encoded_calls(function, [(args, kwargs)]))[0]
 
-    def submit_many(self, function: Callable[..., R], calls: Iterable[tuple[Any, ...]], /) -> list[Job[R]]:
+    @overload
+    def submit_many(
+        self, function: Callable[[*Ts], Coroutine[Any, Any, R]], calls: Iterable[tuple[*Ts]], /
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self, function: Callable[[*Ts], R], calls: Iterable[tuple[*Ts]], /) -> list[Job[R]]: ...
+    def submit_many(
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], /
+    ) -> list[Job[Any]]:
         """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
 
-        The calls are taken and checked a part at a time, while the server works on the part before. On an error, be it
-        BadCall for the thousandth call, `accepted` is how many were put, and `ids` are their ids.
+        The calls are taken and checked a part at a time, while the server works on the part before. Waits for room as
+        `submit` does. On an error, be it Full, or BadCall for the thousandth call, `accepted` is how many were put, and
+        `ids` are their ids.
         """
         none: dict[str, Any] = {}
         return self._submit_calls(encoded_calls(function, ((args, none) for args in calls)))
 
+    @overload
     def submit_parts(
-        self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /, timeout: float | None = None
-    ) -> list[Job[R]]:
+        self, function: Callable[..., Coroutine[Any, Any, R]], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_parts(
+        self, function: Callable[..., R], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[R]]: ...
+    def submit_parts(
+        self, function: Callable[..., Any], parts: Iterable[Mapping[str, Any]], /
+    ) -> list[Job[Any]]:
         """Put a call for each set of keyword arguments and return the handles in order.
 
-        Raises BadCall before anything is put, and Full without room within `timeout` seconds; its `ids` are those of
-        the jobs that were put.
+        Raises BadCall before anything is put. Waits for room as `submit` does. On another error, such as Full,
+        `accepted` is how many were put, and `ids` are their ids.
         """
-        return self._submit_calls(
-            encoded_calls(function, [((), dict(part)) for part in parts]), Deadline(timeout)
-        )
+        return self._submit_calls(encoded_calls(function, [((), dict(part)) for part in parts]))
 
+    @overload
     def map(
-        self, function: Callable[..., R], /, *iterables: Iterable[Any], timeout: float | None = None
-    ) -> Iterator[R]:
+        self,
+        function: Callable[[A], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        /,
+        *,
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self, function: Callable[[A], R], first: Iterable[A], /, *, timeout: float | None = None
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        timeout: float | None = None,
+    ) -> Iterator[R]: ...
+    def map(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None
+    ) -> Iterator[Any]:
         """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
-        The iterator raises WaitTimeout if a result is not there `timeout` seconds after this call.
+        Waits for room, and raises, as `submit_many` does. The iterator raises WaitTimeout if a result is not there
+        `timeout` seconds after this call.
         """
         jobs = self.submit_many(function, zip(*iterables, strict=False))
         return results_of(jobs, Deadline(timeout))
 
-    def _submit_calls(self, calls: Calls, deadline: Deadline = _NEVER) -> list[Job[Any]]:
-        client = self._connect(deadline)
-        return client.perform(self._submit(client, calls, deadline))
+    def _submit_calls(self, calls: Calls) -> list[Job[Any]]:
+        client = self._connect(calls.deadline)
+        return client.perform(self._submit(client, calls))
 
 
 class LifoQueue(LastFirst, Queue[Item]):
@@ -467,6 +542,8 @@ class Calls(NamedTuple):
     put: PutOptions
     run: RunOptions
     signature: Signature
+    deadline: Deadline | None
+    """Until when to wait for room; None: not at all."""
 
 
 def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]) -> Calls:
@@ -479,7 +556,8 @@ def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iter
     else:
         further = (_encoded(function, part, run, put.id) for part in _parts(calls))
         jobs = next(further, [])
-    return Calls(jobs, further, put, run, signature_of(function))
+    deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
+    return Calls(jobs, further, put, run, signature_of(function), deadline)
 
 
 def _key_of(entry: object) -> int:

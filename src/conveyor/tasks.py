@@ -4,36 +4,89 @@ from __future__ import annotations
 
 import copy
 import copyreg
+import functools
 import importlib
 import inspect
 import operator
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 from msgspec import structs
 
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script
-from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.call import PutOptions, RunOptions, as_seconds
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import main_name, name_of, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
+    from datetime import datetime, timedelta
 
     from conveyor.job import Job
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+A_contra = TypeVar("A_contra", contravariant=True)
+B_contra = TypeVar("B_contra", contravariant=True)
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-class Task(Generic[P, R]):
+class TaskOptions(TypedDict, total=False):
+    """The options of `@task` that `Task.options` can change."""
+
+    queue: str
+    priority: int
+    retries: int
+    first_delay: float | timedelta
+    timeout: float | timedelta | None
+    keep: float | timedelta
+    durability: str | None
+    wait: float | timedelta | None
+
+
+class CallOptions(TaskOptions, total=False):
+    """The options of `Task.options`."""
+
+    delay: float | timedelta | datetime
+    id: str | None
+
+
+class _Takes0(Protocol[R_co]):
+    """A function that can be called without arguments; it and those below type the rows of `submit_many`."""
+
+    def __call__(self) -> R_co: ...
+
+
+class _Takes1(Protocol[A_contra, R_co]):
+    def __call__(self, first: A_contra, /) -> R_co: ...
+
+
+class _Takes2OrMore(Protocol[A_contra, B_contra, R_co]):
+    """The types of more than two arguments are checked only by the call itself."""
+
+    def __call__(self, first: A_contra, second: B_contra, /, *rest: Any, **options: Any) -> R_co: ...
+
+
+class Task(Generic[P, R_co]):
     """A registered function. A call runs here; `submit` runs it in a worker."""
 
-    def __init__(self, function: Callable[P, R], name: str, put: PutOptions, run: RunOptions) -> None:
+    def __init__(self, function: Callable[P, R_co], name: str, put: PutOptions, run: RunOptions) -> None:
         self.function = function
         self.name = name
         self.put = put
@@ -42,19 +95,18 @@ class Task(Generic[P, R]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
-        self.__doc__ = function.__doc__
-        self.__name__ = getattr(function, "__name__", name)
-        self.__qualname__ = getattr(function, "__qualname__", name)
-        self.__module__ = function.__module__
+        self.__name__ = self.__qualname__ = name
+        # So that signature, type hints, source and doctests are those of the function.
+        functools.update_wrapper(self, function, updated=())
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Run the function in this process."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Task {self.name} on {self.put.queue}>"
 
-    def __copy__(self) -> Task[P, R]:
+    def __copy__(self) -> Task[P, R_co]:
         other = Task.__new__(type(self))
         vars(other).update(vars(self))
         return other
@@ -68,36 +120,68 @@ class Task(Generic[P, R]):
             return _with_options, (named, self.put, self.run)
         return copyreg.__newobj__, (type(self),), vars(self)  # type: ignore[attr-defined]
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
-        """Put a call on the task's queue and return its handle. Waits for room while the queue is full.
+    @overload
+    def submit(self: Task[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs) -> Job[R]: ...
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]: ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
+        """Put a call on the task's queue and return its handle. While the queue is full, wait for room.
 
-        Raises BadCall before anything is put if the arguments do not fit, and ShutDown if the queue is shut down.
+        Raises BadCall before anything is put if the arguments do not fit, ShutDown if the queue is shut down, and Full
+        if there was no room within the seconds of the option `wait`.
         """
         return Queue(self.put.queue).submit(self, *args, **kwargs)
 
-    def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[R]]:
-        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles."""
+    @overload
+    def submit_many(self: _Takes0[Coroutine[Any, Any, R]], calls: Iterable[tuple[()]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes0[R], calls: Iterable[tuple[()]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes1[A, Coroutine[Any, Any, R]], calls: Iterable[tuple[A]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(self: _Takes1[A, R], calls: Iterable[tuple[A]]) -> list[Job[R]]: ...
+    @overload
+    def submit_many(
+        self: _Takes2OrMore[A, B, Coroutine[Any, Any, R]],
+        calls: Iterable[tuple[A, B, *tuple[Any, ...]]],
+    ) -> list[Job[R]]: ...
+    @overload
+    def submit_many(
+        self: _Takes2OrMore[A, B, R], calls: Iterable[tuple[A, B, *tuple[Any, ...]]]
+    ) -> list[Job[R]]: ...
+    def submit_many(self, calls: Iterable[tuple[Any, ...]]) -> list[Job[Any]]:
+        """Put a call for each tuple of positional arguments, several hundred per round trip, and return the handles.
+
+        On an error, such as Full, `accepted` is how many were put, and `ids` are their ids.
+        """
         return Queue(self.put.queue).submit_many(self, calls)
 
-    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    @overload
+    async def submit_async(
+        self: Task[P, Coroutine[Any, Any, R]], *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]: ...
+    @overload
+    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]: ...
+    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
         """Put a call in asyncio, as `submit` does, without blocking the event loop. The handle can be awaited."""
         from conveyor.aio import Queue as AsyncQueue  # noqa: PLC0415 - who awaits has asyncio already
 
         return await AsyncQueue[Any](self.put.queue).submit(self, *args, **kwargs)
 
-    def options(self, **changes: Any) -> Task[P, R]:
-        """Return the task with other options.
+    def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
+        """Return the task with other options: those of `@task` without name and redact, and two for single calls.
 
-        The options are queue, priority, delay, id, durability, retries, first_delay, timeout and keep.
+        `delay` is the time before the job may run, in seconds or as a timedelta, or a datetime from which it may, which
+        needs a time zone and is compared with this host's clock. `id` is the job's own id; a second job with it is
+        refused.
         """
-        known_put = {name: changes.pop(name) for name in PutOptions.__struct_fields__ if name in changes}
-        known_run = {name: changes.pop(name) for name in RunOptions.__struct_fields__ if name in changes}
-        if changes:
+        given = {name: as_seconds(value) for name, value in changes.items()}
+        put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
+        run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
+        if given:
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
-            raise BadCall(f"unknown options: {', '.join(changes)}", hint=f"use {known}")
-        return _with_options(
-            self, structs.replace(self.put, **known_put), structs.replace(self.run, **known_run)
-        )
+            raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
+        return _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
 
     def checks(self, function: F) -> F:
         """Decorate the function that refuses arguments which fit their types but are invalid.
@@ -238,43 +322,32 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *,
-    name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    retries: int = 0,
-    durability: str | None = None,
-    redact: Iterable[str] = (),
-    **run: float | None,
+    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-def task(  # noqa: PLR0913 - one for each option, by keyword
+def task(
     function: Callable[P, R] | None = None,
     /,
     *,
     name: str | None = None,
-    queue: str = "default",
-    priority: int = 0,
-    retries: int = 0,
-    durability: str | None = None,
     redact: Iterable[str] = (),
-    **run: Any,
+    **options: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task.
 
-    The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` in
-    seconds before the first retry (doubling), `timeout` in seconds for one run (None: no limit), `keep` of the outcome
-    in seconds, `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the `Queue`
-    object), and `redact`, further parameters and mapping keys that are secret. The default `name` is that of the module
-    and the function.
+    The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
+    the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
+    queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
+    written, fsync, replicated:N; None: that of the `Queue` object), and `redact`, further parameters and mapping keys
+    that are secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
     """
+    if of_calls := options.keys() & {"delay", "id"}:
+        raise BadCall(
+            f"{' and '.join(sorted(of_calls))} cannot be set for all calls of a task",
+            hint="set it for a single one: my_task.options(…).submit(…)",
+        )
 
     def register(function: Callable[P, R]) -> Task[P, R]:
-        made = Task(
-            function,
-            name or name_of(function),
-            PutOptions(queue=queue, priority=priority, durability=durability),
-            RunOptions(retries, **run),
-        )
+        made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.redact = tuple(redact)
         registry.add(made)
         return made

@@ -37,6 +37,11 @@ def shape(size: int, *, named: bool = False) -> Shape:
     return Shape(size, ["one", "two"] if named else [])
 
 
+@task(name="hasty", queue="full", wait=0)
+def hasty() -> None:
+    "Do nothing, if there is room."
+
+
 @task(name="fail", queue="failures")
 def fail(word: str = "no") -> None:
     "Fail, always."

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
+from conveyor import Queue
+
 
 def test_output_is_the_ids_without_wait(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "sleep", 0, 3)
@@ -73,6 +75,16 @@ def test_count_option_puts_many_jobs(at_server: Any, conveyor: Any) -> None:
     done = conveyor("produce", "shape", 1, "--count", 2500)
     assert len(set(done.out.split())) == 2500
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 2500
+
+
+def test_full_queue_is_reported_with_what_was_enqueued(at_server: Any, conveyor: Any) -> None:
+    Queue("full", 3, store=at_server.client).put("item")
+    done = conveyor("produce", "hasty", "--count", 5)
+    assert (done.code, done.out) == (4, "")
+    assert "2 jobs on full already, the others were not enqueued." in done.err
+    assert "conveyor: the queue full is full" in done.err
+    Queue("full", store=at_server.client).clear()
+    assert conveyor("produce", "hasty", "--count", 5, "--json").error["message"] == "the queue full is full"
 
 
 def test_interrupt_while_following_cancels_no_jobs(

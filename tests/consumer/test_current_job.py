@@ -53,6 +53,25 @@ def test_progress_and_log_lines_are_visible_during_the_run(
     eventually(lambda: running.report().workers[0].state == "idle")
 
 
+@pytest.mark.parametrize("task", [jobs.add_elsewhere, jobs.await_elsewhere])
+def test_wait_for_an_untaken_job_of_the_queue_is_reported(
+    queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any], capfd: Any, task: Any
+) -> None:
+    consume()
+    job = queue.submit(task, 1, 2)
+
+    def logged() -> list[str]:
+        details = Inspector(queue.client).job(job.id, queue.name)
+        return [line.text for line in details.lines] if details else []
+
+    (line,) = eventually(logged)
+    (inner,) = Inspector(queue.client).jobs(queue.name)
+    assert line.startswith(f"job {job.id} has waited 3 s for job {inner.id} of the same queue")
+    assert f"conveyor: {line}\n" in capfd.readouterr().err
+    consume()
+    assert job.result(30) == 3
+
+
 def test_progress_does_not_carry_over_to_the_next_job(
     queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
 ) -> None:

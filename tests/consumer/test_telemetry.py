@@ -36,6 +36,9 @@ SAMPLES = {
     "became": "given back",
     "limit": 2.5,
     "levels": ("memory", "written"),
+    "queue": "numbers",
+    "awaited": "456789abcdefgh",
+    "seconds": 3.0,
 }
 CLASSES = events.Event.__subclasses__()
 

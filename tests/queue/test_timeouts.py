@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import Full, Job, Queue, StoreUnavailable, WaitTimeout
+from conveyor import Full, Job, Queue, StoreUnavailable, WaitTimeout, task
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, waiting
 
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from conftest import Bench
     from conveyor.store.command import Command
 
+
+@task
+def nothing() -> None: ...
+
+
 CALLS: dict[str, tuple[Callable[[Queue], object], type[Exception]]] = {
     "put": (lambda queue: queue.put("item", timeout=0.3), StoreUnavailable),
     "much to put": (lambda queue: queue.put_many([b"x" * 500_000] * 16, timeout=0.3), StoreUnavailable),
+    "submit": (lambda queue: queue.submit(nothing.options(wait=0.3)), StoreUnavailable),
     "get": (lambda queue: queue.get(timeout=0.3), StoreUnavailable),
     "join": (lambda queue: queue.join(timeout=0.3), StoreUnavailable),
 }

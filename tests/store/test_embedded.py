@@ -21,7 +21,7 @@ import psutil
 import pytest
 import redis
 
-from conveyor import Queue, store
+from conveyor import Queue, store, task
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.store import commands, embedded
@@ -617,7 +617,7 @@ def first_use(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         lambda: Queue("q").put("item", timeout=0.3),
         lambda: Queue("q").get(timeout=0.3),
         lambda: Queue("q").join(timeout=0.3),
-        lambda: Queue("q").submit_parts(shout, [{"word": "a"}], timeout=0.3),
+        lambda: Queue("q").submit_parts(task(shout).options(wait=0.3), [{"word": "a"}]),
     ],
     ids=["put", "get", "join", "submit_parts"],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from conveyor.monitor import job_data
 from conveyor.wire import call, codec, redaction
 from conveyor.wire.redaction import Labels
 
+MOMENT = dt.datetime(2030, 1, 1)  # noqa: DTZ001 - one without a zone
 #: Numbers that are no duration a job may have.
 UNUSABLE_SECONDS = (math.nan, math.inf, -math.inf, -0.1, 1e12)
 
@@ -195,13 +197,31 @@ def test_invalid_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
         {"priority": 256},
         {"priority": 0.5},
         {"priority": math.nan},
-        *({"delay": value} for value in UNUSABLE_SECONDS),
+        *({name: value} for name in ("delay", "wait") for value in UNUSABLE_SECONDS),
+        {"delay": MOMENT},
+        {"delay": "tomorrow"},
+        {"wait": "long"},
     ],
     ids=str,
 )
 def test_invalid_put_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadCall, match=next(iter(wrong))):
         call.PutOptions(**wrong)
+
+
+def test_naive_time_is_refused_with_what_to_do() -> None:
+    with pytest.raises(BadCall, match="time zone") as refusal:
+        call.PutOptions(delay=MOMENT)
+    assert "astimezone()" in refusal.value.hint
+
+
+def test_delay_until_a_time_is_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = dt.datetime(2029, 12, 31, 19, tzinfo=dt.UTC)
+    options = call.PutOptions(delay=due.astimezone(dt.timezone(dt.timedelta(hours=5))))
+    for wall, left in ((due.timestamp() - 90.0, 90.0), (due.timestamp() + 90.0, 0.0)):
+        monkeypatch.setattr(clock, "wall", lambda wall=wall: wall)
+        assert options.seconds_left() == left
+    assert call.PutOptions(delay=5).seconds_left() == 5
 
 
 @given(st.binary())

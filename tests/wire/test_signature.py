@@ -231,11 +231,37 @@ def test_function_is_named_by_module_and_task_by_registered_name() -> None:
     assert name_of(registered) == "the.registered.name"
 
 
-@pytest.mark.parametrize("function", [lambda: None, functools.partial(plain, 1), Point(1)])
-def test_function_that_workers_cannot_find_is_refused(function: Any) -> None:
+class Shop:
+    def sell(self) -> None: ...
+
+    @staticmethod
+    def close() -> None: ...
+
+
+NAMELESS = {
+    "lambda": (lambda: None, "<lambda> is not at module level"),
+    "partial": (functools.partial(plain, 1), "a functools.partial has no name"),
+    "class": (Shop, "Shop is a class"),
+    "object": (Point(1), "Point(x=1, y=0.0) is not a function"),
+    "method": (Shop().sell, "Shop.sell is a method"),
+    "method of the class": (Shop.sell, "Shop.sell is a method"),
+    "static method": (Shop.close, "Shop.close is a method"),
+    "method of a builtin": ("abc".upper, "str.upper is a method"),
+    "builtin without a signature": (max, "max has no signature"),
+}
+
+
+@pytest.mark.parametrize("what", NAMELESS)
+def test_function_that_workers_cannot_find_is_refused(what: str) -> None:
+    function, message = NAMELESS[what]
     with pytest.raises(BadCall) as refusal:
         name_of(function)
-    assert "def" in refusal.value.hint
+    assert message in str(refusal.value)
+    assert "def at module level" in refusal.value.hint
+
+
+def test_builtin_with_a_signature_has_a_name() -> None:
+    assert name_of(len) == "builtins.len"
 
 
 def test_signature_is_read_once() -> None:

@@ -15,7 +15,7 @@ from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_ter
 from conveyor.cli.status import queue_labels
 from conveyor.cli.tasks import find_task
 from conveyor.consumer import known_tasks
-from conveyor.errors import BadCall, BadInput
+from conveyor.errors import BadCall, BadInput, ConveyorError
 from conveyor.monitor import workers
 from conveyor.monitor.format import count_of
 from conveyor.monitor.typed_input import as_words, bind, convert, parameters_of
@@ -102,7 +102,7 @@ def place_order(
 ) -> Order:
     """Place an order and show that it takes time. Raises BadInput or BadCall before anything is enqueued.
 
-    After Ctrl-C, the jobs enqueued so far stay, and a note has their number.
+    After Ctrl-C or an error, the jobs enqueued so far stay, and a note has their number, unless `quiet`.
     """
     placed = 0
     splits = task.split is not None and count == 1 and is_lively() and not quiet
@@ -116,8 +116,9 @@ def place_order(
                 advance(number)
 
             return Order.place(task, arguments, store=client, count=count, on_put=on_put)
-    except KeyboardInterrupt:
-        if placed:
+    except (KeyboardInterrupt, ConveyorError) as error:
+        placed = max(placed, getattr(error, "accepted", 0))
+        if placed and not quiet:
             note(f"\n{count_of(placed, 'job')} on {task.put.queue} already, the others were not enqueued.")
         raise
 

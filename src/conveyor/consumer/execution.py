@@ -65,7 +65,7 @@ class RunningJob(CurrentJob):
         position: int,
         job: Claimed,
     ) -> None:
-        self.id = job.id
+        self.id, self.queue = job.id, batch.queue
         self.attempt = job.retries + job.crashes + 1
         self.token = int(batch.token)
         self._status = status

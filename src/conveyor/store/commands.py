@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from msgspec import structs
 
+from conveyor import clock
 from conveyor.errors import DuplicateJob, ShutDown
 from conveyor.store import keys, scripts
 from conveyor.store.command import (
@@ -70,6 +71,8 @@ class PutParams(NamedTuple):
     """What the server has to confirm before the jobs count as put."""
     front: bool = False
     """Each job goes in front of the earlier ones of its priority."""
+    due: float | None = None
+    """The time of which `delay` is what was left, seconds since 1970 by this host's clock; a put may wait for room."""
 
 
 class Lineage(NamedTuple):
@@ -119,7 +122,7 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
     rest: list[Any] = [
         params.maxsize,
         f"front {params.priority}" if params.front else params.priority,
-        milliseconds(params.delay),
+        milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
     ]

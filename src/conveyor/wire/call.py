@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -51,6 +52,11 @@ def check_whole(name: str, value: object, most: int) -> None:
         raise BadCall(f"{name} must be a whole number between 0 and {most}, got {value!r:.80}")
 
 
+def as_seconds(value: Any) -> Any:
+    """Return a timedelta as a number of seconds, and any other value as it is."""
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
 class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Options of the run. They travel with the job, so that all workers treat it alike."""
 
@@ -78,18 +84,33 @@ class PutOptions(msgspec.Struct, frozen=True):
 
     queue: str = "default"
     priority: int = 0
-    delay: float = 0.0
-    """Seconds before it may run."""
+    delay: float | datetime = 0.0
+    """Seconds before it may run, or the time from which it may, by this host's clock."""
     id: str | None = None
     """The caller's own id. Further puts with it are refused while the job is known."""
     durability: str | None = None
     """The level of durability; None for that of the `Queue` object."""
+    wait: float | None = None
+    """Max seconds to wait for room in a full queue; 0 for not at all, None for no limit."""
 
     def __post_init__(self) -> None:
         check_whole("priority", self.priority, MAX_PRIORITY)
-        check_seconds("delay", self.delay)
+        check_seconds("delay", self.seconds_left())
+        if self.wait is not None:
+            check_seconds("wait", self.wait)
         if self.durability is not None:
             read_durability(self.durability)
+
+    def seconds_left(self) -> float:
+        """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""
+        if not isinstance(self.delay, datetime):
+            return self.delay
+        if self.delay.utcoffset() is None:
+            raise BadCall(
+                f"delay must be a number of seconds or a time with a time zone, got {self.delay!r}",
+                hint="for a local time pass `delay=time.astimezone()`",
+            )
+        return max(0.0, self.delay.timestamp() - clock.wall())
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,6 +10,7 @@ import operator
 import pathlib
 import re
 import sys
+import types
 import typing
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 _EMPTY_MAP = codec.encode({})
-#: Names of the script's module; the second one in children that `multiprocessing` has started.
-_MAINS = ("__main__", "__mp_main__")
 _DEFINE = "define it with def at module level"
+_OWN = "a function of your own, defined with def at module level"
+#: The modules of the program itself: the second in processes that multiprocessing has spawned.
+_MAIN = ("__main__", "__mp_main__")
 
 
 class Signature:
@@ -274,16 +276,47 @@ def _usable(hint: Any) -> Any:
 
 
 def name_of(function: Any) -> str:
-    """Return the name of a function on all hosts: module and name, or the registered name of a task."""
+    """Return the name of a function on all hosts: module and name, or the registered name of a task.
+
+    Raises BadCall for anything that workers cannot find by its name, and for builtins without a signature.
+    """
     if hasattr(function, "function"):
         return str(function.name)
-    try:
-        module, name = function.__module__, function.__qualname__
-    except AttributeError:
-        raise BadCall(f"{function!r:.80} is not a function with a name", hint=_DEFINE) from None
-    if "<" in name or module is None:
-        raise BadCall(f"{name} is not at module level, so workers cannot find it", hint=_DEFINE)
-    return f"{main_name(module) if module in _MAINS else module}.{name}"
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
+    if not module or not name or "." in name or "<" in name or isinstance(function, type):
+        raise _nameless(function, name)
+    if module in _MAIN:
+        if getattr(sys.modules[module], "__file__", "<stdin>") == "<stdin>":
+            raise BadCall(
+                f"{name} belongs to a program without a file, such as an interactive session, so no worker finds it",
+                hint="save it in a module, such as tasks.py, and import it",
+            )
+        module = main_name(module)
+    if isinstance(function, types.BuiltinFunctionType):
+        try:
+            inspect.signature(function)
+        except ValueError:
+            raise BadCall(
+                f"{name} has no signature, so its arguments cannot be checked",
+                hint=f"call it in {_OWN}",
+            ) from None
+    return f"{module}.{name}"
+
+
+def _nameless(function: Any, name: str) -> BadCall:
+    """Return the error for anything but a function at module level."""
+    if isinstance(function, functools.partial):
+        message = "a functools.partial has no name by which workers could find it"
+        return BadCall(message, hint=f"submit its function with all arguments, or {_DEFINE}")
+    if not name:
+        return BadCall(f"{function!r:.80} is not a function with a name", hint=_DEFINE)
+    if isinstance(function, type):
+        message = f"{name} is a class, and workers run functions only"
+        return BadCall(message, hint=f"make the object in {_OWN}")
+    if "<" in name or "." not in name:
+        return BadCall(f"{name} is not at module level, so workers cannot find it", hint=_DEFINE)
+    message = f"{name} is a method, and workers find functions at module level only"
+    return BadCall(message, hint=f"call it in {_OWN}")
 
 
 def main_name(module: str = "__main__") -> str:

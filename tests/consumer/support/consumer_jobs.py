@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conveyor import BadInput, current_job, task
+from conveyor import BadInput, Queue, current_job, task
 from conveyor.errors import JobCancelled
 
 ONE_DAY = 86_400.0
@@ -31,6 +31,15 @@ class Point:
 
 def add(a: int, b: int) -> int:
     return a + b
+
+
+def add_elsewhere(a: int, b: int) -> int:
+    """Have another job of the same queue do it."""
+    return Queue(current_job().queue).submit(add, a, b).result()
+
+
+async def await_elsewhere(a: int, b: int) -> int:
+    return await Queue(current_job().queue).submit(add, a, b)
 
 
 def close_output() -> None:

@@ -281,11 +281,11 @@ def _kept_queue(request: ApiRequest, own_id: str, queue: str) -> str:
 
 def _put_all(request: ApiRequest, task: Task[..., Any], parts: list[dict[str, Any]]) -> list[str]:
     queue = Queue(task.put.queue, store=request.context.acting)
+    hasty = task.options(wait=PATIENCE)
     jobs: list[str] = []
     try:
         for first in range(0, len(parts), SLICE):
-            some = queue.submit_parts(task, parts[first : first + SLICE], timeout=PATIENCE)
-            jobs += [one.id for one in some]
+            jobs += [one.id for one in queue.submit_parts(hasty, parts[first : first + SLICE])]
     except ConveyorError as error:
         jobs += error.ids
         if jobs:

@@ -1,0 +1,150 @@
+"""Calls with the types that type checkers infer, and calls that they refuse.
+
+A line that they refuse ends with the code of mypy's error and the rules of pyright's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+
+from conveyor import Job, Queue, Task, task
+
+
+@task
+def ping() -> None: ...
+
+
+@task(queue="numbers", priority=9, retries=3, timeout=timedelta(minutes=5), wait=0)
+def count(limit: int, low: int = 2, *, slow: bool = False) -> int:
+    return limit - low - slow
+
+
+@task(name="fetch", redact=["token"], keep=timedelta(days=1), first_delay=0.5, durability="fsync")
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+def name_of(first: str, last: str, *, title: str = "") -> str:
+    return f"{title} {first} {last}"
+
+
+async def later(value: int) -> float:
+    return value / 2
+
+
+def three(first: int, second: str, third: bytes) -> list[int]:
+    return [first, len(second), len(third)]
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+QUEUE = Queue("numbers")
+
+
+# --- what a task is
+
+assert_type(count(5, low=3), int)
+_: Callable[..., Coroutine[Any, Any, bytes]] = fetch
+count("5")  # refused: arg-type; reportArgumentType
+count.options(priority=3)(5, fast=True)  # refused: call-arg; reportCallIssue
+
+
+# --- submit
+
+assert_type(count.submit(5, slow=True), Job[int])
+assert_type(count.submit(5).result(timeout=1), int)
+assert_type(fetch.submit("x"), Job[bytes])
+assert_type(fetch.submit("x").result(), bytes)
+assert_type(fetch.options(delay=60).submit("x"), Job[bytes])
+assert_type(ping.submit(), Job[None])
+assert_type(task(anything).submit(5), Job[Any])
+count.submit("5")  # refused: arg-type; reportArgumentType
+count.submit()  # refused: call-arg; reportCallIssue
+count.submit(5, fast=True)  # refused: call-arg; reportCallIssue
+fetch.submit(5)  # refused: call-overload; reportArgumentType reportCallIssue
+
+assert_type(QUEUE.submit(name_of, "Ada", last="Lovelace"), Job[str])
+assert_type(QUEUE.submit(later, 5), Job[float])
+assert_type(QUEUE.submit(count, 5), Job[int])
+assert_type(QUEUE.submit(fetch, "x"), Job[bytes])
+assert_type(QUEUE.submit(anything, 5), Job[Any])
+QUEUE.submit(name_of, "Ada")  # refused: call-overload; reportCallIssue
+QUEUE.submit(later, "5")  # refused: call-overload; reportArgumentType reportCallIssue
+QUEUE.submit(count, 5, wait=0)  # refused: arg-type call-arg; reportCallIssue
+
+
+async def wait() -> None:
+    assert_type(await fetch("x"), bytes)
+    assert_type(await fetch.submit("x"), bytes)
+    assert_type(await count.submit(5), int)
+    assert_type(await QUEUE.submit(later, 5), float)
+
+
+# --- many
+
+assert_type(count.submit_many([(1,), (2,)]), list[Job[int]])
+assert_type(count.submit_many(zip(range(5), range(5), strict=True)), list[Job[int]])
+assert_type(fetch.submit_many((f"x/{n}",) for n in range(5)), list[Job[bytes]])
+assert_type(ping.submit_many([()] * 5), list[Job[None]])
+assert_type(task(name_of).submit_many([("Ada", "Lovelace")]), list[Job[str]])
+assert_type(task(anything).submit_many([(5,)]), list[Job[Any]])
+assert_type(task(three).submit_many([(1, "2", b"3")]), list[Job[list[int]]])
+count.submit_many([1, 2])  # refused: list-item; reportArgumentType reportCallIssue
+count.submit_many([("1",)])  # refused: list-item; reportArgumentType reportCallIssue
+count.submit_many([(1, "2")])  # refused: list-item; reportArgumentType reportCallIssue
+task(later).submit_many([(1, 2)])  # refused: list-item; reportArgumentType reportCallIssue
+task(name_of).submit_many([("Ada",)])  # refused: list-item; reportArgumentType
+ping.submit_many([(1,)])  # refused: list-item; reportArgumentType
+
+assert_type(QUEUE.submit_many(count, [(1,), (2,)]), list[Job[int]])
+assert_type(QUEUE.submit_many(later, [(1,), (2,)]), list[Job[float]])
+assert_type(QUEUE.submit_many(name_of, zip(["Ada"], ["Lovelace"], strict=True)), list[Job[str]])
+assert_type(QUEUE.submit_many(anything, [(5,)]), list[Job[Any]])
+assert_type(QUEUE.submit_many(three, [(1, "2", b"3")]), list[Job[list[int]]])
+QUEUE.submit_many(three, [(1, "2", 3)])  # refused: arg-type; reportArgumentType reportCallIssue
+QUEUE.submit_many(count, [1, 2])  # refused: arg-type list-item; reportArgumentType reportCallIssue
+QUEUE.submit_many(later, [("1",)])  # refused: arg-type; reportArgumentType reportCallIssue
+QUEUE.submit_many(name_of, [("Ada",)])  # refused: arg-type; reportArgumentType reportCallIssue
+
+assert_type(QUEUE.submit_parts(count, [{"limit": 5}]), list[Job[int]])
+assert_type(QUEUE.submit_parts(fetch, [{"url": "x"}]), list[Job[bytes]])
+QUEUE.submit_parts(count, [5])  # refused: arg-type list-item; reportArgumentType reportCallIssue
+
+assert_type(QUEUE.map(count, range(5)), Iterator[int])
+assert_type(QUEUE.map(count, range(5), [2]), Iterator[int])
+assert_type(QUEUE.map(fetch, ["x"], timeout=5), Iterator[bytes])
+assert_type(QUEUE.map(name_of, ["Ada"], ["Lovelace"]), Iterator[str])
+assert_type(QUEUE.map(anything, [5]), Iterator[Any])
+assert_type(QUEUE.map(three, [1], ["2"], [b"3"]), Iterator[list[int]])
+QUEUE.map(count, ["5"])  # refused: arg-type; reportArgumentType reportCallIssue
+QUEUE.map(later, [1], [2])  # refused: arg-type; reportArgumentType reportCallIssue
+QUEUE.map(name_of, ["Ada"], [1])  # refused: arg-type; reportArgumentType reportCallIssue
+
+
+# --- options
+
+assert_type(
+    count.options(queue="other", id="a", retries=1, timeout=None, durability=None).submit(5), Job[int]
+)
+assert_type(fetch.options(wait=0.5, keep=60).submit("x"), Job[bytes])
+count.options(delay=timedelta(hours=1), first_delay=timedelta(seconds=1), wait=timedelta(seconds=1))
+count.options(delay=datetime(2030, 1, 1, tzinfo=UTC))
+count.options(retires=3)  # refused: call-arg; reportCallIssue
+count.options(retries="3")  # refused: arg-type; reportArgumentType
+count.options(delay="tomorrow")  # refused: arg-type; reportArgumentType
+count.options(redact=["limit"])  # refused: call-arg; reportCallIssue
+task(delay=5)  # refused: call-overload; reportCallIssue
+task(retires=5)  # refused: call-overload; reportCallIssue
+task(priority="high")  # refused: call-overload; reportArgumentType
+
+
+def names(made: Task[..., Any]) -> list[str]:
+    return [made.name, made.put.queue]
+
+
+names(count)
+names(fetch)
