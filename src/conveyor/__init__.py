@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         UnknownTask,
         WaitTimeout,
     )
-    from conveyor.job import Job
+    from conveyor.job import Job, as_completed
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
@@ -55,6 +55,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "task",
     "Task",
     "Job",
+    "as_completed",
     "Call",
     "current_job",
     "CurrentJob",
@@ -93,6 +94,7 @@ _MODULES = {
     "task": "tasks",
     "Task": "tasks",
     "Job": "job",
+    "as_completed": "job",
     "Call": "wire.call",
     "current_job": "context",
     "CurrentJob": "context",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 from conveyor import task_loading
@@ -15,7 +16,7 @@ from conveyor.clock import Deadline
 from conveyor.errors import ConveyorError, Empty, Full, ShutDown
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
-from conveyor.queue import BaseQueue, LastFirst, LowestFirst, encoded_calls
+from conveyor.queue import BaseQueue, LastFirst, LowestFirst, encoded_calls, rows_of
 from conveyor.store import Client, connected
 from conveyor.store.async_client import async_client_of
 from conveyor.store.waiting import join_queue
@@ -191,10 +192,21 @@ class Queue(BaseQueue, Generic[T]):
         none: dict[str, Any] = {}
         return await self._submit_calls(function, ((args, none) for args in calls))
 
-    async def map(self, function: Callable[..., R], /, *iterables: Iterable[Any]) -> AsyncIterator[R]:
-        """Put a call for each item (or each row of several iterables), and yield the results in that order."""
-        for job in await self._submit_calls(function, ((row, {}) for row in zip(*iterables, strict=False))):
-            yield await job
+    async def map(
+        self, function: Callable[..., Any], /, *iterables: Iterable[Any], buffersize: int | None = None
+    ) -> AsyncIterator[Any]:
+        """Put a call for each item (or each row of several iterables), and yield the results in that order.
+
+        With a `buffersize`, not more than so many jobs are ahead of the results that were taken.
+        """
+        rows = rows_of(iterables, buffersize)
+        jobs = deque(await self.submit_many(function, next(rows, [])))
+        half = len(jobs) // 2
+        while jobs:
+            result = await jobs.popleft()
+            if len(jobs) <= half and (some := next(rows, None)):
+                jobs.extend(await self.submit_many(function, some))
+            yield result
 
     async def _submit_calls(
         self, function: Callable[..., R], calls: list[Arguments] | Iterator[Arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from conveyor import events
@@ -18,7 +19,7 @@ from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describ
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from conveyor.context import CurrentJob
@@ -282,6 +283,27 @@ class Job(Generic[R]):
 def _refer_to(job_id: str, queue: str, server: str | Path, signature: Signature | None) -> Job[Any]:
     """Return the handle of a pickled one."""
     return Job(job_id, queue, client=connect(server), signature=signature)
+
+
+def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterator[Job[R]]:
+    """Yield jobs as they finish, each once; those that have finished come first.
+
+    Raises WaitTimeout if they have not all finished `timeout` seconds after the first was asked for. While the server
+    is unavailable, it keeps waiting. In asyncio, `asyncio.as_completed` does this.
+    """
+    deadline = Deadline(timeout)
+    finished: SimpleQueue[Job[R]] = SimpleQueue()
+    awaited = list(dict.fromkeys(jobs))
+    for job in awaited:
+        with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
+            job.add_done_callback(finished.put)
+    for number in range(len(awaited)):
+        try:
+            yield finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))
+        except Empty:
+            raise WaitTimeout(
+                f"{len(awaited) - number} of {len(awaited)} jobs have not finished after {timeout} s"
+            ) from None
 
 
 class _Waker:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime
 from functools import partial
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -473,10 +474,17 @@ class Queue(BaseQueue, Generic[Item]):
         /,
         *,
         timeout: float | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[R]: ...
     @overload
     def map(
-        self, function: Callable[[A], R], first: Iterable[A], /, *, timeout: float | None = None
+        self,
+        function: Callable[[A], R],
+        first: Iterable[A],
+        /,
+        *,
+        timeout: float | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[R]: ...
     @overload
     def map(
@@ -487,6 +495,7 @@ class Queue(BaseQueue, Generic[Item]):
         /,
         *rest: Iterable[Any],
         timeout: float | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[R]: ...
     @overload
     def map(
@@ -497,17 +506,41 @@ class Queue(BaseQueue, Generic[Item]):
         /,
         *rest: Iterable[Any],
         timeout: float | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[R]: ...
     def map(
-        self, function: Callable[..., Any], /, *iterables: Iterable[Any], timeout: float | None = None
+        self,
+        function: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        buffersize: int | None = None,
     ) -> Iterator[Any]:
         """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
-        Waits for room, and raises, as `submit_many` does. The iterator raises WaitTimeout if a result is not there
-        `timeout` seconds after this call.
+        With a `buffersize`, not more than so many jobs are ahead of the results that were taken: items are taken from
+        the iterables as results are, so that these may have no end. Waits for room, and raises, as `submit_many` does.
+        The iterator raises WaitTimeout if a result is not there `timeout` seconds after this call.
         """
-        jobs = self.submit_many(function, zip(*iterables, strict=False))
-        return results_of(jobs, Deadline(timeout))
+        rows = rows_of(iterables, buffersize)
+        return self._results(
+            function, rows, deque(self.submit_many(function, next(rows, []))), Deadline(timeout)
+        )
+
+    def _results(
+        self,
+        function: Callable[..., Any],
+        rows: Iterator[Iterable[tuple[Any, ...]]],
+        jobs: deque[Job[Any]],
+        deadline: Deadline,
+    ) -> Iterator[Any]:
+        """Yield the results of jobs, and put further rows when half of the jobs have finished."""
+        half = len(jobs) // 2
+        while jobs:
+            result = jobs.popleft().result(None if deadline.at is None else deadline.left(float("inf")))
+            if len(jobs) <= half and (some := next(rows, None)):
+                jobs.extend(self.submit_many(function, some))
+            yield result
 
     def _submit_calls(self, calls: Calls) -> list[Job[Any]]:
         client = self._connect(calls.deadline)
@@ -569,6 +602,23 @@ def _key_of(entry: object) -> int:
             hint="put a whole number, or a tuple that begins with one: (2, data)",
         )
     return key
+
+
+def rows_of(
+    iterables: Iterable[Iterable[Any]], buffersize: int | None
+) -> Iterator[Iterable[tuple[Any, ...]]]:
+    """Yield the rows of several iterables: all at once, or `buffersize` of them, and then half as many each time.
+
+    Raises BadCall if the buffer size is not a whole number above 0.
+    """
+    rows = zip(*iterables, strict=False)
+    if buffersize is None:
+        return iter([rows])
+    call.check_whole("buffersize", buffersize, call.MAX_SIZE)
+    if buffersize == 0:
+        raise BadCall("buffersize must be at least 1, or None", hint="use 1 to put one job after the other")
+    rest = max(1, buffersize - buffersize // 2)
+    return chain([list(islice(rows, buffersize))], iter(lambda: list(islice(rows, rest)), []))
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:
