@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -16,15 +17,18 @@ from consumer_kit import Running, forking
 from moving import LOCALHOST, Forwarder, Node, Sentinel, make_certificate
 
 from conveyor import Consumer, Job, Queue
-from conveyor.errors import StoreRefused, StoreUnavailable
+from conveyor.errors import StoreError, StoreRefused, StoreUnavailable
 from conveyor.store import commands, connect
+from conveyor.store.async_client import async_client_of
 from conveyor.store.client import Client
+from conveyor.store.command import Exchange
 from conveyor.torture.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conveyor.store.command import Operation
     from launcher import Launcher
 
 
@@ -68,12 +72,31 @@ TLS = pytest.mark.parametrize("tls_binary", ["redis-server", "valkey-server"], i
 
 
 def time_of(url: str) -> float:
-    """Ask the server at an address for its time, once."""
+    """Ask the server at an address for its time, once with each client: both find it, log in and trust alike."""
     client = Client(url, patience=0.0)
     try:
-        return client.run(commands.server_time())
+        now: float = client.run(commands.server_time())
+    except StoreError as error:
+        with pytest.raises(type(error)) as same:
+            time_in_asyncio(client)
+        assert (str(same.value), same.value.hint) == (str(error), error.hint)  # noqa: PT017 - and raised below
+        raise
+    else:
+        assert time_in_asyncio(client) >= now
+        return now
     finally:
         client.close()
+
+
+def time_in_asyncio(client: Client) -> float:
+    def ask() -> Operation[float]:
+        (now,) = yield Exchange((commands.server_time(),))
+        return float(now)
+
+    async def answer() -> float:
+        return await async_client_of(client).perform(ask())
+
+    return asyncio.run(answer())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from conveyor.clock import Deadline
-from conveyor.errors import StoreUnavailable
+from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store.client import (
     ANSWER_TIMEOUT,
     CONNECT_TIMEOUT,
@@ -272,6 +272,8 @@ class AsyncClient:
                 next(meanwhile, None)
                 received = await self._complete(connection, commands, await replies, again=again)
             is_complete = True
+        except StoreError:  # of a new connection
+            raise
         except OSError as error:  # a TimeoutError, too
             is_ours = isinstance(error, TimeoutError)
             if not is_ours or limit >= ANSWER_TIMEOUT:
