@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from conveyor.consumer.worker_handle import WorkerHandle
 
 
+#: Max characters of the reason why a consumer did not start.
+MAX_REASON = 1000
+
+
 def main(arguments: list[str]) -> int:
     """Supervise until the consumer stops, and return the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and no child could be waited for
@@ -60,6 +64,9 @@ def main(arguments: list[str]) -> int:
     if status == 0:  # the caller may not learn the exit code
         done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
         report(f"left {' '.join(done)}\n".encode())
+    elif supervisor.unloadable:
+        reason = " ".join(supervisor.unloadable.split())[:MAX_REASON]
+        report(f"failed {reason}\n".encode(errors="backslashreplace"))
     return status
 
 
