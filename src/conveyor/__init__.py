@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnknownTask,
         WaitTimeout,
     )
+    from conveyor.executor import Executor
     from conveyor.job import Job
     from conveyor.queue import Queue
     from conveyor.tasks import Task, task
@@ -49,6 +50,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     # the queue and its two ends
     "Queue",
     "Consumer",
+    "Executor",
     # work
     "task",
     "Task",
@@ -86,6 +88,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
 _MODULES = {
     "Queue": "queue",
     "Consumer": "consumer",
+    "Executor": "executor",
     "task": "tasks",
     "Task": "tasks",
     "Job": "job",

@@ -16,7 +16,10 @@ from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import ConveyorError
 from conveyor.store import commands, connect, fitness, scripts
+from conveyor.task_loading import ExecutorFolder
 from conveyor.tasks import registry
+from conveyor.wire import call
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
     from conveyor.consumer.worker_handle import WorkerHandle
@@ -71,7 +74,10 @@ def main(arguments: list[str]) -> int:
 
 
 def load_tasks(settings: ConsumerSettings) -> None:
-    """Register the tasks of the settings, and import their modules. Raises whatever the modules raise."""
+    """Register the tasks of the settings, and import their modules. Run what the caller's executor runs first.
+
+    Raises whatever that user code raises.
+    """
     registry.promise(task_def.TASKS)
     if settings.script:
         sys.argv = list(settings.script_arguments)
@@ -79,6 +85,14 @@ def load_tasks(settings: ConsumerSettings) -> None:
     for module in settings.modules:
         if module != settings.script_name:
             registry.load(module)
+    if settings.executor:
+        folder = ExecutorFolder(settings.executor)
+        registry.allow(folder.find)
+        if data := folder.first_call():
+            first = call.decode_call(data)
+            task = registry.find(first.task)
+            args, kwargs = signature_of(task).decode(first.args, first.kwargs)
+            task(*args, **kwargs)
 
 
 if __name__ == "__main__":
