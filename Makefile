@@ -9,7 +9,7 @@ SCRIPTS := src/conveyor/store/scripts
 # Test processes, each with a file at a time; more than cores, since most tests wait. 0: no extra processes.
 JOBS ?= 5
 # The tests that run on every supported system, with the embedded server only.
-PORTABLE := $(addprefix tests/,wire tasks order queue conformance cli meta)
+PORTABLE := $(addprefix tests/,wire tasks order queue executor conformance cli meta)
 # The tests start hundreds of processes, each of which would compile the package.
 unexport PYTHONDONTWRITEBYTECODE
 # The Python of a new .venv; by default the first one that is new enough.

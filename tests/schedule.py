@@ -19,6 +19,7 @@ FIRST = (
     "tests/faults/",
     "tests/cli/",
     "tests/consumer/",
+    "tests/executor/",
     "tests/task_def/",
     "tests/front_doors/",
     "tests/dashboard/",

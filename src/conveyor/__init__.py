@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UnknownTask,
         WaitTimeout,
     )
+    from conveyor.executor import Executor
     from conveyor.job import Job, as_completed
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.tasks import Task, task
@@ -51,6 +52,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "LifoQueue",
     "PriorityQueue",
     "Consumer",
+    "Executor",
     # work
     "task",
     "Task",
@@ -91,6 +93,7 @@ _MODULES = {
     "LifoQueue": "queue",
     "PriorityQueue": "queue",
     "Consumer": "consumer",
+    "Executor": "executor",
     "task": "tasks",
     "Task": "tasks",
     "Job": "job",

@@ -331,17 +331,24 @@ class _Waker:
             self.ready.set_exception(error)
 
 
-def cancel_jobs(
-    client: Client, queue: str, ids: Sequence[str], reason: str = "", *, order: str = "", who: str = ""
+def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how
+    client: Client,
+    queue: str,
+    ids: Sequence[str],
+    reason: str = "",
+    *,
+    order: str = "",
+    who: str = "",
+    only_waiting: bool = False,
 ) -> list[str]:
     """Cancel jobs in one round trip, and request the workers of running ones to stop them in another.
 
     Return for each: cancelled, running (its worker was requested to stop it), over, dead or gone. `order` is the id of
-    the control command, which the supervisor then acknowledges.
+    the control command, which the supervisor then acknowledges. With `only_waiting`, claimed jobs are left as they are.
     """
     note = encode(Cancellation(who, reason)) if who or reason else b""
     replies: list[commands.CancelReply] = client.run_all(
-        [commands.cancel(queue, job, _CANCELLED, KEEP, note) for job in ids]
+        [commands.cancel(queue, job, _CANCELLED, KEEP, note, only_waiting) for job in ids]
     )
     requests: list[Command] = []
     for job, reply in zip(ids, replies, strict=True):

@@ -1,4 +1,7 @@
-"""Loading of modules with tasks into a worker, including the script that the consumer was started from."""
+"""Loading of modules with tasks into a worker, including the script that the consumer was started from.
+
+And of the functions that an executor lets its own workers run.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import contextlib
 import importlib.util
 import io
 import pathlib
+import pkgutil
 import sys
+from typing import Any
 
 
 class ScriptStops(BaseException):
@@ -52,3 +57,37 @@ def found_modules(folder: str | None = None) -> list[str]:
     if (place / "task_def" / "__init__.py").is_file() and not (place / "conveyor").is_dir():
         found.append("task_def")
     return found
+
+
+class ExecutorFolder:
+    """A private folder by which an executor tells its own workers, on the same host, what they may run.
+
+    Never by the server: what others write there cannot name a function. Each line of the file `functions` is the name
+    of a task and, as `module:name`, where its function is. The file `first_call` has the bytes of a call.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._functions = pathlib.Path(folder, "functions")
+        self._first_call = pathlib.Path(folder, "first_call")
+
+    def allow(self, name: str, path: str) -> None:
+        """Allow a function in calls that are put from now on."""
+        with self._functions.open("a") as file:
+            file.write(f"{name} {path}\n")
+
+    def find(self, name: str) -> Any:
+        """Return the function of a name, or None if it is not allowed. Raises what the import of its module raises."""
+        if self._functions.exists():
+            for line in self._functions.read_text().splitlines():
+                listed, _, path = line.partition(" ")
+                if listed == name:
+                    return pkgutil.resolve_name(path)
+        return None
+
+    def run_first(self, call: bytes) -> None:
+        """Make each worker run this call when it starts."""
+        self._first_call.write_bytes(call)
+
+    def first_call(self) -> bytes:
+        """Return the call that each worker runs when it starts, or b"" if there is none."""
+        return self._first_call.read_bytes() if self._first_call.exists() else b""

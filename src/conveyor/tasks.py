@@ -96,6 +96,7 @@ class Task(Generic[P, R_co]):
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
         self.__name__ = self.__qualname__ = name
+        self.__module__ = ""  # a method of a built-in class has none
         # So that signature, type hints, source and doctests are those of the function.
         functools.update_wrapper(self, function, updated=())
 
@@ -241,6 +242,7 @@ class Registry:
         self.lazy: dict[str, str] = {}
         self.modules: set[str] = set()
         self._script: tuple[str, str] | None = None
+        self._allowed: Callable[[str], Any] = lambda _: None
         self._reading = threading.RLock()  # a script may look for a task of its own
 
     def add(self, task: Task[..., Any]) -> None:
@@ -259,6 +261,10 @@ class Registry:
     def promise_script(self, file: str, name: str) -> None:
         """Set the script that is read, for its tasks and functions only, if a task is unknown otherwise."""
         self._script = (file, name)
+
+    def allow(self, find: Callable[[str], Any]) -> None:
+        """Allow the further functions that `find` returns for their names; it returns None for others."""
+        self._allowed = find
 
     def find(self, name: str) -> Task[..., Any]:
         """Return a task by name. Raises UnknownTask, and what the import of its module or script raises."""
@@ -294,8 +300,10 @@ class Registry:
         return name.rpartition(".")[0] in self.modules
 
     def _plain(self, name: str) -> Task[..., Any]:
-        """Find a function that a loaded module defines itself; never one that it imported."""
-        function = self._own_function(name)
+        """Find a function that a loaded module defines itself, or one that is allowed; never one that it imported."""
+        function = self._own_function(name) or self._allowed(name)
+        if isinstance(function, Task):
+            return function
         if function is not None:
             task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
             self.tasks[name] = task

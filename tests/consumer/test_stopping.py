@@ -206,6 +206,22 @@ def test_child_forked_during_the_start_holds_no_lifeline(
     assert held == ["[]"]
 
 
+def test_requested_stop_finishes_the_current_job(
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    consumer = consume().consumer
+    job = queue.submit(jobs.hold, str(path), "it")
+    eventually(lambda: lines(path))
+    consumer.request_stop()
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(consumer.wait)
+        assert not waiting.done()
+        go(path)
+        assert waiting.result(30) == 0
+    assert job.result(30) == "it"
+    assert (consumer.wait(), consumer.pid) == (0, None)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_first_signal_finishes_the_current_job_and_starts_none(
     number: int, queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]

@@ -424,6 +424,15 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("cancel", "if lease.how ~= 'H' then", "if false then"),
         ("cancel", "redis.call('HSET', LEASES, id, write_lease(lease))", ""),
     ),
+    test_cancel.test_cancel_of_waiting_jobs_only_spares_claimed_jobs: (
+        ("cancel", "  if ARGV[5] then return {'running'} end", "  "),
+        (
+            "cancel",
+            "if text then\n  if ARGV[5]",
+            "if text and read_lease(text).how ~= 'H' then\n  if ARGV[5]",
+        ),
+        ("cancel", "(ARGV[4] or '') ~= ''", "ARGV[4]"),
+    ),
     test_cancel.test_first_note_of_a_cancellation_is_kept: (
         ("cancel", "    note()\n    return", "    return"),
         ("cancel", "  note()\n  settle", "  settle"),

@@ -64,6 +64,18 @@ def test_prefetched_job_is_cancelled_and_taken_from_its_holder(lane: Lane) -> No
     assert lane.run(commands.state, "held").detail == b"away"
 
 
+def test_cancel_of_waiting_jobs_only_spares_claimed_jobs(lane: Lane) -> None:
+    lane.take("running", "held")
+    lane.put("waiting")
+    before = lane.dump()
+    options = (b"away", KEEP, b"", True)
+    for one in ("running", "held"):
+        assert lane.run(commands.cancel, one, *options) == ("running", "", "")
+    assert lane.changes(before) == {}
+    assert lane.run(commands.cancel, "waiting", *options) == ("cancelled", "", "")
+    assert [name for name in lane.dump() if name.startswith("cancel:")] == []
+
+
 def test_running_job_that_succeeds_before_the_cancel_is_done(lane: Lane) -> None:
     token = lane.take("a")
     cancel(lane, "a")

@@ -30,7 +30,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "fail": ("token", ONE),
     "release": ("token", ["id"]),
     "lost": ("token", ONE, b"cancelled"),
-    "cancel": ("id", b"outcome", 1.0, b"note"),
+    "cancel": ("id", b"outcome", 1.0, b"note", True),
     "revive": (["id"],),
     "discard": (["id"],),
     "promote": (),

@@ -119,13 +119,15 @@ class Consumer:
             self._theirs = None
             message = messages.readline()
         if message != b"ready\n":
-            status = self._wait()
+            status = self.wait()
             if message.startswith(b"left "):  # it was stopped, or there was nothing to do
                 self._read_last_message(message)
                 return
             # Unknown if the caller ignores SIGCHLD.
             how = f" (exit code {status})" if status else ""
-            text = f"the consumer on {', '.join(self.settings.queues)} did not start{how}"
+            reason = message.decode(errors="replace").removeprefix("failed ").rstrip()
+            why = f": {reason}" if reason else ""
+            text = f"the consumer on {', '.join(self.settings.queues)} did not start{how}{why}"
             raise ConveyorError(text, hint="see its messages on standard error")
 
     def stop(self) -> int:
@@ -138,10 +140,32 @@ class Consumer:
             return 0
         with self._signals_passed_on() as received:
             if not self._stop_requests:
-                self._request_stop()
-            status = self._wait()
+                self.request_stop()
+            status = self.wait()
         if received:
             signal.raise_signal(received[0])
+        return status
+
+    def request_stop(self) -> None:
+        """Request that the consumer stops after its current jobs, without waiting for that.
+
+        A second request interrupts the current jobs, a third one kills them.
+        """
+        self._stop_requests += 1
+        if self._lifeline is not None:
+            with contextlib.suppress(OSError):  # it has just exited
+                self._lifeline.send(b"!")  # no signal: one to the whole process group would count twice
+
+    def wait(self) -> int:
+        """Wait until the consumer has exited, for whatever reason, and return its exit code; 0 if it is not running."""
+        if self._process is None:
+            return 0
+        status = self._process.wait()
+        self._process = None
+        if self._lifeline is not None:
+            with contextlib.suppress(OSError):  # it sent nothing
+                self._read_last_message(self._lifeline.recv(MAX_MESSAGE, socket.MSG_DONTWAIT))
+        self._disconnect()
         return status
 
     def run(self) -> int:
@@ -153,7 +177,7 @@ class Consumer:
         """
         with self._signals_passed_on():
             self.start()
-            return self._wait() if self._process is not None else 0
+            return self.wait()
 
     @contextlib.contextmanager
     def _signals_passed_on(self) -> Iterator[list[int]]:
@@ -167,7 +191,7 @@ class Consumer:
             if self._lifeline is None:  # it has not been started yet, or has exited
                 raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
             received.append(number)
-            self._request_stop()
+            self.request_stop()
 
         try:
             self._passed = {
@@ -195,29 +219,12 @@ class Consumer:
         self._lifeline = self._theirs = None
         self._restore_signals()
 
-    def _request_stop(self) -> None:
-        """Request that the supervisor raises its stop level."""
-        self._stop_requests += 1
-        if self._lifeline is not None:
-            with contextlib.suppress(OSError):  # it has just exited
-                self._lifeline.send(b"!")  # no signal: one to the whole process group would count twice
-
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _wait(self) -> int:
-        assert self._process is not None
-        status = self._process.wait()
-        self._process = None
-        if self._lifeline is not None:
-            with contextlib.suppress(OSError):  # it sent nothing
-                self._read_last_message(self._lifeline.recv(MAX_MESSAGE, socket.MSG_DONTWAIT))
-        self._disconnect()
-        return status
 
     def _read_last_message(self, message: bytes) -> None:
         if message.startswith(b"left "):

@@ -16,10 +16,17 @@ from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.consumer.worker_process import WorkerProcess
 from conveyor.errors import ConveyorError
 from conveyor.store import commands, connect, fitness, scripts
+from conveyor.task_loading import ExecutorFolder
 from conveyor.tasks import registry
+from conveyor.wire import call
+from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
     from conveyor.consumer.worker_handle import WorkerHandle
+
+
+#: Max characters of the reason why a consumer did not start.
+MAX_REASON = 1000
 
 
 def main(arguments: list[str]) -> int:
@@ -60,11 +67,17 @@ def main(arguments: list[str]) -> int:
     if status == 0:  # the caller may not learn the exit code
         done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
         report(f"left {' '.join(done)}\n".encode())
+    elif supervisor.unloadable:
+        reason = " ".join(supervisor.unloadable.split())[:MAX_REASON]
+        report(f"failed {reason}\n".encode(errors="backslashreplace"))
     return status
 
 
 def load_tasks(settings: ConsumerSettings) -> None:
-    """Register the tasks of the settings, and import their modules. Raises whatever the modules raise."""
+    """Register the tasks of the settings, and import their modules. Run what the caller's executor runs first.
+
+    Raises whatever that user code raises.
+    """
     registry.promise(task_def.TASKS)
     if settings.script:
         sys.argv = list(settings.script_arguments)
@@ -72,6 +85,14 @@ def load_tasks(settings: ConsumerSettings) -> None:
     for module in settings.modules:
         if module != settings.script_name:
             registry.load(module)
+    if settings.executor:
+        folder = ExecutorFolder(settings.executor)
+        registry.allow(folder.find)
+        if data := folder.first_call():
+            first = call.decode_call(data)
+            task = registry.find(first.task)
+            args, kwargs = signature_of(task).decode(first.args, first.kwargs)
+            task(*args, **kwargs)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     """Seconds that a task has to react to a cancellation before its worker is killed."""
     leave_grace: float | None = None
     """Seconds after which a stopping consumer cancels its running jobs and releases them; None: it waits for them."""
+    executor: str = ""
+    """Private folder of the caller's executor: what its workers may run as well, and what they run first."""
     lifeline: bool = False
     """True if standard input leads to the caller: each byte raises the stop level, and so does the end of file."""
 

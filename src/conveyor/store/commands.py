@@ -295,13 +295,22 @@ class CancelReply(NamedTuple):
     token: str = ""
 
 
-def cancel(queue: str, job_id: str, outcome: bytes, keep: float, note: bytes = b"") -> Command:
+def cancel(
+    queue: str,
+    job_id: str,
+    outcome: bytes,
+    keep: float,
+    note: bytes = b"",
+    only_waiting: bool = False,  # noqa: FBT001, FBT002
+) -> Command:
     """Cancel a waiting job, or mark a running one. Reply: `CancelReply`.
 
     `keep` is for a job without one of its own. `note` is who cancels it and why, for people; empty for none. The reply
-    names the holder even of a job that was prefetched, which may have started a moment ago.
+    names the holder even of a job that was prefetched, which may have started a moment ago. With `only_waiting`, jobs
+    that were claimed are left as they are, so a cancelled one has not run under this claim.
     """
-    args = (job_id, outcome, milliseconds(keep), *([note] if note else []))
+    options = [note, "waiting"] if only_waiting else [note] if note else []
+    args = (job_id, outcome, milliseconds(keep), *options)
     return script(
         "cancel", queue, *args, read=lambda reply: CancelReply(checked(reply[0].decode()), *texts(reply[1:]))
     )

@@ -1,8 +1,10 @@
 #!lua flags=allow-oom
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be notified.
 -- use: wake, deliver, settle, lease
--- ARGV  1 id; 2 outcome; 3 keep, ms, for a job without one of its own; 4 who cancels it and why, for people; optional
--- reply cancelled, and owner and token if it was held | running, owner, token | dead | over | gone | VERSION
+-- ARGV  1 id; 2 outcome; 3 keep, ms, for a job without one of its own
+--       4 who cancels it and why, for people, or empty; 5 the word waiting: leave a taken job as it is; both optional
+-- reply cancelled, and owner and token if it was held | running, and owner and token if it was marked | dead | over
+--       | gone | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
@@ -10,10 +12,11 @@ local text = redis.call('HGET', LEASES, id)
 local owner, token
 
 local function note() -- the first one is kept
-  if ARGV[4] then redis.call('SET', BASE .. 'cancel:' .. id, ARGV[4], 'NX', 'PX', ARGV[3]) end
+  if (ARGV[4] or '') ~= '' then redis.call('SET', BASE .. 'cancel:' .. id, ARGV[4], 'NX', 'PX', ARGV[3]) end
 end
 
 if text then
+  if ARGV[5] then return {'running'} end -- even if it was prefetched: it may have run a moment ago
   local lease = read_lease(text)
   if lease.how ~= 'H' then
     lease.how = 'C'
