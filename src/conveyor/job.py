@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from conveyor.restoring import Kept
     from conveyor.store import Client
     from conveyor.store.command import Command
-    from conveyor.wire.signature import Signature
 
 R = TypeVar("R")
 
@@ -38,7 +37,6 @@ class Submission(NamedTuple):
 
     client: Client
     queue: str
-    signature: Signature | None
     jobs: list[Job[Any]]
     """In the order of the put; empty if there is only one, which would keep itself alive."""
     kept: Kept | None = None
@@ -59,13 +57,12 @@ class Job(Generic[R]):
         queue: str = "default",
         *,
         client: Client | None = None,
-        signature: Signature | None = None,
     ) -> None:
         self.id = id
         self.settled: Settled | None = None
         self.covered = 0  # the opening of the inbox before the job could have finished
         self._callbacks: list[Callable[[Job[R]], object]] | None = None
-        self._submission = Submission(client or connect(), queue, signature, [])
+        self._submission = Submission(client or connect(), queue, [])
         self._place = 0
 
     @property
@@ -81,13 +78,10 @@ class Job(Generic[R]):
         """Wait for the job to finish and return its result.
 
         While the server is unavailable, it keeps waiting. Raises JobFailed if the task raised, JobLost if its workers
-        crashed, JobCancelled, JobGone if the job is unknown, and WaitTimeout after `timeout` seconds, which does not
-        affect the job.
+        crashed, JobCancelled, JobGone if the job is unknown, UnknownClass if this process does not have the class of an
+        object in the result, and WaitTimeout after `timeout` seconds, which does not affect the job.
         """
-        settled = self._wait(timeout)
-        value = settled.result()
-        signature = self._submission.signature
-        return cast("R", value if signature is None else signature.result(value))
+        return cast("R", self._wait(timeout).result())
 
     def exception(self, timeout: float | None = None) -> JobFailed | JobCancelled | None:
         """Wait for the job to finish and return its error, or None if the task returned."""

@@ -19,7 +19,7 @@ from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
 from conveyor.wire.durability import read_durability
 from conveyor.wire.outcome import encode_settled
-from conveyor.wire.signature import name_of, signature_of
+from conveyor.wire.signature import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -282,7 +282,6 @@ class Queue:
         client = self._connect(deadline)
         inbox = inbox_of(client)
         params = self._params(put)
-        signature = signature_of(function)
         losses = inbox.knows(self.name).losses
         # The caller's own id points to no inbox, so the result must be looked up.
         is_own = not first or ids.producer_of(first[0][0]) != inbox.name
@@ -293,7 +292,7 @@ class Queue:
         def with_handles(jobs: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
             kept = Kept(self.name, jobs, params, losses, run.keep)
             all_kept.append(kept)
-            handles.extend(make_jobs(jobs, Submission(client, self.name, signature, [], kept), covered))
+            handles.extend(make_jobs(jobs, Submission(client, self.name, [], kept), covered))
             return jobs
 
         rest = None if parts is None else map(with_handles, parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import pathlib
@@ -52,3 +53,18 @@ def found_modules(folder: str | None = None) -> list[str]:
     if (place / "task_def" / "__init__.py").is_file() and not (place / "conveyor").is_dir():
         found.append("task_def")
     return found
+
+
+def main_name() -> str:
+    """Return the name by which other processes can import this process's script."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return _stem(file) if file else "__main__"
+
+
+@functools.lru_cache(maxsize=4)
+def _stem(file: str) -> str:
+    return pathlib.Path(file).stem
