@@ -77,6 +77,16 @@ class Cube(Shape):
     name: str = ""
 
 
+@dataclasses.dataclass
+class Half:
+    known: int = 0
+    unknown: NoSuchName = None  # noqa: F821
+
+
+class Whole(Half):
+    further: Point
+
+
 UNCHANGED = [
     (Point, Pixel(1, 2.0, "red")),
     (list[Point], [Pixel(1), Point(2)]),
@@ -128,6 +138,8 @@ UNCHANGED = [
     (pathlib.PurePath, pathlib.PurePosixPath("a")),
     (Point, Point(1, 2)),
     ("NoSuchName", Point(1)),
+    (Half, Half(1, Point(1))),
+    (list[Half], [Half(1)]),
 ]
 
 
@@ -218,6 +230,8 @@ REFUSED = [
     (collections.defaultdict[str, int], {"a": 1}),
     (type[Point], Point(1)),
     (set[Any], [[1]]),
+    (Half, {"known": 1}),
+    (Half, Half("a")),  # type: ignore[arg-type]
 ]
 
 
@@ -237,15 +251,6 @@ def test_unresolvable_hint_leaves_the_others_checked() -> None:
 
     found = hints.resolve(function)
     assert found == {"two": int, "four": Sequence[Point]}
-
-
-class Half:
-    known: int
-    unknown: NoSuchName  # noqa: F821
-
-
-class Whole(Half):
-    further: Point
 
 
 def test_hints_of_a_class_are_resolved_one_by_one() -> None:

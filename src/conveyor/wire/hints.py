@@ -49,7 +49,6 @@ _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 #: Types whose items are all of one type, so that the first shows whether all fit.
 _UNIFORM = (str, bytes, bytearray, range)
-#: Attributes of classes that msgspec makes from a mapping of their fields.
 _FIELD_MARKS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
 _NUMBERS = frozenset({int, float, bool, complex})
 _ATOMS = frozenset({str, int, float, bool, bytes})
@@ -85,9 +84,8 @@ def is_native(hint: Any) -> bool:
     if origin in _NATIVE_CONTAINERS or origin in _UNIONS:
         known = all(is_native(one) for one in typing.get_args(hint) if one not in (..., ()))
     elif origin is None and isinstance(hint, type):
-        known = (
-            hint in _NATIVE or issubclass(hint, enum.Enum) or any(hasattr(hint, one) for one in _FIELD_MARKS)
-        )
+        kind: Any = hint
+        known = kind in _NATIVE or issubclass(kind, enum.Enum) or _has_fields(kind)
     else:
         known = hint is Any or hint is None or origin is Literal
     return known and _is_known(hint)
@@ -161,9 +159,15 @@ def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: PLR0911 
         return _made(value, hint, kind, strict=strict)
     if inner and isinstance(value, (*_SEQUENCES, *_UNIFORM, dict)):
         return _fit_items(value, inner, strict=strict, is_row=kind is tuple and inner[-1] is not ...)
-    if any(hasattr(kind, mark) for mark in _FIELD_MARKS):
+    if _has_fields(kind):
         _check_fields(value)
     return value
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_fields(kind: Any) -> bool:
+    """Return True for classes that msgspec makes from a mapping of their fields."""
+    return any(hasattr(kind, mark) for mark in _FIELD_MARKS)
 
 
 def _core(hint: Any) -> Any:
@@ -282,7 +286,7 @@ def _converted(value: Any, hint: Any, *, strict: bool) -> Any:
     """Return what msgspec makes of plain data, with no objects in it, which it could change."""
     is_container = type(value) in _NATIVE_CONTAINERS
     if type(value) in codec.PLAIN and not (is_container and codec.has_objects(codec.encode(value))):
-        with contextlib.suppress(TypeError):  # a hint that it does not know
+        with contextlib.suppress(TypeError, NameError, RecursionError):  # a hint that it does not know
             return _natively(value, hint, strict=strict)
     raise _misfit(value, hint)
 
