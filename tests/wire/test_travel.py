@@ -183,6 +183,15 @@ def test_cached_properties_are_computed_again() -> None:
     assert back.lock is not given.lock
 
 
+def test_hash_that_attrs_keeps_is_computed_again() -> None:
+    label = kit.Label("a")
+    hashed = {label: 1}  # notes the hash in the object
+    shown = codec.decode_data(codec.encode(label))
+    assert shown.state == {"text": "a", "_attrs_cached_hash": None}
+    assert repr(shown) == "Label(text='a')"
+    assert codec.decode(codec.encode(hashed)) == hashed
+
+
 def test_object_made_with_a_generic_alias_travels() -> None:
     assert codec.decode(codec.encode(kit.Box[int](3))) == kit.Box(3)
 

@@ -105,6 +105,11 @@ class Film:
     tags: list[str] = attrs.Factory(list)
 
 
+@attrs.frozen(cache_hash=True)
+class Label:
+    text: str
+
+
 class Order(pydantic.BaseModel):
     number: int
     lines: list[str] = []
@@ -220,6 +225,7 @@ HASHABLE: list[Fitted] = [
     (str, st.sampled_from(Tone)),
     (Right, st.sampled_from([Right(0), Right.READ, Right.READ | Right.WRITE])),
     (Key, st.builds(Key, st.text(), st.integers())),
+    (Label, st.builds(Label, st.text())),
     (np.float64, st.floats(allow_nan=False).map(np.float64)),
     (typing.Literal["low", 3], st.sampled_from(["low", 3])),
 ]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _MAIN = {"__main__", "__mp_main__"}
 #: The alias, such as Box[int], that typing notes in an object made with it.
 _ALIAS = "__orig_class__"
+_ATTRS_HASH = "_attrs_cached_hash"
 
 
 class ObjectData:
@@ -61,7 +62,8 @@ class ObjectData:
         if isinstance(self.state, str):
             return None
         if isinstance(self.state, dict):  # without what a library keeps for itself
-            return [(str(name), one) for name, one in self.state.items() if not str(name).startswith("__")]
+            own = ("__", _ATTRS_HASH)
+            return [(str(name), one) for name, one in self.state.items() if not str(name).startswith(own)]
         return [(None, one) for one in (self.state if isinstance(self.state, list) else [self.state])]
 
 
@@ -126,7 +128,10 @@ def taken_apart(value: Any) -> tuple[str, Any]:
             if not hasattr(value, field):
                 raise BadCall(f"{_readable(layout.name)} without its field {field!r} cannot be serialized")
             state = {**state, field: getattr(value, field)}
-    return layout.name, {name: state[name] for name in state if name not in layout.left_out}
+    kept = {name: state[name] for name in state if name not in layout.left_out}
+    if _ATTRS_HASH in kept:
+        kept[_ATTRS_HASH] = None  # attrs computes it again; hashes of strings differ between processes
+    return layout.name, kept
 
 
 def rebuilt(name: str, state: Any) -> Any:
