@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StoreRefused,
         StoreUnavailable,
         TooLarge,
+        UnknownClass,
         UnknownTask,
         WaitTimeout,
     )
@@ -84,6 +85,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "StoreRefused",
     "StoreUnavailable",
     "TooLarge",
+    "UnknownClass",
     "UnknownTask",
     "WaitTimeout",
 ]

@@ -6,6 +6,7 @@ ConveyorError
 ├── BadInput (ValueError)          a task refuses its input: missing file, not a video, …
 ├── TooLarge (ValueError)          a job or a result exceeds the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
+├── UnknownClass (ImportError)     this process has not imported the class of an object
 ├── DuplicateJob                   a job with this id exists already
 ├── NotEmpty                       a queue to be deleted has jobs
 ├── Full (queue.Full)              no room within the caller's timeout
@@ -84,6 +85,13 @@ class TooLarge(ConveyorError, ValueError):
 
 class UnknownTask(ConveyorError, LookupError):
     """No registered task has this name."""
+
+
+class UnknownClass(ConveyorError, ImportError):
+    """An object arrived whose class this process does not have: its module is not imported, or of another version.
+
+    Nothing that arrives makes a process import a module.
+    """
 
 
 class DuplicateJob(ConveyorError):

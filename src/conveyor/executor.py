@@ -37,11 +37,10 @@ from conveyor.errors import (
 )
 from conveyor.job import cancel_jobs
 from conveyor.queue import Queue
-from conveyor.task_loading import ExecutorFolder
+from conveyor.task_loading import ExecutorFolder, main_name
 from conveyor.tasks import Task
 from conveyor.wire import call, ids
 from conveyor.wire.call import PutOptions, RunOptions
-from conveyor.wire.signature import main_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

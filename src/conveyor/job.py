@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from conveyor.restoring import Kept
     from conveyor.store import Client
     from conveyor.store.command import Command
-    from conveyor.wire.signature import Signature
 
 R = TypeVar("R")
 
@@ -48,7 +47,6 @@ class Submission(NamedTuple):
 
     client: Client
     queue: str
-    signature: Signature | None
     jobs: list[Job[Any]]
     """In the order of the put; empty if there is only one, which would keep itself alive."""
     kept: Kept | None = None
@@ -70,13 +68,12 @@ class Job(Generic[R]):
         queue: str = "default",
         *,
         client: Client | None = None,
-        signature: Signature | None = None,
     ) -> None:
         self.id = id
         self.settled: Settled | None = None
         self.covered = 0  # the opening of the inbox before the job could have finished
         self._callbacks: list[Callable[[Job[R]], object]] | None = None
-        self._submission = Submission(client or connect(), queue, signature, [])
+        self._submission = Submission(client or connect(), queue, [])
         self._place = 0
 
     @property
@@ -89,21 +86,18 @@ class Job(Generic[R]):
         return f"<Job {self.id} on {self.queue_name}{state}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what identifies the job, and the function that names the type of its result."""
+        """Pickle what identifies the job."""
         one = self._submission
-        return _refer_to, (self.id, one.queue, server_of(one.client), one.signature)
+        return _refer_to, (self.id, one.queue, server_of(one.client))
 
     def result(self, timeout: float | None = None) -> R:
         """Wait for the job to finish and return its result.
 
         While the server is unavailable, it keeps waiting. Raises JobFailed if the task raised, JobLost if its workers
-        crashed, JobCancelled, JobGone if the job is unknown, and WaitTimeout after `timeout` seconds, which does not
-        affect the job.
+        crashed, JobCancelled, JobGone if the job is unknown, UnknownClass if this process does not have the class of an
+        object in the result, and WaitTimeout after `timeout` seconds, which does not affect the job.
         """
-        settled = self._wait(timeout)
-        value = settled.result()
-        signature = self._submission.signature
-        return cast("R", value if signature is None else signature.result(value))
+        return cast("R", self._wait(timeout).result())
 
     def exception(self, timeout: float | None = None) -> JobFailed | JobCancelled | None:
         """Wait for the job to finish and return its error, or None if the task returned."""
@@ -280,9 +274,9 @@ class Job(Generic[R]):
         return settled
 
 
-def _refer_to(job_id: str, queue: str, server: str | Path, signature: Signature | None) -> Job[Any]:
+def _refer_to(job_id: str, queue: str, server: str | Path) -> Job[Any]:
     """Return the handle of a pickled one."""
-    return Job(job_id, queue, client=connect(server), signature=signature)
+    return Job(job_id, queue, client=connect(server))
 
 
 def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterator[Job[R]]:

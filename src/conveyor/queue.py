@@ -34,7 +34,7 @@ from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, PutOptions, RunOptions
 from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
-from conveyor.wire.signature import name_of, signature_of
+from conveyor.wire.signature import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from conveyor.store.command import Operation
     from conveyor.store.commands import ForgetReply
     from conveyor.wire.durability import Durability
-    from conveyor.wire.signature import Signature
 
     Item = typing_extensions.TypeVar("Item", default=Any)  # `Queue` without a type holds any items
 else:
@@ -151,7 +150,7 @@ class BaseQueue:
         def with_handles(jobs: Jobs) -> Jobs:
             kept = Kept(self.name, jobs, params, losses, calls.run.keep)
             all_kept.append(kept)
-            handles.extend(make_jobs(jobs, Submission(client, self.name, calls.signature, [], kept), covered))
+            handles.extend(make_jobs(jobs, Submission(client, self.name, [], kept), covered))
             return jobs
 
         further = None if calls.further is None else map(with_handles, calls.further)
@@ -574,7 +573,6 @@ class Calls(NamedTuple):
     """What follows, encoded when it is taken."""
     put: PutOptions
     run: RunOptions
-    signature: Signature
     deadline: Deadline | None
     """Until when to wait for room; None: not at all."""
 
@@ -590,7 +588,7 @@ def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iter
         further = (_encoded(function, part, run, put.id) for part in _parts(calls))
         jobs = next(further, [])
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
-    return Calls(jobs, further, put, run, signature_of(function), deadline)
+    return Calls(jobs, further, put, run, deadline)
 
 
 def _key_of(entry: object) -> int:

@@ -6,6 +6,7 @@ And of the functions that an executor lets its own workers run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import io
 import pathlib
@@ -91,3 +92,18 @@ class ExecutorFolder:
     def first_call(self) -> bytes:
         """Return the call that each worker runs when it starts, or b"" if there is none."""
         return self._first_call.read_bytes() if self._first_call.exists() else b""
+
+
+def main_name(module: str = "__main__") -> str:
+    """Return the name by which other processes can import this process's script."""
+    main = sys.modules[module]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return _stem(file) if file else "__main__"
+
+
+@functools.lru_cache(maxsize=4)
+def _stem(file: str) -> str:
+    return pathlib.Path(file).stem

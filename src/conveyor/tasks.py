@@ -26,10 +26,10 @@ from msgspec import structs
 
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
-from conveyor.task_loading import load_script
+from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import PutOptions, RunOptions, as_seconds
 from conveyor.wire.redaction import Labels
-from conveyor.wire.signature import main_name, name_of, signature_of
+from conveyor.wire.signature import name_of, signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from conveyor.cli.output import in_one_line, value_lines
+from conveyor.cli.output import document, in_one_line, value_lines
 from conveyor.errors import BadCall
 from conveyor.monitor.typed_input import as_words, bind, parameters_of, type_words, usage
 from conveyor.tasks import Task
 from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.objects import ObjectData
 
 
 def order(
@@ -66,9 +68,22 @@ def test_repeat_command_omits_default_values() -> None:
     assert as_words(given, parameters_of(TASK)) == ["url=a b", "share=1", "loud=yes"]
 
 
+def test_objects_in_json_are_mappings_names_and_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    color = ObjectData("shapes:Color", "RED")
+    zones = ObjectData("deque", [[ObjectData("ZoneInfo", ["UTC"]), ObjectData("shapes:Right", 3)]])
+    document(
+        "test/v1", point=ObjectData("shapes:Point", {"x": 1, "color": color, "__private": 1}), zones=zones
+    )
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["point"], shown["zones"]) == ({"x": 1, "color": "RED"}, ["UTC", 3])
+
+
 def test_argument_values_are_shown_in_lines() -> None:
     assert list(value_lines({"a": 1, "bc": [1.5, None]})) == ["a   1", "bc  [1.5, nothing]"]
     assert list(value_lines(list(range(30))))[-1] == "… and 10 more"
+    point = ObjectData("shapes:Point", {"x": 1, "color": ObjectData("shapes:Color", "RED")})
+    assert list(value_lines(point)) == ["x      1", "color  Color.RED"]
+    assert in_one_line(ObjectData("deque", [[1, 2]])) == "deque([1, 2])"
     assert in_one_line("a\x1b[31mb\nc") == "a·[31mb·c"
     assert in_one_line(10**6) == "1,000,000"
     assert in_one_line(10**5000).startswith("a number of ")

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from consumer_kit import make_worker
 
-from conveyor import Consumer, ConveyorError, JobFailed
+from conveyor import Consumer, ConveyorError, JobFailed, UnknownClass
 from conveyor.monitor import Inspector
 from conveyor.store import commands
 from conveyor.tasks import Registry
@@ -81,6 +81,35 @@ def test_named_modules_are_loaded_instead_of_found_ones(
     assert put(queue, "others.shout", "hey").result(30) == "HEY"
     with pytest.raises(JobFailed, match=r"unknown task 'tasks\.shout'"):
         put(queue, "tasks.shout", "hey").result(30)
+
+
+THING = "import dataclasses\n\n@dataclasses.dataclass\nclass Thing:\n    number: int = 1\n"
+
+
+def test_class_of_a_module_not_loaded_is_named_in_the_failure(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "only_producer.py").write_text(THING)
+    consume(path=(*sys.path, str(folder)))
+    thing = importlib.import_module("only_producer").Thing()
+    with pytest.raises(JobFailed, match=r"unknown class only_producer\.Thing: .*not imported") as caught:
+        queue.submit(jobs.same, [thing]).result(30)
+    assert caught.value.kind == "UnknownClass"
+    assert "import only_producer" in caught.value.reason
+
+
+def test_result_of_an_unknown_class_is_readable_after_its_import(
+    folder: Path, queue: Queue, consume: Callable[..., Any]
+) -> None:
+    (folder / "only_worker.py").write_text(f"{THING}\n\ndef make():\n    return Thing(2)\n")
+    consume(modules=("only_worker",), path=(str(folder),))
+    job = put(queue, "only_worker.make")
+    with pytest.raises(UnknownClass, match=r"only_worker\.Thing"):
+        job.result(30)
+    assert "only_worker" not in sys.modules
+    thing = importlib.import_module("only_worker").Thing(2)
+    assert job.result(30) == thing
+    assert job.exception() is None
 
 
 def test_module_import_error_ends_the_consumer_with_the_reason(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
 import numpy as np
 import pytest
 
-from conveyor import JobFailed
+from conveyor import Job, JobFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,29 @@ def test_task_result_arrives_with_its_type(queue: Queue, consume: Callable[..., 
     stripes = queue.submit(jobs.stripes, 5).result(30)
     assert isinstance(stripes, np.ndarray)
     assert stripes.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_object_stays_one_of_its_class_both_ways(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    pixel = jobs.Pixel(1, 2)
+    assert queue.submit(jobs.type_of, pixel).result(30) == "Pixel"
+    assert queue.submit(jobs.type_of, [pixel, jobs.Point(1, 2)]).result(30) == "['Pixel', 'Point']"
+    for value in (pixel, {"a": [pixel]}, collections.deque([Fraction(1, 3)]), collections.Counter("a")):
+        back = queue.submit(jobs.same, value).result(30)
+        assert (type(back), back) == (type(value), value)
+
+
+def test_result_is_the_same_without_the_original_handle(queue: Queue, consume: Callable[..., Any]) -> None:
+    consume()
+    for task, given in (
+        (jobs.lying, jobs.Pixel(1, 2)),
+        (jobs.same, (1, {2})),
+        (jobs.same, [jobs.Point(1, 2)]),
+    ):
+        job = queue.submit(task, given)
+        results = [job.result(30), Job(job.id, queue.name, client=queue.client).result(30)]
+        assert results == [given, given]
+        assert [type(one) for one in results] == [type(given)] * 2
 
 
 def test_coroutine_function_can_be_a_task(queue: Queue, consume: Callable[..., Any]) -> None:

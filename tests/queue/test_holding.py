@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import operator
 import os
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, clock, held_items
+from conveyor import Call, Empty, LeaseLost, Queue, StoreUnavailable, UnknownClass, clock, held_items
 from conveyor.errors import StoreError
 from conveyor.inbox import inbox_of
 from conveyor.store import Client, commands, connect
@@ -285,6 +286,24 @@ def test_job_taken_with_get_is_returned_as_a_call(bench: Bench) -> None:
     taken = bench.queue.get()
     assert isinstance(taken, Call)
     assert (taken.task, taken.positional(), taken.named()) == ("builtins.pow", [2, 10], {})
+    bench.queue.task_done()
+
+
+@dataclasses.dataclass
+class Ware:
+    number: int
+
+
+def test_item_of_an_unknown_class_returns_to_the_queue(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    bench.queue.put([Ware(1)])
+    with monkeypatch.context() as without:
+        without.delitem(sys.modules, __name__)
+        with pytest.raises(UnknownClass, match=r"Ware: this process has not imported"):
+            bench.queue.get()
+    eventually(lambda: bench.queue.qsize() == 1)
+    assert bench.queue.get() == [Ware(1)]
     bench.queue.task_done()
 
 

@@ -215,7 +215,7 @@ def test_pickled_job_is_found_by_its_id_with_its_types(bench: Bench) -> None:
     for state in ("waiting", "done"):
         if state == "done":
             bench.settle(value=8)
-            bench.settle(value=[1, 2])
+            bench.settle(value=(1, 2))
             assert job.result(20) == 8
         other: Job[Any] = sent(job)
         assert (other.id, other.queue_name, other.status()) == (job.id, job.queue_name, state)
@@ -226,12 +226,6 @@ def test_pickled_job_is_found_by_its_id_with_its_types(bench: Bench) -> None:
 
 def pair(number: int) -> tuple[int, int]:
     return number, number + 1
-
-
-def test_job_of_an_unknown_function_is_refused_when_unpickled(bench: Bench) -> None:
-    data = pickle.dumps(bench.queue.submit(pair, 1))
-    with pytest.raises(ModuleNotFoundError):
-        pickle.loads(data.replace(pair.__module__.encode(), b"?" * len(pair.__module__)))
 
 
 def test_pickled_task_is_the_one_of_its_module() -> None:

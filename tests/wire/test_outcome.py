@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import enum
-
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.wire.travel_kit import Color, Point
 
 from conveyor.errors import JobCancelled, JobFailed, JobLost
 from conveyor.wire import codec, outcome
@@ -84,18 +83,19 @@ def test_any_error_text_can_be_stored(kind: str, message: str) -> None:
     assert len(codec.decode(outcome.describe_text(kind, message))) == 3
 
 
-class Color(enum.Enum):
-    RED = "red"
-
-
 def test_unserializable_result_is_a_failure_with_a_reason() -> None:
-    for value, kind in ((object(), "BadCall"), (Color.RED, "BadCall"), (b"x" * (1 << 20), "TooLarge")):
-        failed = outcome.result_bytes(value, typed=False)
+    for value, kind in ((object(), "BadCall"), (b"x" * (1 << 20), "TooLarge")):
+        failed = outcome.result_bytes(value)
         assert isinstance(failed, outcome.Fail)
         assert codec.decode(failed.error)[0] == kind
-    done = outcome.result_bytes(Color.RED, typed=True)
+
+
+def test_object_in_a_result_is_readable_without_its_class() -> None:
+    done = outcome.result_bytes([Point(1), Color.RED])
     assert isinstance(done, outcome.Done)
-    assert codec.decode(done.value) == "red"
+    one = outcome.decode_settled(outcome.encode_settled("done", done.value))
+    assert one.result() == [Point(1), Color.RED]
+    assert repr(one.result_data()) == "[Point(x=1, y=0.0), Color.RED]"
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
+from collections import OrderedDict, defaultdict
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.wire.travel_kit import Color, Film, Key, Order, Pair, Right
 
 from conveyor.wire import call, codec, redaction
 from conveyor.wire.redaction import Labels
@@ -37,6 +41,13 @@ SECRET_NAMES = [
     "credentials",
 ]
 OTHER_NAMES = ["monkey", "keyboard", "keyed", "turkey", "url", "depth", "passage", "author", ""]
+
+
+@dataclasses.dataclass
+class Login:
+    name: str
+    password: str
+    more: Any = None
 
 
 def call_of(*args: Any, **kwargs: Any) -> call.Call:
@@ -104,6 +115,33 @@ def test_preview_resembles_a_call() -> None:
     assert redaction.preview(call_of(np.zeros((2, 3)))) == "array(float64, 2x3)"
     assert redaction.preview(call_of(10**5000)) == "<int>"
     assert redaction.preview(call_of()) == ""
+
+
+def test_object_is_shown_like_a_call_without_its_secrets() -> None:
+    login = Login("ada", SECRET, [Login("eve", SECRET)])
+    shown = "Login(name='ada', password=•••, more=[Login(name='eve', password=•••, more=None)])"
+    assert redaction.preview(call_of(login)) == shown
+    assert repr(redaction.redacted(call_of(login).positional())) == f"[{shown.replace('•••', repr('•••'))}]"
+    assert redaction.secret_texts(call_of(login)) == [SECRET]
+    assert redaction.preview(call_of(Pair(1, OrderedDict(token=SECRET)))) == (
+        "Pair(left=1, right=OrderedDict({'token': •••}))"
+    )
+    assert (
+        redaction.preview(call_of(Color.RED, Right(3), Fraction(1, 2)))
+        == "Color.RED, Right(3), Fraction(1, 2)"
+    )
+    assert redaction.preview(call_of(defaultdict(list, key=SECRET))) == "defaultdict('list', {'key': •••})"
+    assert redaction.preview(call_of(Order(number=1))) == "Order(number=1, lines=[])"
+    assert redaction.preview(call_of(login, Key("a", 3)), Labels(hidden=("more", "number"))) == (
+        "Login(name='ada', password=•••, more=•••), Key(name='a', number=•••)"
+    )
+    assert SECRET not in redaction.preview(call_of({Key(f"https://me:{SECRET}@example.org"): 1}))
+
+
+def test_formatter_sees_the_fields_of_objects(registered: None) -> None:
+    redaction.register(lambda name, value: "…" if name == "title" else value)
+    assert redaction.preview(call_of(Film("Metropolis"))) == "Film(title='…', tags=[])"
+    assert redaction.formatted_names(call_of([Film("Metropolis")]), Labels()) == ("title",)
 
 
 def test_secret_variadic_parameter_hides_all_its_values() -> None:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import pathlib
 import uuid
+from collections.abc import Sequence  # noqa: TC003 - a hint that is resolved
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ import pytest
 
 from conveyor.errors import BadCall
 from conveyor.tasks import task
-from conveyor.wire import codec
+from conveyor.wire import codec, hints
 from conveyor.wire.signature import Signature, name_of, signature_of
 
 
@@ -96,7 +97,7 @@ def test_any_number_of_arguments_arrives() -> None:
         (untyped, ("\udcff",), {}, ["untyped", "first", "surrogates"]),
         (untyped, ([1, "\udcff"],), {}, ["untyped", "first", "surrogates"]),
         (plain, (1,), {"second": "\udcff"}, ["plain", "second", "surrogates"]),
-        (untyped, (Point(1),), {}, ["untyped", "first", "Point"]),
+        (untyped, (Point(1), {"lock": object()}), {}, ["untyped", "second", "object"]),
     ],
 )
 def test_invalid_call_is_a_type_error_with_the_reason(
@@ -191,15 +192,54 @@ def test_function_without_a_signature_accepts_any_arguments() -> None:
     assert travelled(max, 1, 2) == ((1, 2), {})
 
 
-def test_result_gets_the_type_of_the_return_hint_if_possible() -> None:
-    def function() -> list[Point]: ...
+def test_unresolvable_hint_leaves_the_others_checked() -> None:
+    def function(one: NoSuchName, two: int, *rest: list[Point], **named: Point | NoSuchName) -> None: ...  # noqa: F821
 
-    function.__annotations__ = {"return": list[Point]}
+    assert travelled(function, Point(1), 2, [Point(3)], four=4) == ((Point(1), 2, [Point(3)]), {"four": 4})
+    for args in ((1, "two"), (1, 2, [3])):
+        with pytest.raises(BadCall, match=r"two|rest"):
+            travelled(function, *args)
+
+
+def sequences(first: Sequence[int], second: float = 1.0, /, *, third: Color | str = "red") -> None: ...
+
+
+def test_hints_of_all_kinds_may_be_mixed() -> None:
+    assert travelled(sequences, (1, 2)) == (((1, 2),), {})
+    assert travelled(sequences, [1], 2, third=Color.RED) == (([1], 2.0), {"third": Color.RED})
+    for args, kwargs, name in (
+        ((["a"],), {}, "first"),
+        (([1], "a"), {}, "second"),
+        (([1],), {"third": 1}, "third"),
+    ):
+        with pytest.raises(BadCall, match=name):
+            travelled(sequences, *args, **kwargs)
+
+
+def test_data_class_of_earlier_bytes_is_read_by_its_hint() -> None:
+    def function(points: list[Point], color: Color) -> None: ...
+
+    function.__annotations__ = {"points": list[Point], "color": Color}
+    data = msgspec.msgpack.encode([[{"x": 1, "y": 2.0}], "red"])
+    back = Signature(function).decode(codec.Raw(data), codec.Raw(codec.encode({})))
+    assert back == (([Point(1, 2.0)], Color.RED), {})
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [({"a": 1}, {}), ([1], [2]), (3, {}), (["x"], {}), ([1], {"third": "x"})]
+)
+def test_invalid_bytes_of_a_call_are_a_bad_call(args: Any, kwargs: Any) -> None:
+    with pytest.raises(BadCall):
+        Signature(plain).decode(codec.Raw(codec.encode(args)), codec.Raw(codec.encode(kwargs)))
+
+
+def test_numbers_of_numpy_are_sent_as_what_the_hint_says() -> None:
+    def function(count: int, more: list[float]) -> None: ...
+
+    function.__annotations__ = {"count": int, "more": list[float]}
     signature = Signature(function)
-    assert signature.has_result_hint
-    assert signature.result([{"x": 1, "y": 2.0}]) == [Point(1, 2.0)]
-    assert signature.result("not that") == "not that"
-    assert not Signature(untyped).has_result_hint
+    data = signature.encode((np.int64(3), [np.float32(0.5)]), {})
+    assert data == signature.encode((3, [0.5]), {})  # the worker may have no numpy
 
 
 @pytest.mark.parametrize(
@@ -207,18 +247,18 @@ def test_result_gets_the_type_of_the_return_hint_if_possible() -> None:
     [("first", "12", 12), ("second", "12", "12"), ("third", "1e3", 1000.0)],
 )
 def test_typed_text_gets_the_type_of_the_parameter(name: str, text: str, value: Any) -> None:
-    assert codec.convert_text(text, signature_of(plain).hints[name]) == value
+    assert hints.convert_text(text, signature_of(plain).hints[name]) == value
 
 
 def test_typed_text_may_be_json_if_plain_text_is_insufficient() -> None:
-    assert codec.convert_text("2.5", float) == 2.5
-    assert codec.convert_text('[{"x": 1}]', list[Point]) == [Point(1)]
+    assert hints.convert_text("2.5", float) == 2.5
+    assert hints.convert_text('[{"x": 1}]', list[Point]) == [Point(1)]
 
 
 @pytest.mark.parametrize("text", ["x", '{"x": 1}', "1.5"])
 def test_invalid_typed_text_is_refused(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        codec.convert_text(text, int)
+        hints.convert_text(text, int)
 
 
 @task(name="the.registered.name")

@@ -21,7 +21,6 @@ from conveyor.monitor import job_record
 from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, safe, utc
 from conveyor.monitor.snapshot import in_state
 from conveyor.store import commands
-from conveyor.wire import codec
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
 from conveyor.wire.redaction import no_labels, redacted, redacted_arguments, redacted_text
@@ -190,7 +189,7 @@ def _print_outcome(details: JobRecord) -> None:
     """Print result or error, and the log."""
     error = None if details.settled is None else details.settled.error()
     if details.settled is not None and error is None:
-        result = redacted(codec.decode(details.settled.value))
+        result = redacted(details.settled.result_data())
         _print(Text("\nResult", style="bold"), *(f"  {line}" for line in value_lines(result)))
     elif isinstance(error, JobFailed):
         _print(Text("\nError", style="bold"), f"  {safe(str(error))}")
@@ -205,7 +204,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
     call, step, settled = details.call, details.progress, details.settled
     steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
     error = None if settled is None else settled.error()
-    value = None if settled is None or error is not None else redacted(codec.decode(settled.value))
+    value = None if settled is None or error is not None else redacted(settled.result_data())
     return {
         "id": details.id,
         "queue": details.queue,
@@ -232,7 +231,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
 def _arguments(call: Call, labels: Labels) -> dict[str, Any]:
     try:
         if not call.task:
-            return {"item": redacted(call.item())}
+            return {"item": redacted(call.item_data())}
         arguments = redacted_arguments(call, labels)
         count = len(call.positional())
         return {"positional": [value for _, value in arguments[:count]], "named": dict(arguments[count:])}

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from conveyor.monitor.format import printable
+from conveyor.wire import objects
+from conveyor.wire.objects import ObjectData
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -100,6 +102,8 @@ def progress_bar(title: str, steps: int) -> Iterator[Callable[[int], None]]:
 
 def _plain(value: Any) -> Any:
     """Return a value that JSON cannot hold as one that it can."""
+    if isinstance(value, ObjectData):
+        return objects.plain(value)
     if hasattr(value, "tolist"):  # numpy
         return value.tolist()
     return str(value)
@@ -173,6 +177,8 @@ def _fields(value: Any) -> dict[str, Any] | None:
     """Return the fields of an object or mapping by readable name, or None if it has none."""
     if isinstance(value, dict):
         return {printable(str(name)): one for name, one in value.items()}
+    if isinstance(value, ObjectData):
+        return _fields(objects.plain(value)) if isinstance(value.state, dict) else None
     if isinstance(value, type):
         return None
     if dataclasses.is_dataclass(value):

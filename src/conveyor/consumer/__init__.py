@@ -21,7 +21,6 @@ from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind
 from conveyor.errors import ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
-from conveyor.wire.signature import main_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -299,7 +298,7 @@ def _own_script() -> tuple[str, str]:
     """Return file and name of the script this process was started with, or empty strings if it cannot be reloaded."""
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
-    name = main_name()
+    name = task_loading.main_name()
     if file is None or not pathlib.Path(file).is_file() or name.partition(".")[0] == "conveyor":
         return "", ""
     return str(pathlib.Path(file).resolve()), name

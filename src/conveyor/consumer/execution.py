@@ -167,7 +167,7 @@ class Executor:
             if current.cancelled:
                 return Cancel()
             return _judged(error, job.options, retries_used, self.secrets(job))
-        return _carried(value, runnable.signature)
+        return _carried(value)
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -279,9 +279,9 @@ def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
     return wakeup.fileno(), found.st_dev, found.st_ino
 
 
-def _carried(value: Any, signature: Signature) -> Outcome:
+def _carried(value: Any) -> Outcome:
     try:
-        return result_bytes(value, typed=signature.has_result_hint)
+        return result_bytes(value)
     except JobCancelled:
         raise
     except BaseException as error:  # noqa: BLE001 - reading an object may run user code

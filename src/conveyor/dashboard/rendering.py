@@ -22,6 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from conveyor import clock
 from conveyor.monitor.format import date_time, duration, elapsed, number, rate, shorten, size, utc
 from conveyor.wire import control_messages
+from conveyor.wire.objects import ObjectData, label_of
 from conveyor.wire.redaction import MORE
 
 if TYPE_CHECKING:
@@ -346,30 +347,40 @@ def pretty(value: Any, room: int = 4000) -> str:
 
 def _pieces(value: Any, indent: str, room: int) -> Iterator[str]:
     kind = type(value)
-    if kind is not dict and kind not in _BRACKETS:
+    parts = value.parts if kind is ObjectData else None
+    if kind is not dict and kind not in _BRACKETS and parts is None:
         yield _plain(value)
         return
     if len(indent) > 2 * DEEPEST:
         yield MORE
         return
-    first, last = ("{", "}") if kind is dict else _BRACKETS[kind]
-    if not value:
+    first, last = ("{", "}") if kind is dict else _BRACKETS.get(kind) or (f"{value.title}(", ")")
+    content = value if parts is None else [item for _, item in parts]
+    if not content:
         yield "set()" if kind is set else first + last
         return
-    if len(value) <= LINE and all(len(item) <= LINE for item in _texts(value)):
+    if len(content) <= LINE and all(len(item) <= LINE for item in _texts(content)):
         flat = _plain(value)
         if len(flat) <= LINE:
             yield flat
             return
     inner = f"{indent}  "
     yield first
-    for item in value:
-        yield f"\n{inner}"
-        if kind is dict:
-            yield f"{_plain(item)}: "
-        yield from _pieces(value[item] if kind is dict else item, inner, room)
+    for label, item in _labelled(value, parts):
+        yield f"\n{inner}{label}"
+        yield from _pieces(item, inner, room)
         yield ","
     yield f"\n{indent}{last}"
+
+
+def _labelled(value: Any, parts: list[tuple[str | None, Any]] | None) -> Iterator[tuple[str, Any]]:
+    """Yield each item of a container or object and what precedes it."""
+    if parts is not None:
+        yield from ((label_of(name), item) for name, item in parts)
+    elif type(value) is dict:
+        yield from ((f"{_plain(key)}: ", item) for key, item in value.items())
+    else:
+        yield from (("", item) for item in value)
 
 
 def _texts(value: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from conveyor.errors import BadCall
-from conveyor.wire import codec
+from conveyor.wire import hints
 from conveyor.wire.redaction import MASK, is_secret, redacted, redacted_text
 from conveyor.wire.signature import signature_of
 
@@ -96,7 +96,7 @@ def convert(task: Task[..., Any], parameter: Parameter, text: str) -> Any:
     if parameter.hint is bool or parameter.hint == bool | None:
         text = _YES_NO.get(text.strip().lower(), text)
     try:
-        return codec.convert_text(text, parameter.hint)
+        return hints.convert_text(text, parameter.hint)
     except msgspec.MsgspecError:
         message = f"{task.name}: {_misfit(parameter, text)}"
         raise BadCall(message, hint=f"see `conveyor tasks {task.name}` for the parameters") from None
@@ -113,7 +113,7 @@ def _misfit(parameter: Parameter, text: str) -> str:
         items = []
     for place, item in enumerate(items, 1):
         try:
-            codec.convert(item, item_hint, strict=False)
+            hints.convert(item, item_hint, strict=False)
         except msgspec.ValidationError:
             return f"{parameter.name}, item {place}: {item!s:.80} is not {type_words(item_hint)}"
     return f"{parameter.name}={redacted_text(text)!r:.500} does not fit, it takes {parameter.type_text}"
@@ -168,7 +168,7 @@ def convert_value(task: Task[..., Any], parameter: Parameter, value: Any) -> Any
     if isinstance(value, str):
         return convert(task, parameter, value)
     try:
-        return codec.convert(value, parameter.hint)
+        return hints.convert(value, parameter.hint)
     except (msgspec.ValidationError, RecursionError):
         message = f"{task.name}: {parameter.name} does not fit, it takes {parameter.type_text}"
         raise BadCall(message) from None

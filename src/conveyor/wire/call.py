@@ -126,23 +126,27 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The labels of its arguments by the producer; empty for a plain item, and if no argument can be secret."""
 
     def item(self) -> Any:
-        """Return the item that was put."""
+        """Return the item that was put. Raises UnknownClass if this process does not have the class of an object."""
         return codec.decode(self.args)
 
+    def item_data(self) -> Any:
+        """Return the item for people. Raises ValueError if the bytes are invalid."""
+        return codec.decode_data(self.args)
+
     def positional(self) -> list[Any]:
-        """Return the positional arguments as they travelled, without the types of the task's hints.
+        """Return the positional arguments as they travelled, for people: with ObjectData in place of objects.
 
         Raises ValueError if the bytes are invalid.
         """
         return _read(self.args, list)
 
     def named(self) -> dict[str, Any]:
-        """Return the keyword arguments as they travelled. Raises ValueError if the bytes are invalid."""
+        """Return the keyword arguments likewise. Raises ValueError if the bytes are invalid."""
         return _read(self.kwargs, dict)
 
 
 def _read(data: Raw, kind: type[T]) -> T:
-    value = codec.decode(data)
+    value = codec.decode_data(data)
     if not isinstance(value, kind):
         message = f"the arguments must be a {kind.__name__}, got a {type(value).__name__}"
         raise ValueError(message)  # noqa: TRY004 - the bytes are wrong, not a caller's argument

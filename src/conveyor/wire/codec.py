@@ -1,33 +1,33 @@
 """Values to bytes and back: msgpack, with extension types for what msgpack would change.
 
-A round trip through `encode` and `decode` keeps types: a tuple stays a tuple, a set a set. Objects of the user's
-classes (dataclasses, enums, named tuples, msgspec structs) travel as plain data and are rebuilt only if a type hint
-names the class, never from a name in the bytes. Nothing here can run code; pickle is not used.
+A round trip through `encode` and `decode` keeps types: a tuple stays a tuple, a set a set, and an object of a class of
+the user comes back as one (`objects.py`). What cannot come back the same is refused. Nothing here imports a module that
+the bytes name; pickle is not used.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import decimal
-import enum
+import functools
 import importlib
 import pathlib
 import re
 import sys
 import uuid
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, UnknownClass
+from conveyor.wire import objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "convert_text", "decode", "encode", "try_decode"]
+__all__ = ["Raw", "carry", "convert", "decode", "decode_data", "encode", "has_objects", "try_decode"]
 
 T = TypeVar("T")
 
@@ -53,16 +53,18 @@ _encoder = Encoder()
     _ARRAY,
     _MAP,
 ) = range(1, 15)
+_OBJECT = 127
+#: How the content of an object's extension begins: an array of nil, the name of its class, and its state.
+_OBJECT_HEAD = b"\x93" + _encoder.encode(None)
+#: Bytes without these hold no object: they are the extension's type and the beginning of its content.
+_OBJECT_MARK = bytes((_OBJECT,)) + _OBJECT_HEAD
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 
-def encode(value: object, *, typed: bool = False) -> bytes:
-    """Return the bytes of `value`.
-
-    With `typed` the reader knows the class of each part from type hints, so objects of the user's classes are allowed.
-    Raises BadCall if a value cannot be serialized.
-    """
+def encode(value: object) -> bytes:
+    """Return the bytes of `value`. Raises BadCall if a value cannot be serialized."""
     try:
-        return _encoder.encode(carry(value, typed=typed))
+        return _encoder.encode(carry(value))
     except (TypeError, OverflowError, ValueError) as error:
         if isinstance(error, BadCall):
             raise
@@ -78,13 +80,41 @@ def encode_flat(tree: object) -> bytes:
 
 
 def decode(data: bytes | memoryview | Raw) -> Any:
-    """Return the value of bytes made by `encode`. Raises ValueError for others, whatever a type's reader raises."""
+    """Return the value of bytes made by `encode`.
+
+    Raises UnknownClass if this process does not have the class of an object, and ValueError for invalid bytes, whatever
+    a type's reader raises.
+    """
     try:
         return _decoder.decode(data)
+    except (ValueError, UnknownClass):
+        raise
+    except Exception as error:
+        raise _invalid(error) from error
+
+
+def decode_data(data: bytes | memoryview | Raw) -> Any:
+    """Return the value of bytes for people, with ObjectData in place of objects. Raises ValueError if it cannot."""
+    try:
+        return _data_decoder.decode(data)
     except ValueError:
         raise
     except Exception as error:
-        raise ValueError(f"invalid bytes: {type(error).__name__}: {error}") from error
+        raise _invalid(error) from error
+
+
+def _invalid(error: Exception) -> ValueError:
+    return ValueError(f"invalid bytes: {type(error).__name__}: {error}")
+
+
+def decoder(hint: Any) -> Callable[[bytes | Raw], Any]:
+    """Return a function that decodes and converts in one step, for a hint of which `hints.is_direct` is true."""
+    return Decoder(hint, ext_hook=_restore, dec_hook=_rebuild).decode
+
+
+def has_objects(data: bytes | Raw) -> bool:
+    """Return False if there is surely no object in these bytes, at any depth."""
+    return _OBJECT_MARK in bytes(data)
 
 
 def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
@@ -95,23 +125,7 @@ def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
         return None
 
 
-def convert(value: object, hint: Any, *, strict: bool = True) -> Any:
-    """Convert a decoded value to the type of `hint`. Raises msgspec.ValidationError if it does not fit.
-
-    Without `strict`, strings are read as numbers and so on, for user input.
-    """
-    return msgspec.convert(value, hint, strict=strict, dec_hook=_rebuild)
-
-
-def convert_text(text: str, hint: Any) -> Any:
-    """Convert user input to the type of `hint`, as it is or else as JSON. Raises msgspec.MsgspecError."""
-    try:
-        return convert(text, hint, strict=False)
-    except msgspec.ValidationError:
-        return convert(msgspec.json.decode(text), hint, strict=False)
-
-
-def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
+def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
     """Return a tree of plain msgpack values for `value`. Raises BadCall if it cannot be serialized."""
     kind = type(value)
     if kind in _ATOMS:
@@ -119,70 +133,54 @@ def carry(value: Any, *, typed: bool = False, depth: int = 0) -> Any:  # noqa: P
     if kind is int:
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
-        raise BadCall(f"nested more than {MAX_DEPTH} levels deep")
+        raise BadCall(_TOO_DEEP)
     if kind is list:
-        return [carry(item, typed=typed, depth=depth + 1) for item in value]
+        return [carry(item, depth + 1) for item in value]
     if kind is dict:
-        return _carry_map(value, typed=typed, depth=depth + 1)
+        return _carry_map(value, depth + 1)
     collection = _COLLECTIONS.get(kind)
     if collection is not None:
-        return Ext(collection, _encoder.encode([carry(item, typed=typed, depth=depth + 1) for item in value]))
+        return Ext(collection, _encoder.encode([carry(item, depth + 1) for item in value]))
     fold = _FOLDS.get(kind)
-    if fold is not None:
-        code, text = fold
-        return Ext(code, text(value).encode())
-    return _carry_object(value, typed=typed, depth=depth)
+    if fold is not None and (text := fold[1](value)):
+        return Ext(fold[0], text.encode())
+    return _carry_object(value, depth)
 
 
-def _carry_map(value: dict[Any, Any], *, typed: bool, depth: int) -> Any:
-    items = {key: carry(item, typed=typed, depth=depth) for key, item in value.items()}
+def _carry_map(value: dict[Any, Any], depth: int) -> Any:
+    items = {key: carry(item, depth) for key, item in value.items()}
     if all(_is_plain_key(key) for key in items):
         return items
-    return Ext(
-        _MAP, _encoder.encode([[carry(key, typed=typed, depth=depth), item] for key, item in items.items()])
-    )
+    return Ext(_MAP, _encoder.encode([[carry(key, depth), item] for key, item in items.items()]))
 
 
 def _is_plain_key(key: Any) -> bool:
     return type(key) in _PLAIN_KEYS and (type(key) is not int or -(1 << 63) <= key < 1 << 64)
 
 
-def _carry_object(value: Any, *, typed: bool, depth: int) -> Any:
+def _carry_object(value: Any, depth: int) -> Any:
     kind = type(value)
-    if isinstance(value, pathlib.PurePath):
+    if kind is _PATH_TYPE:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
-        return _carry_numpy(value, typed=typed)
-    if kind in {bytearray, memoryview}:
-        return bytes(value)
-    if not typed:
-        raise BadCall(
-            f"a {kind.__qualname__} needs a type hint that names its class",
-            hint="annotate the parameter or the return value, or send plain data",
-        )
-    if isinstance(value, enum.Enum):
-        return carry(value.value, typed=True, depth=depth + 1)
-    if isinstance(value, msgspec.Struct):
-        names = value.__struct_fields__
-    elif is_dataclass(value):
-        names = tuple(field.name for field in fields(value))
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        return [carry(item, typed=True, depth=depth + 1) for item in value]
-    else:
-        raise BadCall(
-            f"a {kind.__qualname__} cannot be serialized",
-            hint="send plain data, a dataclass, or a path to a file",
-        )
-    return {name: carry(getattr(value, name), typed=True, depth=depth + 1) for name in names}
+    if numpy is not None and (kind is numpy.ndarray or isinstance(value, numpy.generic)):
+        return _carry_array(value)
+    name, state = objects.taken_apart(value)
+    tree = _carry_attributes(kind, state, depth + 1) if type(state) is dict else carry(state, depth + 1)
+    return Ext(_OBJECT, _OBJECT_HEAD + _encoder.encode(name) + _encoder.encode(tree))
 
 
-def _carry_numpy(value: Any, *, typed: bool) -> Any:
-    if typed and value.dtype.kind in "biufc" and not value.shape:
-        plain = value.item()  # a hint has the type of the number
-        if type(plain) in _NUMBERS:
-            return carry(plain)
-    return _carry_array(value)
+def _carry_attributes(kind: type, state: dict[str, Any], depth: int) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, item in state.items():
+            tree[name] = carry(item, depth)
+    except BadCall as error:
+        if error.message == _TOO_DEEP:
+            raise
+        raise BadCall(f"{kind.__qualname__}.{name}: {error}", hint=error.hint) from None
+    return tree
 
 
 def _carry_array(value: Any) -> Ext:
@@ -213,8 +211,10 @@ def _rebuild(hint: Any, value: Any) -> Any:
     if isinstance(hint, type):
         if isinstance(value, hint):
             return value
-        if issubclass(hint, pathlib.PurePath) and isinstance(value, str):
+        if isinstance(value, str) and objects.is_written_as_text(hint):
             return hint(value)
+        if isinstance(value, dict) and hasattr(hint, "__pydantic_validator__"):
+            return hint.__pydantic_validator__.validate_python(value)
         if hint is complex and isinstance(value, int | float):
             return complex(value)
         numpy = sys.modules.get("numpy")
@@ -227,32 +227,58 @@ def _rebuild(hint: Any, value: Any) -> Any:
     raise ValueError(f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`")
 
 
+def _iso(value: dt.datetime | dt.time) -> str:
+    """Return a time as ISO 8601 has it, or "" if that would leave out a part of it."""
+    zone = value.tzinfo
+    if value.fold or not (zone is None or (type(zone) is dt.timezone and not objects.has_name(zone))):
+        return ""
+    return value.isoformat()
+
+
 def _restore(code: int, data: memoryview) -> Any:
-    raw = bytes(data)
+    return _restored(code, data, _decoder, objects.rebuilt)
+
+
+def _restore_data(code: int, data: memoryview) -> Any:
+    return _restored(code, data, _data_decoder, objects.shown)
+
+
+def _restored(code: int, data: memoryview, decoder: Decoder[Any], rebuilt: Callable[[str, Any], Any]) -> Any:
+    if code == _OBJECT:
+        _, name, state = decoder.decode(data)
+        if type(name) is not str:
+            raise ValueError(f"invalid name of a class: {name!r:.80}")
+        return rebuilt(name, state)
+    kind = _CONTAINERS.get(code)
+    if kind is not None:
+        return kind(decoder.decode(data))
     restore = _RESTORES.get(code)
     if restore is None:
         raise ValueError(f"unknown extension type {code}")
-    return restore(raw)
+    return restore(bytes(data))
 
 
+#: Converts a value of plain types to the type of a hint that msgspec knows; `hints.convert` is for all. Raises
+#: msgspec.ValidationError if it does not fit, and TypeError for another hint. A string is never read as base64.
+convert = functools.partial(msgspec.convert, builtin_types=(bytes, bytearray), dec_hook=_rebuild)
 _DTYPE = re.compile(r"[<>=|]?[biufcmMSUV]\d{1,9}(?:\[\d{0,9}[A-Za-z]{1,2}\])?")
 _ATOMS = frozenset({str, float, bool, bytes, type(None)})
-_NUMBERS = frozenset({int, float, bool, complex})
+_PATH_TYPE = type(pathlib.Path())
 _PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
+_CONTAINERS: dict[int, type] = {code: kind for kind, code in _COLLECTIONS.items()} | {_MAP: dict}
 _FOLDS: dict[type, tuple[int, Callable[[Any], str]]] = {
     uuid.UUID: (_UUID, str),
     decimal.Decimal: (_DECIMAL, str),
-    dt.datetime: (_DATETIME, dt.datetime.isoformat),
+    dt.datetime: (_DATETIME, _iso),
     dt.date: (_DATE, dt.date.isoformat),
-    dt.time: (_TIME, dt.time.isoformat),
+    dt.time: (_TIME, _iso),
     dt.timedelta: (_DELTA, lambda value: f"{value.days} {value.seconds} {value.microseconds}"),
     complex: (_COMPLEX, str),
 }
+#: Types that msgspec, or an extension of its own, has.
+PLAIN = frozenset({*_ATOMS, int, list, dict, *_COLLECTIONS, *_FOLDS})
 _RESTORES: dict[int, Callable[[bytes], Any]] = {
-    _TUPLE: lambda raw: tuple(decode(raw)),
-    _SET: lambda raw: set(decode(raw)),
-    _FROZENSET: lambda raw: frozenset(decode(raw)),
     _UUID: lambda raw: uuid.UUID(raw.decode()),
     _DECIMAL: lambda raw: decimal.Decimal(raw.decode()),
     _PATH: lambda raw: pathlib.Path(raw.decode(errors="surrogateescape")),
@@ -263,6 +289,6 @@ _RESTORES: dict[int, Callable[[bytes], Any]] = {
     _COMPLEX: lambda raw: complex(raw.decode()),
     _INTEGER: lambda raw: int.from_bytes(raw, "big", signed=True),
     _ARRAY: _restore_array,
-    _MAP: lambda raw: dict(decode(raw)),
 }
 _decoder: Decoder[Any] = Decoder(ext_hook=_restore)
+_data_decoder: Decoder[Any] = Decoder(ext_hook=_restore_data)

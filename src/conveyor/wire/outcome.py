@@ -87,11 +87,18 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.state == "cancelled" and bytes(self.value) == _KILLED
 
     def result(self) -> Any:
-        """Return the task's result, or raise JobFailed, JobLost or JobCancelled."""
+        """Return the task's result, or raise JobFailed, JobLost or JobCancelled.
+
+        Raises UnknownClass if this process does not have the class of an object in it.
+        """
         error = self.error()
         if error is not None:
             raise error
         return codec.decode(self.value)
+
+    def result_data(self) -> Any:
+        """Return the result for people, with ObjectData in place of objects. Raises ValueError if it is unreadable."""
+        return codec.decode_data(self.value)
 
     def error(self) -> JobFailed | JobCancelled | None:
         """Return the outcome as an exception, or None if the task returned."""
@@ -194,10 +201,10 @@ def attempt_of(state: str, run: Run, elapsed: float, error: bytes) -> bytes:
     return encode(Attempt(run.attempt, run.started, elapsed, run.worker, state, kind, message))
 
 
-def result_bytes(value: object, *, typed: bool) -> Done | Fail:
+def result_bytes(value: object) -> Done | Fail:
     """Return Done with the encoded result, or Fail if it cannot be serialized."""
     try:
-        data = codec.encode(value, typed=typed)
+        data = codec.encode(value)
     except BadCall as error:
         return Fail(describe_text("BadCall", f"the result cannot be serialized: {error}"))
     if len(data) > SIZE_LIMIT:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from conveyor.wire.objects import ObjectData, label_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -54,7 +56,7 @@ class Arguments(Protocol):
     def labels(self) -> Labels:
         """The labels that the producer set."""
 
-    def item(self) -> Any:
+    def item_data(self) -> Any:
         """Return the plain item."""
 
     def positional(self) -> list[Any]:
@@ -238,13 +240,9 @@ def secret_texts(call: Arguments, labels: Labels = _NOTHING) -> list[str]:
         kind = type(value)
         if depth > MAX_DEPTH or len(found) >= MAX_SECRETS or kind is bool:
             return
-        if kind is dict:
-            for key, item in value.items():
-                look(item, depth + 1, hidden=hidden or _shown(key, item, labels) is not item)
-        elif kind in _BRACKETS:
-            for item in value:
-                look(item, depth + 1, hidden=hidden)
-        elif kind is str and not hidden:
+        for key, item in _items(value):
+            look(item, depth + 1, hidden=hidden or _shown(key, item, labels) is not item)
+        if kind is str and not hidden:
             found.update((one, None) for _, one in _ADDRESS.findall(value))
             found.update((one, None) for name, one in _QUERY.findall(value) if is_secret(name))
         elif hidden and kind in {str, bytes, int, float}:
@@ -280,12 +278,8 @@ def formatted_names(call: Arguments, labels: Labels) -> tuple[str, ...]:
         name = _name(key)
         if isinstance(name, str) and _formatted(name, value) is not value:
             found[name] = None
-        if type(value) is dict:
-            for inner, item in value.items():
-                look(inner, item, depth + 1)
-        elif type(value) in _BRACKETS:
-            for item in value:
-                look(None, item, depth + 1)
+        for inner, item in _items(value):
+            look(inner, item, depth + 1)
 
     if _formatters:
         for _, name, value in _arguments(call, labels):
@@ -311,7 +305,7 @@ def _previewed(call: Arguments, labels: Labels, room: int) -> Iterator[str]:
 def _arguments(call: Arguments, labels: Labels) -> Iterator[tuple[str, Any, Any]]:
     """Yield for each argument its label, the name that shows if it is secret, and its value."""
     if not call.task:
-        yield "", None, call.item()
+        yield "", None, call.item_data()
         return
     names = labels.names
     rest = names[-1][1:] if names and names[-1].startswith("*") else ""
@@ -321,6 +315,15 @@ def _arguments(call: Arguments, labels: Labels) -> Iterator[tuple[str, Any, Any]
         yield name, name or rest, value
     for name, value in call.named().items():
         yield str(name), name, value
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return key and value of each item of a container or an object; None is the key of one that has none."""
+    if type(value) is ObjectData:
+        return _items(value.state)
+    if type(value) is dict:
+        return value.items()
+    return ((None, item) for item in value) if type(value) in _BRACKETS else ()
 
 
 def _name(key: Any) -> Any:
@@ -347,7 +350,7 @@ def _formatted(name: str, value: Any) -> Any:
     return value
 
 
-def _redacted(value: Any, labels: Labels, depth: int) -> Any:
+def _redacted(value: Any, labels: Labels, depth: int) -> Any:  # noqa: PLR0911 - one return per kind of value
     kind = type(value)
     if kind is str:
         if "://" in value:
@@ -365,6 +368,8 @@ def _redacted(value: Any, labels: Labels, depth: int) -> Any:
         }
     if kind in _BRACKETS:
         return kind(_redacted(item, labels, depth + 1) for item in value)
+    if kind is ObjectData:
+        return ObjectData(value.name, _redacted(value.state, labels, depth))
     return value
 
 
@@ -399,6 +404,12 @@ def _pieces(value: Any, room: int, labels: Labels, depth: int) -> Iterator[str]:
             yield ", " if place else ""
             yield from _pieces(item, room, labels, depth + 1)
         yield ",)" if kind is tuple and len(value) == 1 else last
+    elif kind is ObjectData and value.parts is not None:
+        yield f"{value.title}("
+        for place, (name, item) in enumerate(value.parts):
+            yield f"{', ' if place else ''}{label_of(name)}"
+            yield from _pieces(_shown(name, item, labels), room, labels, depth + 1)
+        yield ")"
     else:
         yield _plain(value)
 

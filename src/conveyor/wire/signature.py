@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import importlib
 import inspect
 import itertools
-import operator
-import pathlib
-import re
 import sys
 import types
 import typing
@@ -17,18 +14,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conveyor.errors import BadCall
-from conveyor.wire import codec
+from conveyor.task_loading import main_name
+from conveyor.wire import codec, hints
+from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
-_PLACE = re.compile(r"at `\$\[(\d+)\]")
+#: Arguments that an array of msgpack counts in its first byte.
+_MAX_SHORT = 15
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
+#: Raised for what does not fit, and for items that no set or mapping can hold.
+_NATIVE_ERRORS = (msgspec.ValidationError, TypeError)
 _EMPTY_MAP = codec.encode({})
 _DEFINE = "define it with def at module level"
 _OWN = "a function of your own, defined with def at module level"
@@ -43,14 +45,15 @@ class Signature:
         self.name: str = getattr(function, "__qualname__", repr(function))
         self.module: str | None = getattr(function, "__module__", None)
         try:
-            self._plain: inspect.Signature | None = inspect.signature(function)
+            self._plain: inspect.Signature | None = hints.signature(function)
         except (TypeError, ValueError):  # some functions in C have none
             self._plain = None
-        hints = _hints(function)
+        known = hints.resolve(function)
         parameters = list(self._plain.parameters.values()) if self._plain else []
         self.parameters = parameters
-        self.hints = {one.name: _usable(hints.get(one.name, Any)) for one in parameters}
-        self.result_hint = _usable(hints.get("return", Any))
+        self.hints = {one.name: known.get(one.name, Any) for one in parameters}
+        self._native = {name for name, hint in self.hints.items() if hints.is_native(hint)}
+        self._is_native = len(self._native) == len(self.hints)
         self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
         rest = {one.kind: one.name for one in parameters}
         self._rest = rest.get(inspect.Parameter.VAR_POSITIONAL)
@@ -60,13 +63,11 @@ class Signature:
         self._most = len(self._positional) if simple else -1
         self._tuple = functools.cache(self._make_tuple)
         self._labels: dict[tuple[str, ...], Labels] = {}
-        # In one step, if all values travel as they are and none can be left out.
-        flat = simple and self._required == self._most and _FLAT.issuperset(self.hints.values())
-        self._decode_flat = msgspec.msgpack.Decoder(self._tuple(self._most)).decode if flat else None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the function's name: a task's function itself cannot be pickled, as the name is that of the task."""
-        return _named, (self.module, self.name)
+        # In one step, if all values travel as they are: by the first byte, which has the number of arguments.
+        is_direct = simple and all(hints.is_direct(one) for one in self.hints.values())
+        counts = range(self._required, min(self._most, _MAX_SHORT) + 1) if is_direct else ()
+        self._direct = {0x90 + count: codec.decoder(self._tuple(count)) for count in counts}
+        self._only = self._direct[0x90 + self._most] if len(self._direct) == 1 else None
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Check the arguments of a call and return their bytes, `[[positional …], {name: value}]` without the brackets.
@@ -75,20 +76,45 @@ class Signature:
         """
         if kwargs or not self._required <= len(args) <= self._most:
             args, kwargs = self._bound(args, kwargs)
-        try:
-            if _FLAT.issuperset(map(type, args)):
+        if self._is_native and _FLAT.issuperset(map(type, args)):
+            try:
                 data = codec.encode_flat(args)
                 codec.convert(args, self._tuple(len(args)))
-            else:
-                data = codec.encode_flat(self._carried(args))
-                codec.convert(codec.decode(data), self._tuple(len(args)))
-        except msgspec.ValidationError as error:
-            raise self._wrong(error) from None
-        except UnicodeEncodeError as error:
-            raise self._no_text(args, error) from None
+            except (msgspec.ValidationError, UnicodeEncodeError):
+                data = self._encode_each(args)
+        else:
+            data = self._encode_each(args)
         if not kwargs:
             return data + _EMPTY_MAP
-        return data + self._encode_named(kwargs)
+        return data + codec.encode_flat(
+            {name: self._encode_value(name, value) for name, value in kwargs.items()}
+        )
+
+    def _encode_each(self, args: tuple[Any, ...]) -> bytes:
+        """Return the bytes of positional arguments of any types. Raises BadCall with the name of an invalid one."""
+        return codec.encode_flat(
+            [self._encode_value(self._name_at(place), value) for place, value in enumerate(args)]
+        )
+
+    def _encode_value(self, name: str, value: Any) -> Raw:
+        """Return the bytes of an argument. Raises BadCall with its name.
+
+        Plain data travels as it was given, since the worker converts it by the same hint.
+        """
+        parameter = self._parameter(name)
+        hint = self.hints.get(parameter, Any)
+        try:
+            data = codec.encode_flat(codec.carry(value))
+            if parameter in self._native and not codec.has_objects(data):
+                try:
+                    codec.convert(value, hint)
+                    return Raw(data)
+                except _NATIVE_ERRORS:  # it may fit nevertheless, such as a number of numpy
+                    pass
+            fitted = hints.fit(value, hint)
+            return Raw(data if fitted is value else codec.encode(fitted))
+        except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise self._invalid(name, error) from None
 
     def encode_all(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[bytes]:
         """Return what `encode` returns for each of these calls. Raises BadCall for the first invalid one.
@@ -112,7 +138,7 @@ class Signature:
             or not self._required <= count <= self._most
         ):
             return []
-        if not _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls))):
+        if not (self._is_native and _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls)))):
             return []
         try:
             codec.convert(calls, list[self._tuple(count)])  # type: ignore[misc]
@@ -120,32 +146,46 @@ class Signature:
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
-    def decode(self, args: codec.Raw, kwargs: codec.Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call with the types of the hints. Raises BadCall if they do not fit."""
-        if self._decode_flat is not None and bytes(kwargs) == _EMPTY_MAP:
-            try:
-                return self._decode_flat(args), {}
-            except (msgspec.MsgspecError, ValueError):  # such as an integer over 64 bits
-                pass
-        positional, named = codec.decode(args), codec.decode(kwargs)
-        try:
-            return (
-                codec.convert(positional, self._tuple(len(positional))),
-                {name: codec.convert(value, self._hint(name)) for name, value in named.items()}
-                if named
-                else named,
-            )
-        except msgspec.ValidationError as error:
-            raise self._wrong(error) from None
+    def decode(self, args: Raw, kwargs: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call with the types of the hints.
 
-    def result(self, value: Any) -> Any:
-        """Convert a decoded result to the type of the return hint, if it fits."""
-        if self.result_hint is Any:
-            return value
+        Raises BadCall if they do not fit, and UnknownClass if this process does not have the class of one.
+        """
+        if self._direct and bytes(kwargs) == _EMPTY_MAP:
+            direct = self._only or self._direct.get(memoryview(args)[0])
+            if direct is not None:
+                try:
+                    return direct(args), {}
+                except Exception:  # noqa: BLE001, S110 - such as an integer over 64 bits; below, errors have a name
+                    pass
+        positional, named = codec.decode(args), codec.decode(kwargs)
+        if type(positional) is not list or type(named) is not dict:
+            raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
+        is_plain = not (codec.has_objects(args) or (named and codec.has_objects(kwargs)))
+        if is_plain and self._is_native and not named:
+            try:
+                return codec.convert(positional, self._tuple(len(positional))), named
+            except _NATIVE_ERRORS:  # it may fit nevertheless; if not, the error has a name
+                pass
+        return (
+            tuple(
+                self._fitted(self._name_at(place), one, is_plain=is_plain)
+                for place, one in enumerate(positional)
+            ),
+            {name: self._fitted(name, one, is_plain=is_plain) for name, one in named.items()},
+        )
+
+    def _fitted(self, name: str, value: Any, *, is_plain: bool) -> Any:
+        """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
+        parameter = self._parameter(name)
+        hint = self.hints.get(parameter, Any)
         try:
-            return codec.convert(value, self.result_hint)
-        except msgspec.ValidationError:
-            return value
+            if is_plain and parameter in self._native:
+                with contextlib.suppress(*_NATIVE_ERRORS):
+                    return codec.convert(value, hint)
+            return hints.fit(value, hint)
+        except msgspec.ValidationError as error:
+            raise self._invalid(name, error) from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -164,11 +204,6 @@ class Signature:
             known = self._labels[redact] = Labels(self.names, (*redact, *tuples))
         return known
 
-    @property
-    def has_result_hint(self) -> bool:
-        """True if a return hint lets the caller rebuild objects of the user's classes."""
-        return self.result_hint is not Any
-
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self._plain is None:
             return args, kwargs
@@ -178,57 +213,21 @@ class Signature:
             raise BadCall(f"{self.name}() {error}", hint=f"use {self._plain}") from None
         return bound.args, bound.kwargs
 
-    def _carried(self, args: tuple[Any, ...]) -> Any:
-        tree = []
-        for place, value in enumerate(args):
-            try:
-                tree.append(codec.carry(value, typed=self._hint_at(place) is not Any))
-            except BadCall as error:
-                raise self._invalid(self._name_at(place), error) from None
-        return tree
-
-    def _encode_named(self, kwargs: dict[str, Any]) -> bytes:
-        tree = {}
-        for name, value in kwargs.items():
-            hint = self._hint(name)
-            try:
-                tree[name] = codec.carry(value, typed=hint is not Any)
-                codec.convert(codec.decode(codec.encode_flat(tree[name])), hint)
-            except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
-                raise self._invalid(name, error) from None
-        return codec.encode_flat(tree)
-
     def _make_tuple(self, count: int) -> Any:
         """Return the tuple type of the first `count` positional parameters; `_tuple` makes each once."""
-        return tuple[tuple(self._hint_at(place) for place in range(count))] if count else tuple[()]  # type: ignore[misc]
+        types = tuple(self.hints.get(self._name_at(place), Any) for place in range(count))
+        return tuple[types] if count else tuple[()]  # type: ignore[valid-type]
 
-    def _hint_at(self, place: int) -> Any:
-        return self._hint(self._name_at(place))
-
-    def _hint(self, name: str) -> Any:
-        return self.hints.get(name, self.hints.get(self._named_rest, Any))
+    def _parameter(self, name: str) -> str:
+        """Return the parameter that takes an argument by name."""
+        return name if name in self.hints else self._named_rest
 
     def _name_at(self, place: int) -> str:
         return self._positional[place] if place < len(self._positional) else self._rest or str(place)
 
-    def _no_text(self, args: tuple[Any, ...], error: UnicodeEncodeError) -> BadCall:
-        """Return the error for the argument with an unencodable character."""
-        for place, value in enumerate(args):
-            try:
-                codec.encode(value, typed=True)
-            except BadCall:
-                return self._invalid(self._name_at(place), error)
-        return BadCall(f"{self.name}(): {error}")
-
-    def _invalid(self, name: str, error: object) -> BadCall:
-        return BadCall(f"{self.name}(): argument {name!r}: {error}", hint=getattr(error, "hint", ""))
-
-    def _wrong(self, error: msgspec.ValidationError) -> BadCall:
-        text = str(error)
-        place = _PLACE.search(text)
-        if place is None:
-            return BadCall(f"{self.name}(): {text}")
-        return self._invalid(self._name_at(int(place[1])), text.split(" - at", maxsplit=1)[0])
+    def _invalid(self, name: str, error: Exception) -> BadCall:
+        text = str(error).split(" - at", maxsplit=1)[0]
+        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=getattr(error, "hint", ""))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -241,18 +240,6 @@ def signature_of(function: Any) -> Signature:
     return _read(getattr(function, "function", function))
 
 
-def _named(module: str, name: str) -> Signature:
-    """Return the signature of a module-level function or task, of which this process may not know the module yet."""
-    return signature_of(operator.attrgetter(name)(importlib.import_module(module)))
-
-
-def _hints(function: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # hints that only a type checker can resolve
-        return {}
-
-
 def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bool:
     """Return True if a named tuple with a secret field is, or may be in, a value of this type."""
     inner = list(typing.get_args(hint))
@@ -260,19 +247,8 @@ def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bo
         seen.add(hint)
         if any(name in redact or is_secret(name) for name in getattr(hint, "_fields", ())):
             return True
-        inner += _hints(hint).values()
+        inner += hints.resolve(hint).values()
     return any(_has_secret_field(one, redact, seen) for one in inner)
-
-
-def _usable(hint: Any) -> Any:
-    """Return the hint if values can be checked against it, or else Any."""
-    try:
-        codec.convert(None, hint)
-    except msgspec.ValidationError:
-        return hint
-    except TypeError:
-        return Any
-    return hint
 
 
 def name_of(function: Any) -> str:
@@ -317,13 +293,3 @@ def _nameless(function: Any, name: str) -> BadCall:
         return BadCall(f"{name} is not at module level, so workers cannot find it", hint=_DEFINE)
     message = f"{name} is a method, and workers find functions at module level only"
     return BadCall(message, hint=f"call it in {_OWN}")
-
-
-def main_name(module: str = "__main__") -> str:
-    """Return the name by which other processes can import this process's script."""
-    main = sys.modules[module]
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return str(spec.name)
-    file = getattr(main, "__file__", None)
-    return pathlib.Path(file).stem if file else "__main__"

@@ -29,6 +29,23 @@ class Point:
     y: int
 
 
+@dataclass
+class Pixel(Point):
+    color: str = "red"
+
+
+def same(value):  # noqa: ANN001, ANN201 - of any type
+    return value
+
+
+def type_of(value: Point | list[Point]) -> str:
+    return type(value).__name__ if isinstance(value, Point) else f"{[type(one).__name__ for one in value]}"
+
+
+def lying(value: Point) -> int:
+    return value  # type: ignore[return-value]
+
+
 def add(a: int, b: int) -> int:
     return a + b
 
@@ -284,9 +301,7 @@ class Treacherous:
 
 
 def treacherous() -> Treacherous:
-    made = Treacherous.__new__(Treacherous)
-    object.__setattr__(made, "value", 1)
-    return made
+    return Treacherous.__new__(Treacherous)  # its value is looked for, since it has none of its own
 
 
 def endless() -> list:

@@ -263,9 +263,7 @@ def raise_evil() -> None:
 
 
 def return_evil() -> EvilResult:
-    made = EvilResult.__new__(EvilResult)
-    object.__setattr__(made, "value", 1)
-    return made
+    return EvilResult.__new__(EvilResult)  # its value is looked for, since it has none of its own
 
 
 redaction.register(lambda name, value: Evil() if name == "evil" else value)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from conveyor import Queue
 
     Visit = Callable[..., Visitor]
+
+
+class State(enum.Enum):
+    OPEN = "open"
 
 
 def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
@@ -94,6 +101,33 @@ def test_finished_job_shows_its_result_and_arguments(line: Line, visit: Visit) -
     assert "hunter" not in seen.html
     assert "1, depth=2" in seen.text
     assert "250 ms" in seen.text
+
+
+@dataclasses.dataclass
+class Login:
+    name: str
+    password: str
+    state: Any
+
+
+def test_object_is_shown_like_a_call_of_its_class(line: Line, visit: Visit) -> None:
+    login, shown = Login("ada", "hunter", State.OPEN), "Login(name='ada', password='•••', state=State.OPEN)"
+    finished = line.finish(call("shop.prices", login), {"logins": [login] * 3})
+    seen = page_of(visit(), line, finished)
+    assert f"'logins': [ {shown}, {shown}, {shown}, ]," in seen.text
+    assert "hunter" not in seen.html
+    result = visit().see(f"/api/v1/jobs/{finished}", queue=line.name).response.json()["result"]
+    assert result == {"logins": [{"name": "ada", "password": "•••", "state": "OPEN"}] * 3}
+    job = line.put(call("shop.prices", login, {State.OPEN: Counter("aab")}))
+    seen = page_of(visit(), line, job)
+    assert seen.words(".arguments dd") == [shown, "{State.OPEN: Counter({'a': 2, 'b': 1})}"]
+    assert "hunter" not in seen.html
+
+
+def test_large_object_is_shown_a_line_per_attribute(line: Line, visit: Visit) -> None:
+    job = line.finish(call("shop.prices", 1), Login("a" * 60, "hunter", [State.OPEN, deque([1])]))
+    shown = f"Login( name='{'a' * 60}', password='•••', state=[State.OPEN, deque([1])], )"
+    assert shown in page_of(visit(), line, job).text
 
 
 def test_large_result_is_only_downloadable(line: Line, visit: Visit) -> None:

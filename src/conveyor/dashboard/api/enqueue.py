@@ -190,7 +190,7 @@ def schema_of(parameter: Parameter) -> dict[str, Any]:
     """Return the JSON Schema of a parameter, or only words if its type has none."""
     try:
         return msgspec.json.schema(parameter.hint)
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, NameError, RecursionError):
         return {"description": parameter.type_text}
 
 

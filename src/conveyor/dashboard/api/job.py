@@ -244,7 +244,7 @@ def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, Failure | No
             kind, reason = getattr(error, "kind", ""), redacted_text(getattr(error, "reason", ""))
             traceback = redacted_text(getattr(error, "traceback", ""))
             return None, Failure(kind, reason if shown else None, traceback if shown else None)
-        return (as_json(redacted(settled.result())) if shown else None), None
+        return (as_json(redacted(settled.result_data())) if shown else None), None
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None, Failure("undecodable", None, None)
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from conveyor.monitor.job_list import decode_cursor, invalid_cursor
-from conveyor.wire import ids
+from conveyor.wire import ids, objects
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def progress_of(given: control_messages.Progress | None) -> Progress | None:
 def as_json(value: Any, room: int = 100_000) -> Any:
     """Return a value as JSON has it, or as text if JSON has nothing like it or it is very long."""
     try:
-        data = msgspec.json.encode(value)
+        data = msgspec.json.encode(value, enc_hook=objects.plain)
         if len(data) <= room:
             return msgspec.json.decode(data)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):

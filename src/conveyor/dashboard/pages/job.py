@@ -108,7 +108,7 @@ class JobView(NamedTuple):
         if size > MAX_RESULT:
             return Result(size, "")
         try:
-            return Result(size, pretty(redacted(settled.result()), RESULT_ROOM))
+            return Result(size, pretty(redacted(settled.result_data()), RESULT_ROOM))
         except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
             return Result(size, "(cannot be read)")
 
