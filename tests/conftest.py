@@ -261,15 +261,7 @@ class Server:
 def forget_losses() -> None:
     """Make this process forget its pending jobs, so that a flush between two tests does not count as a loss."""
     for one in list(inbox.inbox_of.made.values()):
-        with one.changed:
-            one.restorer.known.clear()
-            one.restorer.due.clear()
-            one.restorer._kept.clear()
-            one.restorer._left.clear()
-            one.restorer.lined.clear()
-            for box in one.boxes.values():
-                box.waiting.clear()
-                box.unsure.clear()
+        one.forget()
 
 
 def binary_of(kind: str) -> str | None:

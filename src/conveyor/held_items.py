@@ -186,6 +186,11 @@ class ItemHolder:
             )
             raise LeaseLost(message, hint=hint)
 
+    def forget(self) -> None:
+        """Forget all items, since the server was emptied on purpose."""
+        with self.lock:
+            self.held.clear()
+
     def _next(self, consumer: object, taker: object) -> HeldItem:
         with self.lock:
             mine = [one for one in self.held.values() if one.consumer is consumer]

@@ -328,6 +328,18 @@ class Inbox:
         finally:  # the program's logging may raise
             self._try_to_start()
 
+    def forget(self) -> None:
+        """Forget all jobs, since the server was emptied on purpose: none of them is lost."""
+        with self.changed:
+            self.restorer.forget()
+            self.arrived = Arrived()
+            self.opening = next(_openings)
+            for box in self.boxes.values():
+                box.waiting.clear()
+                box.unsure.clear()
+                if box.held is not None:  # our thread still reads it, but the server knows it no longer
+                    box.held = float("-inf")
+
     # --- looking up outcomes
 
     def _ask(self, queue: str, jobs: Sequence[PendingResult], deadline: Deadline | None = None) -> int:

@@ -197,6 +197,12 @@ class Restorer:
             if kept.losses < self.knows(kept.queue).losses:  # lost during the put
                 self.due[kept.queue] = clock.monotonic()
 
+    def forget(self) -> None:
+        """Forget all jobs and what is known of the queues, since the server was emptied on purpose."""
+        with self.lock:
+            for one in (self.known, self.due, self.lined, self._left, self._kept):
+                one.clear()
+
     def may_return(self, kept: Kept | None, number: int, asked_at: float) -> bool:
         """Return True if a job that the server did not know at `asked_at` is, or was since, put again."""
         if kept is None or number not in kept or kept not in self._kept:  # a forked child's parent keeps it

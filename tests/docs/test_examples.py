@@ -1,7 +1,8 @@
 """The examples in the pages work as the pages describe.
 
 A Python block that begins with `# name.py` is a file, and all files of a page lie in one folder. If a `text` block
-follows, the file is run and has to print just that. Every other Python block has to be valid Python.
+follows, the file is run and has to print just that. If its name begins with `test_`, it is run with pytest and has to
+pass. Every other Python block has to be valid Python.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def files_of(page: Path) -> dict[str, Block]:
 
 
 WITH_FILES = [page for page in PAGES if files_of(page)]
+WITH_TESTS = [page for page in PAGES if any(name.startswith("test_") for name in files_of(page))]
 
 
 @pytest.mark.parametrize("page", WITH_FILES, ids=lambda page: page.name)
@@ -61,12 +63,19 @@ def test_examples_print_the_documented_output(
     for name, block in files.items():
         (tmp_path / name).write_text(block.text)
     printed = {
-        name: _run(tmp_path / name, private_environment)
+        name: _run(tmp_path, private_environment, name)
         for name, block in files.items()
         if block.printed is not None
     }
     assert printed == {name: files[name].printed for name in printed}
     assert printed
+
+
+@pytest.mark.parametrize("page", WITH_TESTS, ids=lambda page: page.name)
+def test_examples_of_tests_pass(page: Path, tmp_path: Path, private_environment: dict[str, str]) -> None:
+    for name, block in files_of(page).items():
+        (tmp_path / name).write_text(block.text)
+    _run(tmp_path, private_environment, "-m", "pytest", "-W", "error")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -83,14 +92,15 @@ def test_hello_has_six_lines_at_most() -> None:
 
 
 def test_pages_have_examples() -> None:
-    assert {page.name for page in WITH_FILES} >= {"README.md", "tasks.md"}
+    assert {page.name for page in WITH_FILES} >= {"README.md", "tasks.md", "testing.md"}
+    assert [page.name for page in WITH_TESTS] == ["testing.md"]
 
 
-def _run(file: Path, environment: dict[str, str]) -> str:
-    """Run a script and return its output; show standard error if it fails."""
+def _run(folder: Path, environment: dict[str, str], *arguments: str) -> str:
+    """Run Python in a folder and return its output; show standard error if it fails."""
     done = subprocess.run(
-        [sys.executable, file.name],
-        cwd=file.parent,
+        [sys.executable, *arguments],
+        cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -98,5 +108,5 @@ def _run(file: Path, environment: dict[str, str]) -> str:
         timeout=TIME_LIMIT,
         check=False,
     )
-    assert done.returncode == 0, f"{file.name}: {done.stderr}"
+    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
     return done.stdout

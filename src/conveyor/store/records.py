@@ -185,6 +185,16 @@ def highest(queue: str, index: str) -> Command:
     )
 
 
+def due_shift(queue: str) -> Command:
+    """Read by how much the clock for delays is ahead of the server's. Reply: ms, or None if no job was ever delayed."""
+    return Command(("HGET", keys.key(queue, "meta"), "due_shift"), read=lambda reply: reply and int(reply))
+
+
+def set_due_shift(queue: str, shift: int) -> Command:
+    """Set by how many ms the clock for delays is ahead of the server's. It must not go back."""
+    return Command(("HSET", keys.key(queue, "meta"), "due_shift", shift))
+
+
 def sequence(queue: str) -> Command:
     """Read the sequence number of the last job accepted."""
     return Command(("HGET", keys.key(queue, "meta"), "sequence"), read=lambda reply: int(reply or 0))

@@ -1,0 +1,312 @@
+"""Testing aids: a server of its own, jobs that run in the test's process, and a clock to move.
+
+The fixtures for pytest are in `pytest_plugin.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import contextvars
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import conveyor.queue
+from conveyor import clock
+from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.settings import consumer_name
+from conveyor.consumer.settlement import Settler
+from conveyor.consumer.shared_status import SharedStatus
+from conveyor.errors import BadCall, ConveyorError, JobFailed
+from conveyor.held_items import holder_of
+from conveyor.inbox import inbox_of
+from conveyor.store import commands, connect, embedded, records
+from conveyor.store.command import Command, milliseconds
+from conveyor.task_def import TASKS
+from conveyor.tasks import registry
+from conveyor.wire import codec, ids
+from conveyor.wire.call import check_seconds
+from conveyor.wire.control_messages import Progress, encode
+from conveyor.wire.outcome import Cancel, Fail, Release, Retry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from conveyor.consumer.execution import Runnable
+    from conveyor.job import Job
+    from conveyor.queue import BaseQueue, Calls, PutCalls
+    from conveyor.store import Client
+    from conveyor.store.command import Operation
+    from conveyor.store.commands import Claimed
+    from conveyor.wire.call import Call
+    from conveyor.wire.outcome import Outcome
+
+    #: A queue by its name, and the client of its server.
+    Target: TypeAlias = tuple[Client, str]
+
+T = TypeVar("T")
+
+__all__ = ["PrivateServer", "advance", "inline", "private_server", "run_jobs"]
+
+__tracebackhide__ = True  # pytest shows the frames of the test and of the task, without those in between
+#: Seconds that the lease of an inline run lasts. Nothing renews it, and the task may stop at a breakpoint.
+LEASE = 3600.0
+#: What a task may raise to fail. Anything else, such as Ctrl-C, is meant for the test.
+_FAILURES = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
+#: Modules whose exceptions are also meant for the test: a debugger that is quit, `pytest.exit`.
+_OF_TEST = {"bdb", "_pytest.outcomes"}
+_log = logging.getLogger("conveyor")
+
+
+# --- a server of its own
+
+
+class PrivateServer:
+    """A server for the tests of this process; `url` is its URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def clear(self) -> None:
+        """Remove all data from the server, and forget in this process what belonged to them."""
+        client = connect(self.url)
+        inbox_of(client).forget()
+        holder_of(client).forget()
+        client.run(Command(("FLUSHALL",)))
+
+
+@contextlib.contextmanager
+def private_server() -> Iterator[PrivateServer]:
+    """Start an empty server, and stop it at the end of the block, or with this process if that is killed.
+
+    It has nothing in common with the user's embedded server. Set CONVEYOR_URL to its `url`, or pass that as `store` of
+    a queue. Raises StoreUnavailable if it does not start.
+    """
+    with embedded.separate_server() as url:
+        yield PrivateServer(url)
+
+
+# --- jobs that run in this process
+
+
+def run_jobs(*queues: BaseQueue | str, limit: int | None = None, raise_failures: bool = True) -> int:
+    """Run the waiting jobs in this process, and return how many were run.
+
+    Each job is claimed from the server, decoded, run and settled as in a worker, one after the other, until no job is
+    due; jobs that are submitted meanwhile run as well. The next job comes from the first of the queues that has one; by
+    default they are all queues of the server. `limit` is the max number of jobs.
+
+    If a job fails for good, what its task raised is raised here, once the job is dead; the jobs behind it stay. Without
+    `raise_failures` it is logged, as is the error of a job that will be retried. What is meant for the test, such as
+    Ctrl-C and `pytest.fail`, is always raised, and the job returns to the queue.
+
+    In a coroutine the jobs run on another thread, for which the event loop waits. Raises BadCall if the server is the
+    user's embedded one, whose jobs belong to no test.
+    """
+    return _beside_loop(partial(_run_jobs, partial(_targets, queues), limit, raise_failures=raise_failures))
+
+
+@contextlib.contextmanager
+def inline(*, raise_failures: bool = False) -> Iterator[None]:
+    """Run jobs in this process as soon as they are submitted, by any thread, until the end of the block.
+
+    Each `submit` puts its job and then runs what is due in the queue, as `run_jobs` does; `submit_many` and `map` do so
+    job by job. Failures are logged, and raised by `Job.result` as always; with `raise_failures` the submit raises them.
+    A submit to a full queue raises Full immediately, since nothing would make room.
+    """
+    before = conveyor.queue.submit_inline
+    conveyor.queue.submit_inline = partial(_submit_inline, raise_failures=raise_failures)
+    try:
+        yield
+    finally:
+        conveyor.queue.submit_inline = before
+
+
+def _submit_inline(
+    client: Client, queue: str, calls: Calls, put: PutCalls, *, raise_failures: bool
+) -> Operation[list[Job[Any]]]:
+    """Put calls, and run each before the next one is put: a queue with a limit has room for it then."""
+    targets = [(_checked(client), queue)]
+    run = partial(_run_jobs, lambda: targets, None, raise_failures=raise_failures)
+    handles: list[Job[Any]] = []
+    try:
+        for job in chain(calls.jobs, chain.from_iterable(calls.further or ())):
+            handles += yield from put(client, calls._replace(jobs=[job], further=None, deadline=None))
+            yield partial(_beside_loop, run)
+    except ConveyorError as error:
+        error.accepted, error.ids = len(handles), [handle.id for handle in handles]
+        raise
+    return handles
+
+
+def _targets(queues: Sequence[BaseQueue | str]) -> list[Target]:
+    """Return the queues with their clients: those given, or else all of the server."""
+    if not queues:
+        client = _checked(connect())
+        return [(client, name) for name in client.run(commands.queue_names())]
+    names = [one if isinstance(one, str) else one.name for one in queues]
+    clients = [connect() if isinstance(one, str) else one._connect() for one in queues]  # noqa: SLF001 - for asyncio, too
+    return list(zip(map(_checked, clients), names, strict=True))
+
+
+def _checked(client: Client) -> Client:
+    if client.revive is not None:
+        raise BadCall(
+            "the embedded server of this user is not for tests",
+            hint="use the fixture conveyor_queue, or set CONVEYOR_URL to a server for tests",
+        )
+    return client
+
+
+def _beside_loop(function: Callable[[], T]) -> T:
+    """Call a function, on another thread if an event loop runs on this one: a coroutine's job needs its own loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(contextvars.copy_context().run, function).result()
+    return function()
+
+
+def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_failures: bool) -> int:
+    idle = _idle_workers()
+    worker = idle.pop() if idle else _InlineWorker()  # another one if a job submits jobs
+    done = 0
+    try:
+        while done != limit and any(
+            worker.run_next(*target, raise_failures=raise_failures) for target in targets()
+        ):
+            done += 1
+    finally:
+        idle.append(worker)
+    return done
+
+
+class _InlineExecutor(Executor):
+    """Runs jobs, and keeps what the last one raised."""
+
+    error: BaseException | None = None
+
+    def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
+        if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
+            raise error
+        self.error = error
+        return super().judge(error, job, retries_used)
+
+    def _find(self, name: str) -> Runnable:
+        self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
+        self._known.pop(name, None)  # a test may have registered another task under this name
+        return super()._find(name)
+
+
+class _InlineJob(RunningJob):
+    """A run without a supervisor: it reports its progress itself, and asks the server if it is to end."""
+
+    def __init__(self, client: Client, *args: Any) -> None:
+        super().__init__(*args)
+        self._client = client
+
+    @property
+    def cancelled(self) -> bool:
+        if self._is_over:
+            return self._was_cancelled
+        renewal = commands.renew(self._batch.queue, [(self.id, self._batch.token, commands.STARTED)], LEASE)
+        return bool(self._client.run(renewal).cancelled)
+
+    def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
+        super().progress(done, total, message)
+        if not self._is_over:
+            _, done, total, message = self._status.progress()  # without secrets
+            report = encode(Progress(done, total, message))
+            self._client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
+
+
+class _InlineWorker:
+    """Claims, runs and settles one job at a time, in the thread that calls it."""
+
+    def __init__(self) -> None:
+        registry.promise(TASKS)
+        self.name = f"{consumer_name()}/1"
+        self.executor = _InlineExecutor(registry)
+        self.settler = Settler(self.name, self.executor.preview)
+        self.status = SharedStatus()
+        self.nonces = ids.Nonces()
+
+    def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
+        """Run the next job of a queue. Return False if no job is due."""
+        batch = client.run(commands.claim(queue, self.name, self.nonces.next(), 1, LEASE))
+        for job in batch.jobs:
+            self.settler.begin(queue, batch.token, 1)
+            outcome = self._run(client, ClaimedBatch(queue, batch.token, 0), job)
+            self._report(job.id, outcome, raise_failures=raise_failures)
+        return bool(batch.jobs)
+
+    def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
+        """Run a job and settle it; what is meant for the test releases it, and is raised."""
+        decoded = self.executor.decode(job.data)
+        current = _InlineJob(client, self.status, LogLines(client), self.executor, batch, 0, job)
+        self.status.clear_progress()
+        began = clock.monotonic()
+        call: Call | None = None
+        outcome: Outcome = Release()
+        try:
+            if isinstance(decoded, Fail):
+                outcome = decoded
+            else:
+                call = decoded
+                outcome = self.executor.run(call, current, job.retries)
+        finally:
+            current.end(cancelled=isinstance(outcome, Cancel))
+            self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
+            settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
+            self.settler.settled(settling, client.run_all(settling))
+        return outcome
+
+    def _report(self, job_id: str, outcome: Outcome, *, raise_failures: bool) -> None:
+        """Log what a task raised, or raise it."""
+        error, self.executor.error = self.executor.error, None
+        if not isinstance(outcome, Fail | Retry):
+            return
+        error = error or JobFailed(*codec.decode(outcome.error))
+        if raise_failures and isinstance(outcome, Fail):
+            raise error
+        end = "is dead" if isinstance(outcome, Fail) else f"is retried in {outcome.delay:.1f} s"
+        _log.warning("job %s failed and %s", job_id, end, exc_info=error)
+
+
+#: Those of this process that run no job now. Each has an event loop, which stays for later jobs as in a worker.
+_idle_workers: ids.PerProcess[[], list[_InlineWorker]] = ids.PerProcess(list)
+
+
+@atexit.register
+def _close_loops() -> None:
+    for worker in _idle_workers():
+        worker.executor.close()
+
+
+# --- a clock to move
+
+
+def advance(seconds: float, *queues: BaseQueue | str) -> int:
+    """Make delayed jobs and retries due as if time had passed, and return how many became due.
+
+    Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
+    renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
+    of seconds, and for the user's embedded server.
+    """
+    check_seconds("seconds", seconds)
+    due = 0
+    for client, queue in _targets(queues):
+        shift = client.run(records.due_shift(queue))
+        if shift is not None:
+            client.run(records.set_due_shift(queue, shift + milliseconds(seconds)))
+            while moved := client.run(commands.promote(queue)):
+                due += moved
+    return due

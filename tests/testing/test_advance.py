@@ -1,0 +1,82 @@
+"""Delayed jobs become due as if time had passed; nothing else does."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from conveyor import BadCall, Consumer, Queue
+from conveyor.store import commands
+from conveyor.task_def.sleep import sleep
+from conveyor.testing import advance, run_jobs
+
+HOUR = 3600.0
+
+
+def test_delayed_job_becomes_due_when_its_time_has_passed(queue: Queue) -> None:
+    job = sleep.options(delay=HOUR, queue="work").submit(0)
+    assert (advance(HOUR - 60), job.status()) == (0, "delayed")
+    assert (advance(60), job.status()) == (1, "waiting")
+    assert run_jobs() == 1
+
+
+def test_due_time_that_people_see_moves_along(queue: Queue) -> None:
+    job = sleep.options(delay=HOUR, queue="work").submit(0)
+    advance(HOUR / 2)
+    left = queue.client.run(commands.state("work", job.id)).detail
+    assert HOUR / 2 - 30 < left / 1000 <= HOUR / 2
+
+
+def test_all_due_jobs_of_all_queues_are_counted(queue: Queue) -> None:
+    later = sleep.options(delay=HOUR)
+    queue.submit_many(later, [(0,)] * 100)
+    Queue("other").submit(later, 0)
+    assert advance(HOUR) == 101
+    assert queue.count().ready == 100
+
+
+def test_clock_of_other_queues_stays(queue: Queue) -> None:
+    later = sleep.options(delay=HOUR)
+    queue.submit(later, 0)
+    Queue("other").submit(later, 0)
+    assert advance(HOUR, "other") == 1
+    assert queue.count().delayed == 1
+
+
+def test_delay_after_the_move_begins_then(queue: Queue) -> None:
+    later = sleep.options(delay=HOUR)
+    queue.submit(later, 0)
+    advance(10 * HOUR)
+    queue.submit(later, 0)
+    assert (queue.count().ready, queue.count().delayed) == (1, 1)
+    assert (advance(HOUR - 60), advance(60)) == (0, 1)
+
+
+def test_worker_runs_what_became_due(queue: Queue, server: Any) -> None:
+    with Consumer("work", workers=1, store=server.url):
+        job = sleep.options(delay=HOUR, queue="work").submit(0)
+        advance(HOUR)
+        job.result(timeout=30)
+
+
+def test_lease_does_not_expire(queue: Queue) -> None:
+    queue.put("item")
+    queue.submit(sleep.options(delay=HOUR), 0)
+    queue.get()
+    assert advance(100 * HOUR) == 1
+    queue.client.run(commands.reap("work"))
+    assert queue.count().leased == 1
+    queue.task_done()
+
+
+def test_unused_queue_is_left_alone(queue: Queue, server: Any) -> None:
+    assert advance(HOUR, "never") == 0
+    assert server.raw.keys("conveyor:{never}:*") == []
+
+
+@pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
+def test_time_does_not_go_back(queue: Queue, seconds: float) -> None:
+    with pytest.raises(BadCall, match="seconds must be between 0"):
+        advance(seconds)
