@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple
 from conveyor import task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import ConveyorError, Empty, Full, ShutDown
-from conveyor.held_items import holder_of
+from conveyor.held_items import ANY, holder_of
 from conveyor.inbox import inbox_of
 from conveyor.queue import BaseQueue, LastFirst, LowestFirst, encoded_calls, rows_of
 from conveyor.store import Client, connected
-from conveyor.store.async_client import async_client_of
+from conveyor.store.async_client import async_client_of, connect_soon
 from conveyor.store.waiting import join_queue
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from conveyor.store.async_client import AsyncClient
     from conveyor.store.command import Exchange, Operation
     from conveyor.store.commands import Count
+    from conveyor.wire.durability import Durability
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -88,7 +89,9 @@ class Queue(BaseQueue, Generic[T]):
 
     async def _put_items(self, items: Iterable[T], deadline: Deadline | None) -> None:
         client = await self._async_client()
-        await self._perform(client, self._put_each(inbox_of(client.client), self._puts(items), deadline))
+        puts = self._puts(items)
+        await self._ready(client, self.durability)
+        await self._perform(client, self._put_each(inbox_of(client.client), puts, deadline))
 
     async def get(self) -> T:
         """Remove and return an item. While the queue is empty, wait for one.
@@ -107,16 +110,18 @@ class Queue(BaseQueue, Generic[T]):
         operation = self._get(client.client, _current_task(), deadline)
         return cast("T", await self._perform(client, operation))
 
-    def task_done(self) -> asyncio.Task[None]:
+    def task_done(self, item: object = ANY) -> asyncio.Task[None]:
         """Mark an item of this object as processed: the oldest taken by this task, or else the oldest.
 
-        Returns at once; await what it returns to be sure. That raises LeaseLost if the item went to another consumer.
-        Raises ValueError if called more often than `get` of this object returned an item.
+        Where another task awaited `get`, as in `asyncio.wait_for(queue.get(), 5)` before Python 3.12, name the item:
+        what `get` returned, the same object. Returns at once, and the item is settled in any case; await what it
+        returns to be sure. That raises LeaseLost if the item went to another consumer. Raises ValueError if called more
+        often than `get` of this object returned an item.
         """
         client = self._known_client()
         if client is None:
             raise ValueError("task_done() called too many times")
-        operation = holder_of(client).settle(self, _current_task())
+        operation = holder_of(client).settle_surely(self, _current_task(), item)
         asked = cast("Exchange", next(operation))
         return async_client_of(client).start(operation, asked)
 
@@ -197,7 +202,8 @@ class Queue(BaseQueue, Generic[T]):
     ) -> AsyncIterator[Any]:
         """Put a call for each item (or each row of several iterables), and yield the results in that order.
 
-        With a `buffersize`, not more than so many jobs are ahead of the results that were taken.
+        Nothing is put before the first result is asked for. With a `buffersize`, not more than so many jobs are ahead
+        of the results that were taken.
         """
         rows = rows_of(iterables, buffersize)
         jobs = deque(await self.submit_many(function, next(rows, [])))
@@ -212,21 +218,33 @@ class Queue(BaseQueue, Generic[T]):
         self, function: Callable[..., R], calls: list[Arguments] | Iterator[Arguments]
     ) -> list[Job[R]]:
         client = await self._async_client()
-        return await self._perform(client, self._submit(client.client, encoded_calls(function, calls)))
+        encoded = encoded_calls(function, calls)
+        await self._ready(client, self._params(encoded.put).durability)
+        return await self._perform(client, self._submit(client.client, encoded))
 
     async def _async_client(self) -> AsyncClient:
         """Connect, and wait for a turn: other tasks must not wait for all calls that begin at the same time."""
         client = self._known_client()
         if client is None:
-            client = await asyncio.to_thread(self._connect)
+            client = await connect_soon(self._connect)
         found = async_client_of(client)
         await found.turn()
         return found
+
+    async def _ready(self, client: AsyncClient, durability: Durability) -> None:
+        """Check the server and note the queue, if that is due; puts keep their order meanwhile."""
+        await client.in_order(
+            self.name,
+            lambda: self._is_ready(client.client, durability),
+            lambda: self._make_ready(client.client, durability),
+        )
 
     async def _perform(self, client: AsyncClient, operation: Operation[R]) -> R:
         try:
             return await client.perform(operation)
         except (Empty, Full, ShutDown) as error:
+            if type(error) not in _IN_ASYNCIO:  # of an iterable that uses another queue
+                raise
             same = _IN_ASYNCIO[type(error)](error.message, hint=error.hint)
             same.accepted, same.ids = error.accepted, error.ids
             raise same from None

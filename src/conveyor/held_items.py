@@ -50,6 +50,7 @@ class HeldItem(NamedTuple):
     """The `Queue` object that took it."""
     taker: object
     """The thread or coroutine that took it."""
+    item: object
     started: bool = False
     """True if the server knows that it was received. Until then, its lease may expire without counting as a crash."""
     lost: bool = False
@@ -73,6 +74,10 @@ class Unanswered(NamedTuple):
     """When the server forgets the claim."""
 
 
+#: In place of an item: none in particular.
+ANY = object()
+
+
 class ThisThread(threading.local):
     """A token for each thread, since the system reuses the number of an ended thread."""
 
@@ -90,7 +95,11 @@ class ItemHolder:
         self.client = client
         self.owner = f"{ids.host_name()}-{os.getpid()}-{ids.unique(4)}"
         self.held: OrderedDict[tuple[str, str, str], HeldItem] = OrderedDict()
+        self.finishing: dict[tuple[str, str, str], HeldItem] = {}
+        """Processed items of which no one may wait for the reply."""
         self.unanswered: list[Unanswered] = []
+        self._keys: dict[object, OrderedDict[tuple[str, str, str], None]] = {}
+        """Those of the items of each consumer, and of each consumer and taker, oldest first."""
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
         self._nonces = ids.Nonces()
@@ -135,9 +144,9 @@ class ItemHolder:
                         raise cause from None
                     yield Exchange((self._refusal(queue, batch.token, job.id, error),))
                     continue
-                held = HeldItem(queue, job.id, batch.token, consumer, taker)
+                held = HeldItem(queue, job.id, batch.token, consumer, taker, item)
                 with self.lock:
-                    self.held[held.key] = held
+                    self._hold(held)
                     self._wake()
                 self._names.append(name)
                 return item
@@ -160,47 +169,79 @@ class ItemHolder:
         settlement = settlement_of_failure(job_id, "failed", described, run, 0.0, KEEP)
         return commands.fail(queue, token, settlement)
 
-    def settle(self, consumer: object, taker: object) -> Operation[None]:
-        """Mark an item of this consumer as processed: the oldest taken by this taker, or else the oldest.
+    def settle(self, consumer: object, taker: object, item: object) -> Operation[None]:
+        """Mark an item of this consumer as processed: this one, or the oldest taken by this taker, or else the oldest.
 
         If the server does not reply, or the call is interrupted, the item stays held and can be settled again.
         Raises ValueError if the consumer holds none, and LeaseLost if the item went to another consumer.
         """
-        held = self._next(consumer, taker)
-        queue = held.queue
+        held = self._next(consumer, taker, item)
         try:
-            # The token makes the outcome unique: that of another consumer would look like this command, resent.
-            outcome = encode_settled("done", codec.encode(held.token))
-            settlement = commands.Settlement(held.id, outcome, KEEP)
-            (refused,) = yield Exchange((commands.finish(queue, held.token, [settlement]),))
+            (refused,) = yield Exchange((_finish(held),))
         except BaseException:  # Ctrl-C while the server hangs, too
             with self.lock:
-                self.held[held.key] = held
-                self.held.move_to_end(held.key, last=False)
+                self._hold(held, last=False)
                 self._wake()  # the thread may have ended meanwhile
             raise
         if refused:
-            message = f"item {held.id} of {queue} went to another consumer: its lease was not renewed in time"
-            hint = (
-                f"keep the process running and connected: a lease expires after {LEASE:g} s without a renewal"
-            )
-            raise LeaseLost(message, hint=hint)
+            raise _lost(held)
+
+    def settle_surely(self, consumer: object, taker: object, item: object) -> Operation[None]:
+        """Mark an item as processed, as `settle` does, even if the caller does not wait for the end.
+
+        Without a reply, the thread that renews the leases sends it again.
+        """
+        held = self._next(consumer, taker, item)
+        with self.lock:
+            self.finishing[held.key] = held
+            self._wake()
+        (refused,) = yield Exchange((_finish(held),))
+        self.finishing.pop(held.key, None)
+        if refused:
+            raise _lost(held)
 
     def forget(self) -> None:
         """Forget all items, since the server was emptied on purpose."""
         with self.lock:
             self.held.clear()
+            self.finishing.clear()
+            self._keys.clear()
 
-    def _next(self, consumer: object, taker: object) -> HeldItem:
+    def _hold(self, held: HeldItem, *, last: bool = True) -> None:
+        """Hold an item, as the newest or as the oldest; the caller has the lock."""
+        self.held[held.key] = held
+        for index in (held.consumer, (held.consumer, held.taker)):
+            keys = self._keys.setdefault(index, OrderedDict())
+            keys[held.key] = None
+            keys.move_to_end(held.key, last=last)
+
+    def _drop(self, key: tuple[str, str, str]) -> HeldItem | None:
+        """Hold an item no more, and return it; the caller has the lock."""
+        held = self.held.pop(key, None)
+        for index in () if held is None else (held.consumer, (held.consumer, held.taker)):
+            keys = self._keys.get(index, OrderedDict())
+            keys.pop(key, None)
+            if not keys:
+                self._keys.pop(index, None)
+        return held
+
+    def _next(self, consumer: object, taker: object, item: object) -> HeldItem:
         with self.lock:
-            mine = [one for one in self.held.values() if one.consumer is consumer]
-            if not mine:
-                message = "task_done() called too many times"
-                raise ValueError(message)
-            chosen = next((one for one in mine if one.taker is taker), mine[0])
-            if len(self.held) > 1:
+            mine, all_of_them = self._keys.get((consumer, taker), ()), self._keys.get(consumer, ())
+            if item is ANY:
+                key = next(iter(mine or all_of_them), None)
+            else:
+                key = next((one for one in all_of_them if self.held[one].item is item), None)
+            held = None if key is None else self._drop(key)
+            if held is None:
+                raise ValueError(
+                    "task_done() called too many times"
+                    if item is ANY
+                    else f"task_done() called with an item that this queue object does not hold: {item!r:.80}"
+                )
+            if self.held:
                 self._start()
-            return self.held.pop(chosen.key)
+            return held
 
     def _wake(self) -> None:
         """Wake the thread; the caller has the lock."""
@@ -228,21 +269,23 @@ class ItemHolder:
                 self._updated.clear()
                 due = renewal.passed()
                 with self.lock:
-                    if due and not self.held and not self.unanswered:
+                    if due and not (self.held or self.finishing or self.unanswered):
                         self.thread = None
                         return
                     held = [one for one in self.held.values() if not one.lost and (due or not one.started)]
+                    finishing = list(self.finishing.values()) if due else []
                     unanswered = list(self.unanswered)
                 if due:
                     renewal = clock.Deadline(RENEWAL)
-                self._send(held, unanswered)
+                self._send(held, finishing, unanswered)
             except Exception:  # noqa: BLE001 - no memory, or the program's own logging raised
                 clock.sleep(RENEWAL)
 
-    def _send(self, held: list[HeldItem], unanswered: list[Unanswered]) -> None:
-        """Renew and release. A failed step does not affect other queues, and the next renewal retries it."""
+    def _send(self, held: list[HeldItem], finishing: list[HeldItem], unanswered: list[Unanswered]) -> None:
+        """Renew, finish and release. A failed step does not affect other queues, and the next renewal retries it."""
         steps: list[Callable[[], None]] = [
-            *(partial(self._renew, command) for command in leases.renewals(held, LEASE)),
+            *(partial(self._renew, command) for command in leases.renewals([*held, *finishing], LEASE)),
+            *(partial(self._finish_again, one) for one in finishing),
             *(partial(self._release, claim) for claim in unanswered),
         ]
         failure = ""
@@ -267,6 +310,14 @@ class ItemHolder:
                 if one.key in self.held:
                     self.held[one.key] = one._replace(started=True, lost=one in renewed.lost)
 
+    def _finish_again(self, held: HeldItem) -> None:
+        """Finish an item again whose finish has no reply yet."""
+        if held.key in self.finishing:
+            refused = self.client.run(_finish(held), patience=RENEWAL)
+            self.finishing.pop(held.key, None)
+            if refused:
+                _log.warning("%s", _lost(held))
+
     def _release(self, claim: Unanswered) -> None:
         """Release the items of a claim that no caller received; a claim still in transit will bring none."""
         if not claim.deadline.passed():
@@ -275,11 +326,23 @@ class ItemHolder:
             names = [job.id for job in batch.jobs]
             with self.lock:  # an item interrupted at the very end is held, but was not received
                 for name in names:
-                    self.held.pop((claim.queue, name, batch.token), None)
+                    self._drop((claim.queue, name, batch.token))
             if names:
                 self.client.run(commands.release(claim.queue, batch.token, names), patience=RENEWAL)
         with self.lock:
             self.unanswered.remove(claim)
+
+
+def _finish(held: HeldItem) -> Command:
+    # The token makes the outcome unique: that of another consumer would look like this command, resent.
+    outcome = encode_settled("done", codec.encode(held.token))
+    return commands.finish(held.queue, held.token, [commands.Settlement(held.id, outcome, KEEP)])
+
+
+def _lost(held: HeldItem) -> LeaseLost:
+    message = f"item {held.id} of {held.queue} went to another consumer: its lease was not renewed in time"
+    hint = f"keep the process running and connected: a lease expires after {LEASE:g} s without a renewal"
+    return LeaseLost(message, hint=hint)
 
 
 this_thread = ThisThread()

@@ -288,9 +288,16 @@ def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterat
     deadline = Deadline(timeout)
     finished: SimpleQueue[Job[R]] = SimpleQueue()
     awaited = list(dict.fromkeys(jobs))
-    for job in awaited:
-        with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
-            job.add_done_callback(finished.put)
+    for number, job in enumerate(awaited):
+        job._call_later(finished.put)  # noqa: SLF001 - of the same module
+        inbox = inbox_of(job._submission.client)  # noqa: SLF001
+        if number == 0:  # it raises why this process may not ask
+            with contextlib.suppress(StoreUnavailable):  # the inbox retries until the server is back
+                inbox.expect(job, deadline)
+        else:
+            inbox.expect_soon(job)
+        if job.settled is not None and job._take_back(finished.put):  # noqa: SLF001
+            finished.put(job)
     for number in range(len(awaited)):
         try:
             yield finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))

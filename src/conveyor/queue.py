@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import (
     TYPE_CHECKING,
@@ -22,7 +21,7 @@ from typing import (
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import BadCall, ConveyorError, NotEmpty
-from conveyor.held_items import holder_of, this_thread
+from conveyor.held_items import ANY, holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
 from conveyor.restoring import Kept
@@ -61,6 +60,8 @@ B = TypeVar("B")
 
 #: Seconds after which a queue's name is noted again, in case that the server was emptied.
 NOTE_AGAIN = 60.0
+#: Items that are taken from an iterable at a time, and seconds after which those taken are put.
+FEW, SOON = 20, 0.02
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
 #: Highest key of an entry of a `PriorityQueue`, and minus the lowest.
@@ -140,7 +141,7 @@ class BaseQueue:
         jobs, further, params = put
         client = inbox.client
         if not self._is_ready(client, params.durability):
-            yield partial(self._make_ready, client, params.durability, deadline)
+            yield from self._make_ready(client, params.durability, deadline)
         yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further)
 
     def _submit(self, client: Client, calls: Calls) -> Operation[list[Job[Any]]]:
@@ -172,13 +173,13 @@ class BaseQueue:
 
     def _get(self, client: Client, taker: object, deadline: Deadline | None) -> Operation[Any]:
         """Take an item; `taker` is the thread or coroutine that does."""
-        if not (client.vetted and self._bounded):
-            yield partial(self._vet, client, MEMORY, deadline)
+        if not client.vetted:
+            yield from fitness.vet(client, deadline)
+        yield from self._set_bound(client, deadline)
         return (yield from holder_of(client).take(self, taker, self.name, deadline, _read_item))
 
     def _count(self, client: Client) -> Operation[commands.Count]:
-        if not self._bounded:
-            yield partial(self._set_bound, client)
+        yield from self._set_bound(client)
         (counted,) = yield Exchange((commands.count(self.name),))
         count: commands.Count = counted
         return count
@@ -233,25 +234,24 @@ class BaseQueue:
             return False
         return clock.monotonic() - _noted.get((client, self.name), -NOTE_AGAIN) < NOTE_AGAIN
 
-    def _make_ready(self, client: Client, durability: Durability, deadline: Deadline | None) -> None:
-        self._vet(client, durability, deadline)
-        self._note(client, deadline)
+    def _make_ready(
+        self, client: Client, durability: Durability, deadline: Deadline | None = None
+    ) -> Operation[None]:
+        yield from fitness.vet(client, deadline, durability)
+        yield from self._set_bound(client, deadline)
+        yield from self._note(client, deadline)
 
-    def _vet(self, client: Client, durability: Durability, deadline: Deadline | None) -> None:
-        fitness.vet(client, deadline, durability)
-        self._set_bound(client, deadline)
-
-    def _note(self, client: Client, deadline: Deadline | None = None) -> None:
+    def _note(self, client: Client, deadline: Deadline | None = None) -> Operation[None]:
         """Add the queue's name to the list of queues, once a minute."""
         now = clock.monotonic()
         if now - _noted.get((client, self.name), -NOTE_AGAIN) >= NOTE_AGAIN:
-            client.run(commands.note_queue(self.name), within=time_for(deadline))
+            yield Exchange((commands.note_queue(self.name),), time_for(deadline))
             _noted[client, self.name] = now
 
-    def _set_bound(self, client: Client, deadline: Deadline | None = None) -> None:
+    def _set_bound(self, client: Client, deadline: Deadline | None = None) -> Operation[None]:
         if not self._bounded:
-            self._note(client, deadline)
-            client.run(commands.bound(self.name, self.maxsize), within=time_for(deadline))
+            yield from self._note(client, deadline)
+            yield Exchange((commands.bound(self.name, self.maxsize),), time_for(deadline))
             self._bounded = True
 
 
@@ -336,14 +336,15 @@ class Queue(BaseQueue, Generic[Item]):
         """Remove and return an item, or raise Empty."""
         return self.get(block=False)
 
-    def task_done(self) -> None:
+    def task_done(self, item: object = ANY) -> None:
         """Mark an item of this object as processed: the oldest taken by this thread, or else the oldest.
 
-        Raises ValueError if called more often than `get` of this object returned an item, and LeaseLost if the item
-        went to another consumer because this process did not renew its lease.
+        If threads hand items on, name the one: `item` is what `get` returned, the same object. Raises ValueError if
+        called more often than `get` of this object returned an item, and LeaseLost if the item went to another consumer
+        because this process did not renew its lease.
         """
         client = self.client
-        client.perform(holder_of(client).settle(self, this_thread.token))
+        client.perform(holder_of(client).settle(self, this_thread.token, item))
 
     def join(self, timeout: float | None = None) -> None:
         """Block until no job is waiting, delayed or in progress. Raises WaitTimeout after `timeout` seconds."""
@@ -424,7 +425,8 @@ class Queue(BaseQueue, Generic[Item]):
         """Set the max size for all producers; 0 removes the limit. Blocked producers get the new room."""
         self.maxsize = _checked_maxsize(maxsize)
         self._bounded = False
-        self._set_bound(self.client)
+        client = self.client
+        client.perform(self._set_bound(client))
 
     @overload
     def submit(
@@ -631,9 +633,19 @@ def rows_of(
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:
-    """Yield the values in parts, of which one put carries each."""
+    """Yield the values in parts, of which one put carries each: what a slow source has brought goes on its way."""
     rest = iter(values)
-    return iter(lambda: list(islice(rest, MAX_JOBS)), [])
+    while True:
+        part = list(islice(rest, FEW))
+        until = clock.monotonic() + SOON
+        while part and len(part) < MAX_JOBS and clock.monotonic() < until:
+            more = list(islice(rest, FEW))
+            if not more:
+                break
+            part += more
+        if not part:
+            return
+        yield part
 
 
 def _encoded(

@@ -309,7 +309,8 @@ def test_levels_are_known_of_a_server_without_config(
     node = Node(server.binary, tmp_path / "node", 'rename-command CONFIG ""')
     try:
         eventually(node.answers)
-        assert fitness.levels_of(Client(f"redis://127.0.0.1:{node.port}")) == [MEMORY]
+        client = Client(f"redis://127.0.0.1:{node.port}")
+        assert client.perform(fitness.levels_of()) == [MEMORY]
     finally:
         node.end()
 

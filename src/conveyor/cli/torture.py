@@ -40,7 +40,7 @@ def torture(
         raise BadCall(message, hint="run it on Linux")
     seed = seed or str(secrets.randbelow(_SEEDS))
     client, level = open_store(), read_durability(durability)
-    fitness.vet(client, durability=level)
+    client.perform(fitness.vet(client, durability=level))
     plan = bench.Plan(seconds, seed, url=client.url, keep=Path(keep) if keep else None, durability=str(level))
     again = ["conveyor", "torture", "--url", shown(client.url), "--seconds", f"{seconds:g}"]
     again += ["--seed", seed, "--durability", plan.durability]

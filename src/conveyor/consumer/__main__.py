@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> int:
     logs.to_standard_error(usual=not settings.lifeline)
     try:
         client = connect(settings.url or None)
-        if risk := fitness.risk_of(client):
+        if risk := client.perform(fitness.risk_of(client)):
             events.emit(events.ServerUnfit(risk))
-        if levels := fitness.levels_of(client):
+        if levels := client.perform(fitness.levels_of()):
             events.emit(events.ServerLevels(tuple(map(str, levels))))
         scripts.load_all()
         client.run_all(commands.load_scripts())

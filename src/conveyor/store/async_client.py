@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
+import threading
+from collections import Counter, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from conveyor.clock import Deadline
 from conveyor.errors import StoreError, StoreUnavailable
+from conveyor.store.address import is_sentinel
 from conveyor.store.client import (
     ANSWER_TIMEOUT,
     CONNECT_TIMEOUT,
     LOADS,
     Attempts,
     leads_elsewhere,
-    loads,
     packed,
     unloaded,
     word_of,
@@ -32,9 +33,10 @@ from conveyor.store.connection import (
     tls_context,
     untrusted,
 )
+from conveyor.wire.ids import PerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 
     from conveyor.store.address import ServerAddress
     from conveyor.store.client import Client
@@ -44,6 +46,10 @@ T = TypeVar("T")
 
 #: Max seconds for the last replies when an event loop ends.
 LAST_REPLIES = 1.0
+#: Threads for what may block, such as asking sentinels, and is rarely needed.
+MAX_THREADS = 4
+#: Connections for commands that block that are kept, once they are idle.
+MAX_IDLE = 8
 #: Calls that begin in one turn of the event loop.
 MAX_BEGUN = 32
 
@@ -155,13 +161,17 @@ class AsyncClient:
     def __init__(self, client: Client) -> None:
         self.client = client
         self._loop = asyncio.get_running_loop()
-        self._order, self._connecting = asyncio.Lock(), asyncio.Lock()
+        self._connecting = asyncio.Lock()
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._waiting: Counter[str] = Counter()
+        """How many callers wait for each lock, or hold it."""
         self._shared: AsyncConnection | None = None
         self._idle: list[AsyncConnection] = []
         self._loaded: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._begun = 0
         self._turns: deque[asyncio.Future[None]] = deque()
-        self._thread = ThreadPoolExecutor(1, "conveyor-asyncio")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, "conveyor-asyncio")
         self._end: AsyncGenerator[None, None] | None = None
 
     async def perform(self, operation: Operation[T]) -> T:
@@ -177,15 +187,35 @@ class AsyncClient:
         """Perform the rest of an operation in a task. What it asked for is sent now, if there is a connection."""
         sent: asyncio.Future[list[Any]] | None = None
         if self._shared is not None and self._shared.error is None:
-            # This task may be cancelled before it learns that a script is unknown.
-            ahead = unloaded(self._shared.loaded, asked.commands)
-            sent = self._send(self._shared, [*ahead, *asked.commands], again=False)
-        return self._loop.create_task(self._go_on(operation, asked, sent))
+            sent = self._send(self._shared, asked.commands, again=False)
+        return self._kept(self._go_on(operation, asked, sent))
+
+    async def in_order(
+        self, what: str, is_ready: Callable[[], bool], make_ready: Callable[[], Operation[None]]
+    ) -> None:
+        """Make something ready for a caller, unless it is. Callers return in the order in which they called.
+
+        Raises StoreUnavailable, each caller within the client's limit.
+        """
+        if is_ready() and not self._waiting[what]:
+            return
+        self._waiting[what] += 1
+        try:
+            async with asyncio.timeout(Attempts(self.client, (), None, None).end.left(float("inf"))):
+                await self._locks[what].acquire()
+            try:
+                if not is_ready():
+                    await self.perform(make_ready())
+            finally:
+                self._locks[what].release()
+        except TimeoutError as error:
+            raise self.client.translated(TimeoutError("timed out")) from error
+        finally:
+            self._waiting[what] -= 1
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function that may block, on a thread. What begins meanwhile waits, so that the order is kept."""
-        async with self._order:
-            return await self._loop.run_in_executor(self._thread, function)
+        """Call a function that may block, on a thread."""
+        return await self._loop.run_in_executor(self._threads, function)
 
     async def turn(self) -> None:
         """Wait if many calls have begun in this turn of the event loop: other tasks must not wait for all of them."""
@@ -213,26 +243,33 @@ class AsyncClient:
     ) -> T:
         """Perform an operation from its first exchange on, whose commands may have been sent."""
         reply: Any = None
+        was_cancelled = False
         while True:
             error: BaseException | None = None
             try:
                 if isinstance(asked, Exchange):
-                    if self._order.locked():
-                        async with self._order:
-                            pass
-                    reply = await self._run_exchange(asked, sent)
+                    exchange = self._run_exchange(asked, sent)
+                    # After a cancellation the operation cleans up: a further one must not prevent that.
+                    reply = await (asyncio.shield(self._kept(exchange)) if was_cancelled else exchange)
                 else:
                     reply = await self.run(asked)
             except GeneratorExit:  # this coroutine is closed, and cannot wait for anything more
                 raise
             except BaseException as raised:  # noqa: BLE001 - the operation decides, also if it is cancelled
-                error = raised
+                error, was_cancelled = raised, isinstance(raised, asyncio.CancelledError)
             sent = None
             try:
                 asked = operation.send(reply) if error is None else operation.throw(error)
             except StopIteration as end:
                 value: T = end.value
                 return value
+
+    def _kept(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Return a task for a coroutine, which ends even if no one awaits it any more."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run_exchange(self, asked: Exchange, sent: asyncio.Future[list[Any]] | None) -> list[Any]:
         commands, within, patience, meanwhile = asked
@@ -277,7 +314,9 @@ class AsyncClient:
         except OSError as error:  # a TimeoutError, too
             is_ours = isinstance(error, TimeoutError)
             if not is_ours or limit >= ANSWER_TIMEOUT:
-                self.close()
+                self._close_idle()  # they broke with it, and each would cost a retry
+                if not block and self._shared is not None:
+                    self._shared.close()
             raise self.client.translated(TimeoutError("timed out") if is_ours else error) from error
         finally:
             if connection is not None and block and not is_complete:
@@ -286,14 +325,17 @@ class AsyncClient:
         if refusals and leads_elsewhere(refusals):
             self.close()
             connection.close()
-        elif block:
+        elif block and len(self._idle) < MAX_IDLE:
             self._idle.append(connection)
+        elif block:
+            connection.close()
         return self.client.judged(commands, received) if refusals else received
 
     def _send(
         self, connection: AsyncConnection, commands: Sequence[Command], *, again: bool
     ) -> asyncio.Future[list[Any]]:
-        ahead = loads(connection.loaded, commands) if len(commands) > 1 else []
+        # A script that turned out to be unknown would be sent again behind the commands of other coroutines.
+        ahead = unloaded(connection.loaded, commands)
         data = [packed(one, again=again) for one in (*ahead, *commands)]
         return connection.exchange(b"".join(data), len(data))
 
@@ -338,7 +380,8 @@ class AsyncClient:
             await anext(self._end)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                address = await self.run(partial(self.client.find, Deadline(CONNECT_TIMEOUT)))
+                find = partial(self.client.find, Deadline(CONNECT_TIMEOUT))
+                address = await self.run(find) if is_sentinel(self.client.url) else find()
                 connection = await AsyncConnection.open(address)
                 try:
                     if sent := greeting(address, self.client.name):
@@ -367,12 +410,15 @@ class AsyncClient:
                     async with asyncio.timeout(LAST_REPLIES):
                         await self._shared.exchange(packed(Command(("PING",)), again=False), 1)
             self.close()
-            self._thread.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
 
     def close(self) -> None:
         """Close the connections: what is under way on the shared one is sent again on another."""
         if self._shared is not None:
             self._shared.close()
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
@@ -380,15 +426,21 @@ class AsyncClient:
 def async_client_of(client: Client) -> AsyncClient:
     """Return the client of the running event loop for the server of a blocking client."""
     loop = asyncio.get_running_loop()
-    clients = _clients.get(loop)
-    if clients is None:
-        for one in [one for one in _clients if one.is_closed()]:
-            del _clients[one]
-        clients = _clients[loop] = {}
-    found = clients.get(client)
+    found = _clients.get((loop, client))
     if found is None:
-        found = clients[client] = AsyncClient(client)
+        found = AsyncClient(client)
+        with _lock:  # other threads have loops, too
+            for one in [one for one in _clients if one[0].is_closed()]:
+                del _clients[one]
+            _clients[loop, client] = found
     return found
 
 
-_clients: dict[asyncio.AbstractEventLoop, dict[Client, AsyncClient]] = {}
+_clients: dict[tuple[asyncio.AbstractEventLoop, Client], AsyncClient] = {}
+_lock = threading.Lock()
+_connecting = PerProcess(partial(ThreadPoolExecutor, 1, "conveyor-connecting"))
+
+
+async def connect_soon(connect: Callable[[], Client]) -> Client:
+    """Return a client that has to be waited for, such as that of the embedded server, which may have to start."""
+    return await asyncio.get_running_loop().run_in_executor(_connecting(), connect)

@@ -9,7 +9,7 @@ from conveyor import clock
 from conveyor.errors import StoreDenied, StoreError, StoreRefused, StoreUnavailable
 from conveyor.store.address import is_sentinel, shown
 from conveyor.store.client import time_for
-from conveyor.store.command import Command
+from conveyor.store.command import Command, Exchange
 from conveyor.wire.durability import MEMORY, Durability
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
+    from conveyor.store.command import Operation
 
 #: Seconds after which a producer checks again that the server can provide a level of durability.
 CHECK_AGAIN = 10.0
@@ -37,18 +38,18 @@ class Lack(NamedTuple):
     error: type[StoreError] = StoreRefused
 
 
-def vet(client: Client, deadline: Deadline | None = None, durability: Durability = MEMORY) -> None:
+def vet(client: Client, deadline: Deadline | None = None, durability: Durability = MEMORY) -> Operation[None]:
     """Check the server, unless this process has done so, and log what puts jobs at risk.
 
     Raises what `risk_of` raises, and what `check_level` raises if a level of durability is demanded.
     """
-    if not client.vetted and (risk := risk_of(client, deadline)):
+    if not client.vetted and (risk := (yield from risk_of(client, deadline))):
         _log.warning("%s", risk)
     if durability != MEMORY:
         now = clock.monotonic()
         if now - client.levels.get(durability, -CHECK_AGAIN) >= CHECK_AGAIN:
             try:
-                check_level(client, durability, deadline)
+                yield from check_level(client, durability, deadline)
             except StoreUnavailable:
                 if now - client.levels.get(durability, float("-inf")) > FAILOVER:
                     raise  # before that, each put waits until the server has its replicas
@@ -56,7 +57,7 @@ def vet(client: Client, deadline: Deadline | None = None, durability: Durability
                 client.levels[durability] = now
 
 
-def risk_of(client: Client, deadline: Deadline | None = None) -> str:
+def risk_of(client: Client, deadline: Deadline | None = None) -> Operation[str]:
     """Return what puts jobs at risk, or "" if nothing is known to.
 
     One round trip; without the right to INFO nothing is known. Raises StoreUnavailable if the server is a replica and
@@ -64,7 +65,7 @@ def risk_of(client: Client, deadline: Deadline | None = None) -> str:
     of a cluster.
     """
     sections = [info(section, optional=True) for section in ("replication", "memory", "cluster")]
-    replication, memory, cluster = client.run_all(sections, within=time_for(deadline))
+    replication, memory, cluster = yield Exchange(sections, time_for(deadline))
     refuse_cluster(client, cluster)
     if replication.get("role") == "slave" and not is_sentinel(client.url):
         raise StoreUnavailable(
@@ -90,34 +91,34 @@ def refuse_cluster(client: Client, facts: Mapping[str, str]) -> None:
         )
 
 
-def levels_of(client: Client) -> list[Durability]:
+def levels_of() -> Operation[list[Durability]]:
     """Return the levels of durability that a server can provide now; none if its user may not know. One round trip."""
-    facts, synced = _facts(client, None)
+    facts, synced = yield from _facts(None)
     return levels(facts, synced) if "aof_enabled" in facts else []
 
 
-def check_level(client: Client, durability: Durability, deadline: Deadline | None = None) -> None:
+def check_level(client: Client, durability: Durability, deadline: Deadline | None = None) -> Operation[None]:
     """Check that the server can provide a level of durability, in one round trip.
 
     The embedded server is configured for the level. Raises StoreRefused if the server is not, StoreDenied if its user
     lacks a right that the level needs, and StoreUnavailable if too few replicas are connected now.
     """
-    facts, synced = _facts(client, deadline, may_confirm(durability))
+    facts, synced = yield from _facts(deadline, may_confirm(durability))
     if durability.level == "fsync":
         client.waits_for_sync = waits_for_sync(facts)
         if client.revive and synced != "always":
             synced = "always"
-            client.run(set_setting("appendfsync", synced), within=time_for(deadline))
+            yield Exchange((set_setting("appendfsync", synced),), time_for(deadline))
     if lack := lack_of(durability, facts, synced):
         message = f"the server at {shown(client.url)} cannot keep jobs at the level {durability}: {lack.why}"
         raise lack.error(message, hint=lack.hint)
 
 
-def _facts(client: Client, deadline: Deadline | None, *checks: Command) -> tuple[dict[str, str], str]:
+def _facts(deadline: Deadline | None, *checks: Command) -> Operation[tuple[dict[str, str], str]]:
     """Return the facts that levels depend on, as far as the user may know them, and appendfsync; run checks as well."""
     sections = [info(section, optional=True) for section in ("persistence", "replication", "server")]
     queries = [*sections, setting("appendfsync", optional=True), *checks]
-    persistence, replication, server, synced, *_ = client.run_all(queries, within=time_for(deadline))
+    persistence, replication, server, synced, *_ = yield Exchange(queries, time_for(deadline))
     return {**persistence, **replication, **server}, synced
 
 

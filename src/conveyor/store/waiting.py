@@ -70,12 +70,13 @@ class ReplyObserver(Protocol):
 class _Feed:
     """The next jobs to put, few however many follow; each step adds a part of them."""
 
-    __slots__ = ("done", "error", "ids", "jobs", "parts")
+    __slots__ = ("done", "error", "ids", "jobs", "parts", "size")
 
     def __init__(
         self, jobs: Sequence[tuple[str, bytes]], parts: Iterator[Sequence[tuple[str, bytes]]] | None
     ) -> None:
         self.jobs = [*jobs]
+        self.size = sum([len(data) for _, data in jobs])
         self.parts = parts
         """What follows; None if there is nothing more."""
         self.ids = [job_id for job_id, _ in jobs]
@@ -89,7 +90,7 @@ class _Feed:
         return self
 
     def __next__(self) -> None:
-        if self.parts is None or len(self.jobs) > 2 * MAX_JOBS:
+        if self.parts is None or len(self.jobs) > 2 * MAX_JOBS or self.is_heavy:
             return
         try:
             part = next(self.parts, None)
@@ -99,12 +100,18 @@ class _Feed:
             self.parts = None
         else:
             self.jobs += part
+            self.size += sum([len(data) for _, data in part])
             self.ids += [job_id for job_id, _ in part]
 
     def fill(self) -> None:
         """Take parts until there are more jobs than one put carries, or no more parts."""
-        while self.parts is not None and len(self.jobs) <= MAX_JOBS:
+        while self.parts is not None and len(self.jobs) <= MAX_JOBS and not self.is_heavy:
             next(self)
+
+    @property
+    def is_heavy(self) -> bool:
+        """True if one put cannot carry the bytes of the jobs that are there."""
+        return self.size > MAX_PUT_BYTES
 
     def first(self, most: int) -> list[tuple[str, bytes]]:
         """Return the first jobs, as many as one put can carry: `most`, and at least one unless that is 0."""
@@ -119,12 +126,14 @@ class _Feed:
     def accept(self, count: int) -> None:
         """Remove the first jobs, which were put."""
         self.done += count
+        self.size -= sum([len(data) for _, data in self.jobs[:count]])
         del self.jobs[:count]
 
     def complete(self, error: BaseException) -> None:
         """Add to an error which jobs were put."""
         if isinstance(error, ConveyorError):
-            error.accepted += self.done
+            # One of the iterable itself, perhaps of another queue, counts none of these jobs.
+            error.accepted = self.done + (0 if error is self.error else error.accepted)
             error.ids = self.ids[: error.accepted]
         elif error is self.error and self.done:
             error.add_note(f"{self.done:,} jobs before it were put")
@@ -291,12 +300,16 @@ def get_job(queue: str, claimant: Claimant, deadline: Deadline | None) -> Operat
 def join_queue(queue: str, deadline: Deadline) -> Operation[None]:
     """Wait until no job of the queue is waiting, delayed or in progress. Raises WaitTimeout."""
     joiner = ids.unique()
-    while True:
-        (live,) = yield Exchange((commands.join(queue, joiner),), time_for(deadline))
-        if live == 0:
-            return
-        if deadline.passed():
+    try:
+        while True:
+            (live,) = yield Exchange((commands.join(queue, joiner),), time_for(deadline))
+            if live == 0:
+                return
+            if deadline.passed():
+                raise WaitTimeout(f"{live} jobs of the queue {queue} are unfinished")
+            seconds = deadline.left(MAX_BLOCK)
+            yield Exchange((commands.await_wake(queue, joiner, seconds),), time_for(deadline))
+    except BaseException as error:
+        if not isinstance(error, StoreUnavailable | GeneratorExit):
             yield from leave(queue, joiner)
-            raise WaitTimeout(f"{live} jobs of the queue {queue} are unfinished")
-        seconds = deadline.left(MAX_BLOCK)
-        yield Exchange((commands.await_wake(queue, joiner, seconds),), time_for(deadline))
+        raise
