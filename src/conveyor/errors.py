@@ -80,7 +80,7 @@ class BadInput(ConveyorError, ValueError):
 
 
 class TooLarge(ConveyorError, ValueError):
-    """An encoded job or result exceeds the limit of 1 MiB."""
+    """An encoded job, result or item exceeds the limit of 1 MiB, or the items that a job yields that of 64 MiB."""
 
 
 class UnknownTask(ConveyorError, LookupError):

@@ -5,30 +5,48 @@ from __future__ import annotations
 import contextlib
 import logging
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
 from conveyor import events
 from conveyor.clock import Deadline
 from conveyor.context import current_job
-from conveyor.errors import JobCancelled, JobGone, StoreError, StoreUnavailable, WaitTimeout
+from conveyor.errors import (
+    BadCall,
+    JobCancelled,
+    JobFailed,
+    JobGone,
+    StoreError,
+    StoreUnavailable,
+    WaitTimeout,
+)
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, control_channel, records, server_of
+from conveyor.store.streams import ABSENT, GONE, next_items
 from conveyor.wire import control_messages
-from conveyor.wire.call import KEEP
+from conveyor.wire.call import KEEP, MAX_SIZE, check_whole
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
     from pathlib import Path
 
     from conveyor.context import CurrentJob
-    from conveyor.errors import JobFailed
     from conveyor.restoring import Kept
     from conveyor.store import Client
-    from conveyor.store.command import Command
+    from conveyor.store.command import Command, Operation
+    from conveyor.store.streams import NextItems
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 _CANCELLED = encode_settled("cancelled")
 _GONE = encode_settled("gone")
@@ -154,11 +172,102 @@ class Job(Generic[R]):
         data = self._submission.client.run(records.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control_messages.decode_progress(data)
 
+    @overload
+    def stream(self: Job[Generator[T, Any, Any]], start: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self: Job[Iterator[T]], start: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self: Job[Iterable[T]], start: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self: Job[AsyncGenerator[T, Any]], start: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self: Job[AsyncIterator[T]], start: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self, start: int = 0) -> Iterator[Any]: ...
+    def stream(self, start: int = 0) -> Iterator[Any]:
+        """Yield the items that the task yields, as they come, from item number `start` on, until the job has finished.
+
+        Any number of readers get all items, also after the job has finished, as long as its outcome is kept. While the
+        server is unavailable, it keeps waiting, and then continues at its position; so does a retried job. At the end
+        it raises what `result` would raise, and BadCall if the task does not yield.
+        """
+        check_whole("start", start, MAX_SIZE)
+        return self._stream(start)
+
+    def _stream(self, position: int) -> Iterator[Any]:
+        while True:
+            was_settled = self.settled is not None
+            found = self._submission.client.perform(self._next_items(position))
+            for item in found.items:
+                position += 1
+                yield item
+            if found.items:
+                continue
+            if was_settled:
+                self._end_stream(found.end)
+                return
+            # If the server has lost the job, it is put again meanwhile, and then there is more to read.
+            self._wait(None)
+
+    def _next_items(self, position: int) -> Operation[NextItems]:
+        return next_items(self.queue_name, self.id, position)
+
+    def _end_stream(self, end: str) -> None:
+        """Raise why a stream has ended, unless the job has succeeded and all items were read."""
+        error = self._wait(None).error()
+        if error is not None:
+            raise error
+        if end == ABSENT:
+            raise BadCall(f"the task of job {self.id} does not yield", hint="use its result()")
+        if end == GONE:
+            raise JobGone(
+                f"the items of job {self.id} are no longer kept",
+                hint="read them within an hour of its end, or put jobs with a longer `keep`",
+            )
+
+    @overload
+    def stream_async(self: Job[Generator[T, Any, Any]], start: int = 0) -> AsyncIterator[T]: ...
+    @overload
+    def stream_async(self: Job[Iterator[T]], start: int = 0) -> AsyncIterator[T]: ...
+    @overload
+    def stream_async(self: Job[Iterable[T]], start: int = 0) -> AsyncIterator[T]: ...
+    @overload
+    def stream_async(self: Job[AsyncGenerator[T, Any]], start: int = 0) -> AsyncIterator[T]: ...
+    @overload
+    def stream_async(self: Job[AsyncIterator[T]], start: int = 0) -> AsyncIterator[T]: ...
+    @overload
+    def stream_async(self, start: int = 0) -> AsyncIterator[Any]: ...
+    def stream_async(self, start: int = 0) -> AsyncIterator[Any]:
+        """Yield the items in asyncio, as `stream` does; needs no thread."""
+        check_whole("start", start, MAX_SIZE)
+        return self._stream_async(start)
+
+    async def _stream_async(self, position: int) -> AsyncIterator[Any]:
+        from conveyor.store.async_client import async_client_of  # noqa: PLC0415 - imports asyncio, as below
+
+        client = async_client_of(self._submission.client)
+        while True:
+            was_settled = self.settled is not None
+            found = await client.perform(self._next_items(position))
+            for item in found.items:
+                position += 1
+                yield item
+            if found.items:
+                continue
+            if was_settled:
+                self._end_stream(found.end)
+                return
+            await self._wait_async()
+
     async def result_async(self) -> R:
         """Wait in asyncio for the job to finish and return its result, as `result` does; needs no thread.
 
         `await job` is the same. This is a coroutine, as `asyncio.create_task` and task groups want it.
         """
+        await self._wait_async()
+        return self.result()
+
+    async def _wait_async(self) -> None:
         import asyncio  # noqa: PLC0415 - who awaits has it already; for others it is a sixth of the import of this package
 
         if self.settled is None:
@@ -178,7 +287,6 @@ class Job(Generic[R]):
                 self._take_back(waker)
                 if report is not None:
                     report.cancel()
-        return self.result()
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait in asyncio for the job to finish and return its result, as `result` does."""

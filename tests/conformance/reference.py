@@ -70,6 +70,12 @@ class Modelled:
     lapses: int = 0
     outcome: bytes | None = None
     group: str = ""
+    stream: list[list[bytes]] = field(default_factory=list)
+    """The entries of its stream."""
+    length: int = 0
+    """Items in it."""
+    size: int = -1
+    """Their bytes with those of the entries; -1 if there is no record of them."""
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.state}>"
@@ -280,6 +286,21 @@ class Model:
         self.reap()
         return lost, to_cancel
 
+    def append(self, job: Modelled, token: str, first: int, items: list[bytes], most: int) -> int | str:
+        """Return the length of the job's stream."""
+        if not job.is_held_by(token):
+            return "STALE"
+        if first == job.length and items:
+            array = b"\xdc" + struct.pack(">H", len(items)) + b"".join(items)
+            size = max(0, job.size) + len(array) + 32
+            if size > most:
+                return "FULL"
+            job.stream.append([b"items", array])
+            job.length, job.size = job.length + len(items), size
+        if first == 0:
+            job.size = max(0, job.size)
+        return job.length
+
     def finish(self, jobs: list[Modelled], token: str, ends: list[End], counter: str) -> list[str]:
         """Return the ids that the token does not hold."""
         mine = [job.is_held_by(token) for job in jobs]
@@ -446,7 +467,7 @@ class Model:
         dead = [job for job in jobs if job.state == "dead"]
         for job in dead:
             job.forget_tries()
-            job.outcome = None
+            job.outcome, job.stream, job.length = None, [], 0
             self.stand(job)
         return len(dead)
 
@@ -558,6 +579,10 @@ class Model:
                 self.lives[f"inbox:{inbox}"] = 120_000
         for job in jobs:
             self.progress.pop(job.id, None)
+            if job.size >= 0:
+                job.stream.append([b"end", b""])
+                job.size = -1
+                self.lives[f"stream:{job.id}"] = self.lives[f"outcome:{job.id}"]
 
     # --- as keys
 
@@ -586,6 +611,9 @@ class Model:
             "inboxes": self.inboxes,
             "watchers": {one: " ".join(inboxes).encode() for one, inboxes in self.watchers.items()},
             "progress": self.progress,
+            "streams": {
+                job.id: f"{job.length} {job.size}".encode() for job in self.jobs.values() if job.size >= 0
+            },
             "history": self.history,
             "deleted": [str(born).encode() for born in self.births],
         }
@@ -596,6 +624,7 @@ class Model:
         keys |= {f"inbox:{inbox}": letters for inbox, letters in self.letters.items()}
         keys |= {f"attempts:{one}": attempts for one, attempts in self.attempts.items()}
         keys |= {f"cancel:{one}": note for one, note in self.notes.items()}
+        keys |= {f"stream:{job.id}": job.stream for job in self.jobs.values()}
         keys |= {f"outcome:{job.id}": job.outcome for job in self.jobs.values() if job.outcome is not None}
         return {name: value for name, value in keys.items() if value}
 

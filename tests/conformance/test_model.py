@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from tests.store.lifecycle import JobState, may_move
 from tests.store.test_mutants import FAILURES, forget_scripts, load_mutant, name_of
 
-from conveyor.errors import DuplicateJob, ShutDown
+from conveyor.errors import DuplicateJob, LeaseLost, ShutDown, TooLarge
 from conveyor.store import commands, keys
 from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
 
@@ -56,7 +56,7 @@ LEASES = st.sampled_from([LEASE, 2 * LEASE])
 #: The steps of a verb, which include itself.
 CHAINS = {"claim": ("promote", "reap", "claim"), "renew": ("promote", "reap"), "retry": ("retry", "promote")}
 #: Verbs whose late copies change nothing.
-SAFE_IF_LATE = {"finish", "retry", "fail", "release", "lost", "claim", "put"}
+SAFE_IF_LATE = {"finish", "retry", "fail", "release", "lost", "claim", "put", "append"}
 #: Verbs whose copies do more: the next chunk, or a new start.
 SEEN_AGAIN = {"purge", "renew", "listen"}
 LIVE = ("ready", "delayed", "leased", "dead")
@@ -69,6 +69,12 @@ MUTANTS: tuple[Change, ...] = (
     ("retry", "if not is_holder(text, token) then", "if not text then"),
     ("release", "if is_holder(text, token) then", "if text then"),
     ("lost", "if not is_holder(text, token) then", "if not text then"),
+    (
+        "append",
+        "if not is_holder(redis.call('HGET', LEASES, id), token) then",
+        "if not redis.call('HGET', LEASES, id) then",
+    ),
+    ("append", "if first ~= length then return {'OK', length} end", ""),
     ("renew", "redis.call('ZADD', LEASED, 'XX', till, id)", ""),
     ("put", "maxsize - waiting - ahead", "maxsize - waiting - ahead + 1"),
     ("put", "maxsize - waiting - ahead", "maxsize - waiting"),
@@ -288,6 +294,27 @@ class Machine(RuleBasedStateMachine):
             self.raw.hset(keys.key(QUEUE, "progress"), job.id, progress)
             self.model.progress[job.id] = progress
 
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), ahead=st.integers(-2, 1), count=st.integers(0, 2), most=st.sampled_from([9999, 80]))
+    def append(self, data: st.DataObject, ahead: int, count: int, most: int) -> None:
+        """Append the next items, or some that are there already, or such that some before them are missing."""
+        job = self.held(data)
+        token, first = self.token(data, job), max(0, job.length + ahead)
+        items = [b"%c" % (self.number() % 128) for _ in range(count)]
+        expected = self.model.append(job, token, first, items, most)
+        args = (token, job.id, first, items, most)
+        try:
+            if ahead > 0:  # then the run ends, so a copy that arrives later finds no lease
+                self.last = None
+                answer = self.client.run(commands.append(QUEUE, *args))
+            else:
+                answer = self.run("append", *args)
+        except LeaseLost:
+            answer = "STALE"
+        except TooLarge:
+            answer = "FULL"
+        assert answer == expected
+
     # --- runs end
 
     @precondition(lambda self: self.model.jobs)
@@ -497,7 +524,7 @@ class Machine(RuleBasedStateMachine):
             owner, nonce = command.words[2:4]
             if number_of(nonce) > number_of(self.model.claims.get(owner, ("none.0",))[0]):
                 return  # it brought nothing and none was sent behind it, so it is not late
-        with suppress(DuplicateJob):
+        with suppress(DuplicateJob, LeaseLost, TooLarge):
             self.client.run(command)
             if command.script.name == "put" and self.model.maxsize:
                 self.model.leave_out(one for one in self.model.line if self.model.is_gone(one))

@@ -75,6 +75,12 @@ def cancelled(lane: Lane) -> str:
     return token
 
 
+def streaming(lane: Lane) -> str:
+    token = held(lane)
+    lane.run(commands.append, token, FIRST, 0, [b"\x01", b"\x02"])
+    return token
+
+
 def lapsed(lane: Lane) -> None:
     held(lane)
     lane.let_leases_run_out()
@@ -164,6 +170,11 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (held, lambda token: (token, settlement(), b"cancelled")),
         (crashed_twice, lambda token: (token, settlement(), b"cancelled")),
         (cancelled, lambda token: (token, settlement(), b"cancelled")),
+    ),
+    "append": (
+        (held, lambda token: (token, FIRST, 0, [b"\x01", b"\x02"])),
+        (streaming, lambda token: (token, FIRST, 2, [b"\x03"])),
+        (streaming, lambda token: (token, FIRST, 0, [b"\x04"])),
     ),
     "promote": ((due, lambda _: ()),),
     "reap": ((lapsed, lambda _: ()),),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
 import time
@@ -11,12 +13,15 @@ import consumer_jobs as jobs
 import order_jobs
 import psutil
 import pytest
+import streaming_jobs
 from consumer_kit import Running, forking, go, lines
 
 from conveyor import Consumer, DurabilityUnknown, Job, JobGone, Queue, store
 from conveyor.consumer.settings import LEASE
+from conveyor.monitor import Inspector
 from conveyor.order import Order
 from conveyor.store import embedded, fitness
+from conveyor.store.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +49,7 @@ def start(
     started = []
 
     def start(workers: int) -> Running:
-        consumer = Consumer("work", workers, tasks=["consumer_jobs", "order_jobs"])
+        consumer = Consumer("work", workers, tasks=["consumer_jobs", "order_jobs", "streaming_jobs"])
         with forking(consumer_launcher):
             consumer.start()
         started.append(Running(consumer, own_queue.client, eventually))
@@ -93,6 +98,59 @@ def test_server_restart_during_processing_loses_no_job(
     assert sorted(map(int, lines(path))) == list(range(200)), "each ran once"
     assert own_queue.count().finished == 200
     assert running.workers() == before
+
+
+@pytest.mark.parametrize("fault", [restart, kill_server])
+def test_server_restart_during_a_stream_costs_no_item(
+    fault: Callable[[], None], own_queue: Queue, start: Callable[..., Running], path: Path
+) -> None:
+    start(1)
+    job = own_queue.submit(streaming_jobs.half, str(path), 1000)
+    found = []
+    for item in job.stream():
+        found.append(item)
+        if item == 499:
+            fault()
+            go(path)
+        elif item == 700:
+            fault()
+    assert found == list(range(1000))
+    assert job.result(30) is None
+    assert len(lines(path)) == 1, "it ran once"
+
+
+def test_readers_in_asyncio_continue_after_a_server_restart(
+    own_queue: Queue, running: Running, path: Path
+) -> None:
+    async def read() -> list[list[int]]:
+        job = own_queue.submit(streaming_jobs.half, str(path), 1000)
+        waiting = [asyncio.create_task(collect(job)) for _ in range(3)]
+        await asyncio.to_thread(kill_server)
+        await asyncio.to_thread(go, path)
+        return await asyncio.gather(*waiting)
+
+    async def collect(job: Job[Any]) -> list[int]:
+        return [item async for item in job.stream_async()]
+
+    assert asyncio.run(read()) == [list(range(1000))] * 3
+
+
+def test_items_that_the_server_lost_are_yielded_again(
+    own_queue: Queue, running: Running, path: Path, eventually: Callable[..., Any]
+) -> None:
+    """The run ends, since it no longer has them, and the next one fills the gap; the reader continues at its item."""
+    job = own_queue.submit(streaming_jobs.half, str(path), 1000)
+    items = job.stream()
+    assert list(itertools.islice(items, 500)) == list(range(500))
+    own_queue.client.run_all(
+        [Command(("DEL", f"conveyor:{{work}}:{name}")) for name in ("streams", f"stream:{job.id}")]
+    )
+    go(path)
+    assert list(items) == list(range(500, 1000))
+    assert list(job.stream()) == list(range(1000))
+    assert len(lines(path)) == 2
+    attempt = Inspector(own_queue.client).job(job.id, "work").attempts[0]
+    assert "the server has lost items" in attempt.message
 
 
 def test_server_restart_during_an_order_loses_no_part(

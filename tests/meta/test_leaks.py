@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         (("XADD", "conveyor:{work}:jobs", "*", "id", "bytes"), "a stream, wanted hash"),
         (("XADD", "conveyor:{work}:waiting", "*", "id", "bytes"), "a stream, wanted None"),
         (("SET", "conveyor:{work}:outcome:job", "done"), "lives for ever"),
+        (("XADD", "conveyor:{work}:stream:job", "*", "items", ""), "lives for ever"),
         (("RPUSH", "conveyor:{work}:bell", *"1" * 33), "too long"),
         (("SET", "other", "text"), "a string, wanted None"),
     ],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 import redis
+import streaming_jobs
 from asgi_client import OWN, ask
 from consumer_kit import Running, go, lines
 from tests.conftest import RUNNING, documented_rights
@@ -55,6 +56,7 @@ VERBS = {
         "fail",
         "lost",
         "release",
+        "append",
         "count",
         "state",
         "tally",
@@ -118,7 +120,8 @@ def running(
     people: People, alone: None, short_lease: float, eventually: Callable[..., Any]
 ) -> Iterator[Running]:
     """Run a consumer of two workers as the user for workers."""
-    consumer = Consumer("work", 2, tasks=["consumer_jobs"], store=people.url("worker"))
+    modules = ["consumer_jobs", "streaming_jobs"]
+    consumer = Consumer("work", 2, tasks=modules, store=people.url("worker"))
     consumer.start()
     running = Running(consumer, people.server.client, eventually)
     yield running
@@ -149,6 +152,7 @@ def produce(queue: Queue, path: Path, eventually: Callable[..., Any]) -> None:
     assert (held.result(30), logged.result(30)) == ("held", "logged")
     with pytest.raises(JobFailed):
         queue.submit(jobs.boom, "no").result(30)
+    assert list(queue.submit(streaming_jobs.numbers, 3).stream()) == [0, 1, 2]
     with pytest.raises(JobLost):
         queue.submit(jobs.end_process, str(path.with_name("end")), "exit3").result(30)
     endless = queue.submit(jobs.sleep_for_ever, str(path.with_name("endless")))

@@ -133,7 +133,7 @@ class Lane:
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
         indexes = ("ready", "delayed", "leased", "dead")
-        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups")
+        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams")
         pipe = self.raw.pipeline(transaction=False)
         for name in indexes:
             pipe.zrange(self.key(name), 0, -1)
@@ -147,6 +147,7 @@ class Lane:
         assert ids["reasons"] == ids["groups"] == ids["dead"]
         assert ids["tries"] <= known
         assert ids["priorities"] <= ids["delayed"] | ids["dead"]
+        assert ids["streams"] <= known - ids["dead"]
         count = self.count()
         assert (count.imbalance, count.torn) == (0, 0)
 

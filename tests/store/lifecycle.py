@@ -81,7 +81,7 @@ TRANSITIONS = (
 #: Verbs that move no job.
 NOT_MOVES = {
     *("renew", "count", "state", "rows", "tally", "series", "listen"),
-    *("join", "leave", "bound", "pause", "resume", "shut", "forget"),
+    *("append", "join", "leave", "bound", "pause", "resume", "shut", "forget"),
 }
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.monitor import test_audit
 
 from . import (
+    test_append,
     test_cancel,
     test_claim,
     test_fail,
@@ -271,6 +272,34 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_finish.test_progress_after_the_end_is_not_kept: (
         ("plain/progress", "if redis.call('HEXISTS', KEYS[2], ARGV[place]) == 1 then", "if true then"),
     ),
+    test_append.test_items_are_appended_only_at_the_end_of_the_stream: (
+        ("append", "if first ~= length then return {'OK', length} end", ""),
+    ),
+    test_append.test_append_with_a_wrong_token_is_refused_without_effect: (
+        (
+            "append",
+            "if not is_holder(redis.call('HGET', LEASES, id), token) then return {'STALE'} end",
+            "",
+        ),
+    ),
+    test_append.test_stream_does_not_exceed_its_max_bytes: (
+        ("append", "if bytes > tonumber(ARGV[5]) then return {'FULL'} end", ""),
+        ("append", " + ENTRY_BYTES", ""),
+    ),
+    test_append.test_stream_without_its_record_is_begun_again: (
+        ("append", "if not record then redis.call('DEL', stream) end", ""),
+    ),
+    test_append.test_stream_of_a_finished_job_expires_with_its_outcome: (
+        ("shared/deliver", "if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end", ""),
+        (
+            "shared/deliver",
+            "      redis.call('PEXPIRE', stream, redis.call('PTTL', BASE .. 'outcome:' .. id))\n",
+            "",
+        ),
+        ("shared/deliver", "      redis.call('HDEL', STREAMS, id)", ""),
+        ("shared/deliver", "'EXISTS', PROGRESS, WATCHERS, STREAMS", "'EXISTS', PROGRESS, WATCHERS"),
+    ),
+    test_append.test_revived_job_begins_its_stream_anew: (("revive", ", BASE .. 'stream:' .. id)", ")"),),
     test_fail.test_fail_with_another_token_is_stale_and_has_no_effect: (
         ("fail", "if not is_holder(text, token) then", "if not text then"),
         ("fail", "if not is_holder(", "redis.call('ZREM', LEASED, id) if not is_holder("),
@@ -287,7 +316,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("revive", "redis.call('HSET', META, 'sequence', exact(sequence + revived))", ""),
         ("revive", "ring(revived)", ""),
         ("revive", "if redis.call('ZREM', DEAD, id) == 1 then", "if true then"),
-        ("revive", "redis.call('DEL', BASE .. 'outcome:' .. id)", ""),
+        ("revive", "redis.call('DEL', BASE .. 'outcome:' .. id, BASE .. 'stream:' .. id)", ""),
     ),
     test_fail.test_revived_job_keeps_its_priority: (
         ("revive", "(255 - priority) * LEVEL", "255 * LEVEL"),

@@ -57,6 +57,7 @@ class Backlog:
             "put": ([(f"new{number}", b"bytes") for number in range(MAX_JOBS)], PutParams()),
             "claim": ("bob", "nonce", MAX_JOBS, LONG),
             "renew": ([(*each, "S") for each in self.held], LONG),
+            "append": (token, mine[0], 0, [bytes(1 << 17)]),
             "retry": (token, mine[1], 0.0, b""),
             "fail": (token, Settlement(mine[2], b"no", 60.0)),
             "lost": (token, one, b"cancelled"),

@@ -15,7 +15,7 @@ from conveyor.store import Client
 from conveyor.testing import advance, inline, run_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,12 @@ def double(number: int) -> int:
 @task(queue="work", retries=1, first_delay=60)
 def fail() -> None:
     raise OSError("on purpose")
+
+
+@task(queue="work")
+def count(upto: int) -> Generator[int, None, str]:
+    yield from range(upto)
+    return "counted"
 
 
 @double.splits
@@ -130,6 +136,12 @@ def test_invalid_call_leaves_those_before_it_done(queue: Queue) -> None:
         queue.submit_many(double, [*[(n,) for n in range(600)], ("wrong",)])
     assert caught.value.accepted == len(caught.value.ids) == 500
     assert queue.count().finished == 500
+
+
+def test_items_of_a_task_that_yields_can_be_read() -> None:
+    job = count.submit(3)
+    assert list(job.stream()) == [0, 1, 2]
+    assert job.result() == "counted"
 
 
 def test_submit_outside_the_block_only_puts(queue: Queue) -> None:

@@ -5,7 +5,7 @@ A line that they refuse ends with the code of mypy's error and the rules of pyri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
@@ -40,6 +40,19 @@ def three(first: int, second: str, third: bytes) -> list[int]:
 
 def anything(value: Any) -> Any:
     return value
+
+
+def rows(count: int) -> Iterator[int]:
+    yield from range(count)
+
+
+def pages(count: int) -> Generator[bytes, None, str]:
+    yield b"page"
+    return "all"
+
+
+async def lines(path: str) -> AsyncIterator[str]:
+    yield path
 
 
 QUEUE = Queue("numbers")
@@ -82,6 +95,18 @@ async def wait() -> None:
     assert_type(await fetch.submit("x"), bytes)
     assert_type(await count.submit(5), int)
     assert_type(await QUEUE.submit(later, 5), float)
+
+
+# --- stream
+
+assert_type(QUEUE.submit(rows, 5).stream(), Iterator[int])
+assert_type(task(pages).submit(5).stream(start=3), Iterator[bytes])
+assert_type(QUEUE.submit(lines, "x").stream(), Iterator[str])
+assert_type(QUEUE.submit(rows, 5).stream_async(), AsyncIterator[int])
+assert_type(task(pages).submit(5).stream_async(), AsyncIterator[bytes])
+assert_type(QUEUE.submit(lines, "x").stream_async(start=3), AsyncIterator[str])
+assert_type(QUEUE.submit(anything, 5).stream(), Iterator[Any])
+QUEUE.submit(rows, 5).stream("3")  # refused: call-overload; reportArgumentType reportCallIssue
 
 
 # --- many

@@ -7,19 +7,21 @@ import contextlib
 import contextvars
 import inspect
 import os
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.shared_status import NO_REQUEST
 from conveyor.context import CurrentJob, running
-from conveyor.errors import BadCall, BadInput, JobCancelled, UnknownTask
+from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
     Fail,
     Outcome,
+    Release,
     Retry,
     delay_before,
     describe_error,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 _ENDING = 1.0
 #: Errors that the same input causes again; a retry would be a waste.
-_HOPELESS = (BadInput, BadCall, UnknownTask)
+_HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
 
 class ClaimedBatch(NamedTuple):
@@ -98,6 +100,10 @@ class RunningJob(CurrentJob):
         """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
         self._lines.add(self._batch.queue, self.id, self._redacted(text))
 
+    def open_stream(self) -> ItemStream:
+        """Return what takes the items that the task yields."""
+        return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
+
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
         if not isinstance(text, str):
@@ -139,7 +145,7 @@ class Executor:
     def run(
         self,
         job: call.Call,
-        current: CurrentJob,
+        current: RunningJob,
         retries_used: int,
         found: Callable[[], None] | None = None,
     ) -> Outcome:
@@ -158,7 +164,9 @@ class Executor:
             mark = running.set(current)
             try:
                 value = runnable.function(*args, **kwargs)
-                if runnable.is_coroutine or isinstance(value, CoroutineType):
+                if isinstance(value, GeneratorType | AsyncGeneratorType):
+                    value = self._stream(value, current)
+                elif runnable.is_coroutine or isinstance(value, CoroutineType):
                     value = self._await(value)
             finally:
                 running.reset(mark)
@@ -166,6 +174,8 @@ class Executor:
             # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
             if current.cancelled:
                 return Cancel()
+            if isinstance(error, RunLostError):
+                return Release(error.message)
             return self.judge(error, job, retries_used)
         return _carried(value)
 
@@ -238,6 +248,20 @@ class Executor:
             known = Runnable(function, signature, is_coroutine, signature.labels(task.redact))
             self._known[name] = known
         return known
+
+    def _stream(
+        self,
+        generator: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any],
+        current: RunningJob,
+    ) -> Any:
+        """Run a generator, and return what it returns once the server has all its items."""
+        items = current.open_stream()
+        try:
+            if isinstance(generator, AsyncGeneratorType):
+                return self._await(run_async_generator(generator, items))
+            return run_generator(generator, items)
+        finally:
+            items.close()
 
     def _await(self, coroutine: Any) -> Any:
         if self._runner is not None and self._wakeup != _wakeup_of(self._runner):

@@ -179,8 +179,8 @@ class Settler:
                 ended = encode_settled("cancelled", elapsed=elapsed, run=run)
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
-            case Release():
-                error = describe_text("Returned", "its consumer was stopped immediately")
+            case Release(reason):
+                error = describe_text("Returned", reason)
                 attempt = attempt_of("given back", run, elapsed, error)
                 return commands.release(queue, token, [job_id], attempt)
         message = f"no command for {outcome!r}"

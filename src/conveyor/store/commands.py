@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from msgspec import structs
 
 from conveyor import clock
-from conveyor.errors import DuplicateJob, ShutDown
+from conveyor.errors import DuplicateJob, LeaseLost, ShutDown, TooLarge
 from conveyor.store import keys, scripts
 from conveyor.store.command import (
     Command,
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 #: Bytes of jobs in the reply to one claim, and of outcomes in the reply to one listen.
 MAX_BYTES = 1 << 20
+#: Max bytes of the items of one job: 64 results of the largest size, so that a task that yields without end fails
+#: before it fills the server.
+MAX_STREAM = 64 << 20
 #: How a job is held.
 HELD: Final = "H"
 STARTED: Final = "S"
@@ -282,6 +285,33 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
     one = settlement
     rest = (milliseconds(one.keep), one.note, one.attempt, one.group)
     return script("lost", queue, token, one.id, one.outcome, cancelled, *rest)
+
+
+# --- streaming what a job yields
+
+
+def append(
+    queue: str, token: str, job_id: str, first: int, items: Sequence[bytes], most: int = MAX_STREAM
+) -> Command:
+    """Append encoded items to a job's stream: the item at position `first`, and those behind it. Reply: its length.
+
+    At most 65,535 items. Nothing is appended unless the stream's length was `first`. Raises LeaseLost, and TooLarge if
+    the stream would have more than `most` bytes.
+    """
+
+    def read(reply: Sequence[Any]) -> int:
+        word = checked(reply[0].decode())
+        if word == "STALE":
+            raise LeaseLost(f"the lease of job {job_id} expired or went to another worker")
+        if word == "FULL":
+            raise TooLarge(
+                f"the items that job {job_id} yields have more than {most:,} bytes together",
+                hint="yield less, or write to a file and yield its path",
+            )
+        return int(reply[1])
+
+    array = b"\xdc" + len(items).to_bytes(2, "big") + b"".join(items)
+    return script("append", queue, token, job_id, first, len(items), most, array, read=read)
 
 
 # --- what people do to jobs

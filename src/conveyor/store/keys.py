@@ -48,6 +48,11 @@ QUEUE_KEYS = (
     ("history", "stream", "recent finishes, for people; capped"),
     ("groups", "hash", "id -> fingerprint of a dead job's failure"),
     ("totals", "hash", "figures of all time: of the queue, and of its first 200 tasks by name"),
+    (
+        "streams",
+        "hash",
+        "id -> number and bytes of the items in its stream; only of unfinished jobs that yield",
+    ),
 )
 
 #: Keys that expire, most with an id or a name after the colon: type, contents, and expiry.
@@ -74,6 +79,11 @@ NAMED_KEYS = (
     ("hour:<n>", "hash", "the same for an hour, and 200 tasks; 14 days"),
     ("day:<n>", "hash", "the same for a day; 400 days"),
     ("tally:<owner>", "string", "number of a worker's last tally, so that none counts twice; an hour"),
+    (
+        "stream:<id>",
+        "stream",
+        "items that a job yields; while it is unfinished, and then as long as its outcome",
+    ),
     ("log:<id>", "stream", "lines that a job logged; capped, an hour after the last"),
     (
         "deleted",

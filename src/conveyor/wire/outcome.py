@@ -51,6 +51,8 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
 class Release(msgspec.Struct, frozen=True, gc=False):
     """The run does not count: the job returns to its old position."""
 
+    reason: str = "its consumer was stopped immediately"
+
 
 Outcome = Done | Fail | Retry | Cancel | Release
 

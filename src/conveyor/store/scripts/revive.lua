@@ -14,7 +14,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', REASONS, id)
     redis.call('HDEL', GROUPS, id)
     redis.call('HDEL', TRIES, id)
-    redis.call('DEL', BASE .. 'outcome:' .. id)
+    redis.call('DEL', BASE .. 'outcome:' .. id, BASE .. 'stream:' .. id)
     redis.call('ZADD', READY, exact((255 - priority) * LEVEL + sequence + revived), id)
   end
 end

@@ -59,8 +59,22 @@ local function send_letters(letters)
   end
 end
 
+-- The streams of finished jobs get an end, which wakes their readers, and expire with the outcomes.
+local function end_streams(ids)
+  for place, record in ipairs(redis.call('HMGET', STREAMS, unpack(ids))) do
+    if record then
+      local id = ids[place]
+      local stream = BASE .. 'stream:' .. id
+      redis.call('XADD', stream, string.match(record, '^%d+') .. '-1', 'end', '')
+      redis.call('PEXPIRE', stream, redis.call('PTTL', BASE .. 'outcome:' .. id))
+      redis.call('HDEL', STREAMS, id)
+    end
+  end
+end
+
 local function clear_traces(letters, ids, outcomes) -- of jobs that no longer run: what only some jobs have
-  if redis.call('EXISTS', PROGRESS, WATCHERS) == 0 then return end
+  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS) == 0 then return end
+  if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then
     for place, id in ipairs(ids) do
