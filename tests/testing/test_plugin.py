@@ -102,7 +102,11 @@ def test_server(conveyor_server, conveyor_queue, number):
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Return a function that runs pytest in the project, as its user does."""
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+    for name in (
+        "PYTEST_XDIST_WORKER",
+        "PYTEST_ADDOPTS",
+        "CONVEYOR_URL",
+    ):  # a command may have set the last one
         monkeypatch.delenv(name, raising=False)
 
     def call(*options: str) -> pytest.RunResult:
