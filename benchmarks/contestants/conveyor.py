@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -98,12 +97,12 @@ async def put_from(name: str, numbers: Sequence[int], ways: str) -> None:
 
 
 async def _put_in_turn(name: str, numbers: Sequence[int]) -> None:
+    submit = getattr(_tasks[name], "submit_async", None)  # older commits have none
     for number in numbers:
-        job = getattr(_queue, "asubmit", None)
-        if job is None:
+        if submit is None:
             await asyncio.to_thread(put, name, number)
-        elif inspect.isawaitable(waiting := job(_tasks[name], number)):
-            await waiting
+        else:
+            await submit(number)
 
 
 def put_spread(name: str, numbers: Sequence[int], queues: int) -> None:

@@ -212,6 +212,8 @@ class AsyncClient:
             raise self.client.translated(TimeoutError("timed out")) from error
         finally:
             self._waiting[what] -= 1
+            if not self._waiting[what]:
+                del self._waiting[what], self._locks[what]
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call a function that may block, on a thread."""
