@@ -94,8 +94,8 @@ _embedded_clients: dict[Path | None, Client] = {}
 
 
 def _client(url: str) -> Client:
-    client = _clients.get(normal(url)) or Client(normal(url))
-    _clients[url] = _clients[normal(url)] = client
+    usual = normal(url)
+    client = _clients[url] = _clients[usual] = _clients.get(usual) or Client(usual)
     return client
 
 

@@ -194,7 +194,7 @@ class Client:
         self, commands: Sequence[Command], *, again: bool, end: Deadline, meanwhile: Iterator[object]
     ) -> list[Any]:
         connection = self.borrow(end)
-        ahead = loads(connection.loaded, commands) if len(commands) > 1 else []
+        ahead = _loads(connection.loaded, commands) if len(commands) > 1 else []
         sent = [*ahead, *commands] if ahead else commands
         try:
             send(connection, sent, again=again, end=end)
@@ -471,7 +471,7 @@ class Pipeline:
             self._connection = None
 
 
-def loads(loaded: set[str], commands: Sequence[Command]) -> list[Command]:
+def _loads(loaded: set[str], commands: Sequence[Command]) -> list[Command]:
     """Load the scripts of commands that nothing may overtake, and of those in front of a command that blocks.
 
     An unknown script would be sent once more, behind the others, and after the block.

@@ -116,7 +116,7 @@ class _Feed:
     def first(self, most: int) -> list[tuple[str, bytes]]:
         """Return the first jobs, as many as one put can carry: `most`, and at least one unless that is 0."""
         some, size = self.jobs[: min(most, MAX_JOBS)], 0
-        if len(some) > 1 and sum([len(data) for _, data in some]) > MAX_PUT_BYTES:
+        if self.is_heavy:
             for place, (_, data) in enumerate(some):
                 size += len(data)
                 if size > MAX_PUT_BYTES:

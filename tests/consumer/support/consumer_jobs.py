@@ -51,7 +51,7 @@ def add(a: int, b: int) -> int:
 
 
 def add_elsewhere(a: int, b: int) -> int:
-    """Have another job of the same queue do it."""
+    """Submit another job of the same queue, and wait for its result."""
     return Queue(current_job().queue).submit(add, a, b).result()
 
 
