@@ -306,7 +306,9 @@ def advance(seconds: float, *queues: BaseQueue | str) -> int:
     for client, queue in _targets(queues):
         shift = client.run(records.due_shift(queue))
         if shift is not None:
+            delayed = client.run(commands.count(queue)).delayed
             client.run(records.set_due_shift(queue, shift + milliseconds(seconds)))
-            while moved := client.run(commands.promote(queue)):
-                due += moved
+            while client.run(commands.promote(queue)):
+                pass
+            due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some
     return due

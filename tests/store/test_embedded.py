@@ -521,7 +521,7 @@ def test_program_that_exits_immediately_is_reported(
 
 def test_unresponsive_program_is_ended_and_reported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_program(home, monkeypatch, "sleep 60 >/dev/null 2>&1 & echo $! > server.pid")
-    monkeypatch.setattr(embedded, "_START_PATIENCE", 0.2)
+    monkeypatch.setattr(embedded, "_START_PATIENCE", 2.0)
     with pytest.raises(StoreUnavailable, match="did not reply"):
         embedded.ensure()
     wait_until_gone(int((home / "server.pid").read_text()))
