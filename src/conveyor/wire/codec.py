@@ -2,7 +2,7 @@
 
 A round trip through `encode` and `decode` keeps types: a tuple stays a tuple, a set a set, and an object of a class of
 the user comes back as one (`objects.py`). What cannot come back the same is refused. Nothing here imports a module that
-the bytes name; pickle is not used.
+the bytes name, and a pickle is read only if it was signed (`signed.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,29 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from conveyor.errors import BadCall, UnknownClass
-from conveyor.wire import objects
+from conveyor.errors import BadCall, UnknownClass, Untrusted
+from conveyor.wire import objects, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "decode", "decode_data", "encode", "has_objects", "try_decode"]
+__all__ = [
+    "Raw",
+    "carry",
+    "convert",
+    "decode",
+    "decode_data",
+    "decode_signed",
+    "decode_trusted",
+    "encode",
+    "encode_any",
+    "encode_pickled",
+    "encode_signed",
+    "has_objects",
+    "is_pickled",
+    "is_signed",
+    "try_decode",
+]
 
 T = TypeVar("T")
 
@@ -53,7 +69,7 @@ _encoder = Encoder()
     _ARRAY,
     _MAP,
 ) = range(1, 15)
-_OBJECT = 127
+_SIGNED, _PICKLED, _OBJECT = 125, 126, 127
 #: How the content of an object's extension begins: an array of nil, the name of its class, and its state.
 _OBJECT_HEAD = b"\x93" + _encoder.encode(None)
 #: Bytes without these hold no object: they are the extension's type and the beginning of its content.
@@ -71,6 +87,24 @@ def encode(value: object) -> bytes:
         raise BadCall(str(error)) from error
 
 
+def encode_any(value: object) -> bytes:
+    """Return the bytes of `value`: of a signed pickle if `encode` refuses it. Raises BadCall if that fails, too."""
+    try:
+        return encode(value)
+    except BadCall:
+        return encode_signed(encode_pickled(value), signed.VALUE)
+
+
+def encode_pickled(value: object) -> bytes:
+    """Return the bytes of a value's pickle, which is read only if they are signed. Raises BadCall."""
+    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), signed.pickled(value)))))
+
+
+def encode_signed(data: bytes, purpose: bytes) -> bytes:
+    """Return the bytes of a value with their signature. Raises BadCall without a key."""
+    return _encoder.encode(Ext(_SIGNED, signed.sign(data, purpose)))
+
+
 def encode_flat(tree: object) -> bytes:
     """Return the bytes of a tree that `carry` returned, or that `carry` would not change."""
     try:
@@ -82,12 +116,26 @@ def encode_flat(tree: object) -> bytes:
 def decode(data: bytes | memoryview | Raw) -> Any:
     """Return the value of bytes made by `encode`.
 
-    Raises UnknownClass if this process does not have the class of an object, and ValueError for invalid bytes, whatever
-    a type's reader raises.
+    Raises UnknownClass if this process does not have the class of an object, Untrusted if no key of this process has
+    signed what was pickled, and ValueError for invalid bytes, whatever a type's reader raises.
     """
+    return _decoded(_decoder, data)
+
+
+def decode_signed(data: bytes | Raw, purpose: bytes) -> Any:
+    """Return the value of bytes that `encode_signed` made for this purpose. Raises what `decode` raises."""
+    return _decoded(_signed_decoder, signed.opened(bytes(Decoder(Ext).decode(data).data), purpose))
+
+
+def decode_trusted(data: bytes | Raw) -> Any:
+    """Return the value of bytes to which a signature that was compared extends. Raises what `decode` raises."""
+    return _decoded(_signed_decoder, data)
+
+
+def _decoded(decoder: Decoder[Any], data: bytes | memoryview | Raw) -> Any:
     try:
-        return _decoder.decode(data)
-    except (ValueError, UnknownClass):
+        return decoder.decode(data)
+    except (ValueError, UnknownClass, Untrusted):
         raise
     except Exception as error:
         raise _invalid(error) from error
@@ -115,6 +163,22 @@ def decoder(hint: Any) -> Callable[[bytes | Raw], Any]:
 def has_objects(data: bytes | Raw) -> bool:
     """Return False if there is surely no object in these bytes, at any depth."""
     return _OBJECT_MARK in bytes(data)
+
+
+def is_signed(data: bytes | Raw) -> bool:
+    """Return True if these are bytes of `encode_signed`."""
+    return _is_extension(data, _SIGNED)
+
+
+def is_pickled(data: bytes | Raw) -> bool:
+    """Return True if these are bytes of `encode_pickled`."""
+    return _is_extension(data, _PICKLED)
+
+
+def _is_extension(data: bytes | Raw, code: int) -> bool:
+    head = bytes(memoryview(data)[:6])
+    place = _EXTENSION_HEADS.get(head[:1])
+    return place is not None and head[place : place + 1] == bytes((code,))
 
 
 def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
@@ -236,10 +300,24 @@ def _iso(value: dt.datetime | dt.time) -> str:
 
 
 def _restore(code: int, data: memoryview) -> Any:
+    if code == _SIGNED:
+        return _signed_decoder.decode(signed.opened(bytes(data), signed.VALUE))
     return _restored(code, data, _decoder, objects.rebuilt)
 
 
+def _restore_signed(code: int, data: memoryview) -> Any:
+    if code == _PICKLED:
+        _, pickle = msgspec.msgpack.decode(data)
+        return signed.unpickled(pickle)
+    return _restored(code, data, _signed_decoder, objects.rebuilt)
+
+
 def _restore_data(code: int, data: memoryview) -> Any:
+    if code == _SIGNED:
+        return _data_decoder.decode(signed.content_of(bytes(data)))
+    if code == _PICKLED:
+        name, pickle = msgspec.msgpack.decode(data)
+        return objects.ObjectData(str(name), {"pickled": f"{len(pickle):,} bytes"})
     return _restored(code, data, _data_decoder, objects.shown)
 
 
@@ -262,6 +340,8 @@ def _restored(code: int, data: memoryview, decoder: Decoder[Any], rebuilt: Calla
 #: msgspec.ValidationError if it does not fit, and TypeError for another hint. A string is never read as base64.
 convert = functools.partial(msgspec.convert, builtin_types=(bytes, bytearray), dec_hook=_rebuild)
 _DTYPE = re.compile(r"[<>=|]?[biufcmMSUV]\d{1,9}(?:\[\d{0,9}[A-Za-z]{1,2}\])?")
+#: The first byte of an extension of any size, and where the byte with its type is.
+_EXTENSION_HEADS = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
 _ATOMS = frozenset({str, float, bool, bytes, type(None)})
 _PATH_TYPE = type(pathlib.Path())
 _PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
@@ -291,4 +371,5 @@ _RESTORES: dict[int, Callable[[bytes], Any]] = {
     _ARRAY: _restore_array,
 }
 _decoder: Decoder[Any] = Decoder(ext_hook=_restore)
+_signed_decoder: Decoder[Any] = Decoder(ext_hook=_restore_signed)
 _data_decoder: Decoder[Any] = Decoder(ext_hook=_restore_data)

@@ -213,7 +213,7 @@ def _layout(cls: Any) -> _Layout:
     if names is None or hasattr(cls, "__del__"):
         raise BadCall(
             f"a {cls.__qualname__} cannot be serialized",
-            hint="send plain data, a dataclass, or a path to a file",
+            hint='send plain data, a dataclass, or a path to a file, or use a queue with serializer="pickle"',
         )
     members: dict[str, Any] = {}
     for base in reversed(cls.__mro__):

@@ -15,7 +15,7 @@ import msgspec
 
 from conveyor.errors import BadCall
 from conveyor.task_loading import main_name
-from conveyor.wire import codec, hints
+from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
 
@@ -32,7 +32,7 @@ _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 #: Raised for what does not fit, and for items that no set or mapping can hold.
 _NATIVE_ERRORS = (msgspec.ValidationError, TypeError)
 _EMPTY_MAP = codec.encode({})
-_DEFINE = "define it with def at module level"
+_DEFINE = 'define it with def at module level, or use a queue with serializer="pickle"'
 _OWN = "a function of your own, defined with def at module level"
 #: The modules of the program itself: the second in processes that multiprocessing has spawned.
 _MAIN = ("__main__", "__mp_main__")
@@ -116,6 +116,29 @@ class Signature:
         except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
             raise self._invalid(name, error) from None
 
+    def encode_any(self, args: tuple[Any, ...], kwargs: dict[str, Any], task: str) -> bytes:
+        """Return what `encode` returns, with pickles of the arguments that it refuses to serialize.
+
+        If there are any, the positional arguments are signed, for this task and these named ones.
+        """
+        args, kwargs = self._bound(args, kwargs)
+        positional = [self._encode_any(self._name_at(place), one) for place, one in enumerate(args)]
+        named = {name: self._encode_any(name, one) for name, one in kwargs.items()}
+        data, rest = codec.encode_flat(positional), codec.encode_flat(named)
+        if any(map(codec.is_pickled, (*positional, *named.values()))):
+            data = codec.encode_signed(data, _purpose(task, rest))
+        return data + rest
+
+    def _encode_any(self, name: str, value: Any) -> Raw:
+        try:
+            return self._encode_value(name, value)
+        except BadCall:
+            try:
+                fitted = hints.fit(value, self.hints.get(self._parameter(name), Any))
+                return Raw(codec.encode_pickled(fitted))
+            except (BadCall, msgspec.ValidationError) as error:
+                raise self._invalid(name, error) from None
+
     def encode_all(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[bytes]:
         """Return what `encode` returns for each of these calls. Raises BadCall for the first invalid one.
 
@@ -146,10 +169,11 @@ class Signature:
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
-    def decode(self, args: Raw, kwargs: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call with the types of the hints.
+    def decode(self, args: Raw, kwargs: Raw, task: str = "") -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call of a task with the types of the hints.
 
-        Raises BadCall if they do not fit, and UnknownClass if this process does not have the class of one.
+        Raises BadCall if they do not fit, UnknownClass if this process does not have the class of one, and Untrusted
+        if one is pickled and no key of this process has signed them.
         """
         if self._direct and bytes(kwargs) == _EMPTY_MAP:
             direct = self._only or self._direct.get(memoryview(args)[0])
@@ -158,10 +182,14 @@ class Signature:
                     return direct(args), {}
                 except Exception:  # noqa: BLE001, S110 - such as an integer over 64 bits; below, errors have a name
                     pass
-        positional, named = codec.decode(args), codec.decode(kwargs)
+        if is_signed := codec.is_signed(args):
+            purpose = _purpose(task, kwargs)
+            positional, named = codec.decode_signed(args, purpose), codec.decode_trusted(kwargs)
+        else:
+            positional, named = codec.decode(args), codec.decode(kwargs)
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
-        is_plain = not (codec.has_objects(args) or (named and codec.has_objects(kwargs)))
+        is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))
         if is_plain and self._is_native and not named:
             try:
                 return codec.convert(positional, self._tuple(len(positional))), named
@@ -228,6 +256,11 @@ class Signature:
     def _invalid(self, name: str, error: Exception) -> BadCall:
         text = str(error).split(" - at", maxsplit=1)[0]
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=getattr(error, "hint", ""))
+
+
+def _purpose(task: str, named: bytes | Raw) -> bytes:
+    """Return what positional arguments are signed for: a task, and the bytes of the named arguments."""
+    return codec.encode_flat([signed.CALL, task, bytes(named)])
 
 
 @functools.lru_cache(maxsize=4096)
