@@ -77,6 +77,12 @@ class Cube(Shape):
     name: str = ""
 
 
+class Corner(Point, enum.Enum):
+    """With values that msgspec refuses."""
+
+    ORIGIN = 0, 0.0
+
+
 @dataclasses.dataclass
 class Half:
     known: int = 0
@@ -106,6 +112,11 @@ UNCHANGED = [
     (list[int], [1, Size.LARGE]),
     (dict[str, int], {Tone.LOW: Size.SMALL}),
     (float, np.float64(1.5)),
+    (str, np.str_("a\0")),
+    (bytes, np.bytes_(b"a\0")),
+    (list[bytes], [np.bytes_(b"")]),
+    (np.ndarray, np.array(3)),
+    (np.float64, np.float64(1.5)),
     (Color | str, "red"),
     (Color | str, Color.RED),
     (Color, Color.PATTERN),
@@ -176,6 +187,13 @@ CONVERTED = [
     (float, np.float32(1.5), 1.5),
     (list[int], [np.int64(3)], [3]),
     (bool, np.bool_(1), True),
+    (pathlib.Path, np.str_("a"), pathlib.Path("a")),
+    (np.uint8, 255, np.uint8(255)),
+    (np.float32, 0.1, np.float32(0.1)),
+    (np.float64, 3, np.float64(3.0)),
+    (np.complex128, 3, np.complex128(3)),
+    (np.bool_, True, np.bool_(1)),
+    (complex, 3, 3 + 0j),
     (ipaddress.IPv4Address, "1.2.3.4", ipaddress.IPv4Address("1.2.3.4")),
     (decimal.Decimal, "0.1", decimal.Decimal("0.1")),
     (dt.date, "2026-01-02", dt.date(2026, 1, 2)),
@@ -200,6 +218,16 @@ REFUSED = [
     (str, Color.RED),
     (float, Size.SMALL),
     (int, np.float64(2.0)),
+    (np.int64, 1.5),
+    (np.int64, True),
+    (np.bool_, 2),
+    (np.uint8, 256),
+    (np.uint8, np.int64(-1)),
+    (np.float32, 1e300),
+    (complex, 10**400),
+    (complex, True),
+    (dict[str, int], np.int64(1)),
+    (Corner, 1),
     (int, True),
     (Pixel, Point(1)),
     (Point, Record("a")),

@@ -151,6 +151,8 @@ def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one return per kind 
         ) and (left.replace(tzinfo=None) == right.replace(tzinfo=None))
     if isinstance(left, Point | Key | Account | Record | Tagged | Film | Order | Outer.Inner | Box):
         return same(_state(left), _state(right))
+    if isinstance(left, np.character):  # which are equal without the zeros at their end
+        return left == right and len(left) == len(right)
     if isinstance(left, np.ndarray):
         return left.dtype == right.dtype and left.shape == right.shape and bool((left == right).all())
     return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
@@ -235,6 +237,9 @@ LEAVES: list[Fitted] = [
     (bytearray, st.binary().map(bytearray)),
     (slice, st.builds(slice, st.none() | st.integers(), st.integers())),
     (np.ndarray, st.lists(st.integers(-9, 9), max_size=3).map(np.array)),
+    (np.ndarray, st.integers(-9, 9).map(np.array)),
+    (str, st.text().map(np.str_)),
+    (bytes, st.binary().map(np.bytes_)),
     (set, st.sets(hashables, max_size=3)),
     (frozenset, st.frozensets(hashables, max_size=3)),
     (dict, st.dictionaries(hashables, hashables, max_size=3)),

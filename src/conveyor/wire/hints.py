@@ -50,8 +50,8 @@ _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections
 #: Types whose items are all of one type, so that the first shows whether all fit.
 _UNIFORM = (str, bytes, bytearray, range)
 _FIELD_MARKS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
-_NUMBERS = frozenset({int, float, bool, complex})
 _ATOMS = frozenset({str, int, float, bool, bytes})
+_SCALARS = _ATOMS | {complex}
 _DIRECT = _ATOMS | {type(None), list, dict}
 _UNSET = object()
 
@@ -268,8 +268,8 @@ def _field_hints(kind: Any) -> dict[str, Any]:
 def _made(value: Any, hint: Any, kind: type, *, strict: bool) -> Any:
     """Return what a hint makes of a value that is not its instance. Raises msgspec.ValidationError."""
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic) and type(number := value.item()) in _NUMBERS:
-        return fit(number, hint, strict=strict)
+    if numpy is not None and isinstance(value, numpy.generic) and type(item := value.item()) in _SCALARS:
+        return fit(item, hint, strict=strict)
     is_items = kind in _SEQUENCES and type(value) in _NATIVE_CONTAINERS - {dict}
     if is_items or (kind in _MAPPINGS and type(value) is dict and kind is not collections.defaultdict):
         try:
@@ -286,7 +286,7 @@ def _converted(value: Any, hint: Any, *, strict: bool) -> Any:
     """Return what msgspec makes of plain data, with no objects in it, which it could change."""
     is_container = type(value) in _NATIVE_CONTAINERS
     if type(value) in codec.PLAIN and not (is_container and codec.has_objects(codec.encode(value))):
-        with contextlib.suppress(TypeError, NameError, RecursionError):  # a hint that it does not know
+        with contextlib.suppress(TypeError, NameError, RuntimeError):  # a hint that it does not know
             return _natively(value, hint, strict=strict)
     raise _misfit(value, hint)
 

@@ -440,6 +440,8 @@ _STANDARD = {
     "timezone": _Standard("datetime", _offset_and_name),
     "ZoneInfo": _Standard("zoneinfo", _zone_key, _zone),
     "Fraction": _Standard("fractions", lambda value: [value.numerator, value.denominator], _fraction),
+    "str_": _Standard("numpy", lambda value: [str.__str__(value)]),
+    "bytes_": _Standard("numpy", lambda value: [bytes(value)]),
     "PurePosixPath": _Standard("pathlib", _text),
     "PureWindowsPath": _Standard("pathlib", _text),
     **{

@@ -29,8 +29,8 @@ _MAX_SHORT = 15
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
-#: Raised for what does not fit, and for items that no set or mapping can hold.
-_NATIVE_ERRORS = (msgspec.ValidationError, TypeError)
+#: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
+_NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
 _DEFINE = "define it with def at module level"
 _OWN = "a function of your own, defined with def at module level"
