@@ -35,6 +35,7 @@ from tests.wire.travel_kit import (
     Record,
     Row,
     Size,
+    Stamp,
     Tone,
     same,
     through,
@@ -181,6 +182,8 @@ CONVERTED = [
     (Record, {"name": "a"}, Record("a")),
     (Film, {"title": "a"}, Film("a")),
     (Order, {"number": 1}, Order(number=1)),
+    (Stamp, {"value": 3}, Stamp(3)),
+    (list[Stamp | None], [{"value": "3", "marks": ["a"]}], [Stamp(3, ["a"])]),
     (Pair, [1, 2], Pair(1, 2)),
     (list[Any], (Pixel(1),), [Pixel(1)]),
     (int, np.int64(3), 3),
@@ -259,6 +262,7 @@ REFUSED = [
     (type[Point], Point(1)),
     (set[Any], [[1]]),
     (Half, {"known": 1}),
+    (Stamp, {"value": "a"}),
     (Half, Half("a")),  # type: ignore[arg-type]
 ]
 

@@ -21,6 +21,7 @@ import attrs
 import msgspec
 import numpy as np
 import pydantic
+import pydantic.dataclasses
 from hypothesis import strategies as st
 
 from conveyor.wire import codec
@@ -116,6 +117,12 @@ class Order(pydantic.BaseModel):
     _seen: int = pydantic.PrivateAttr(default=3)
 
 
+@pydantic.dataclasses.dataclass
+class Stamp:
+    value: int
+    marks: list[str] = pydantic.Field(default_factory=list)
+
+
 class Row(TypedDict, total=False):
     name: str
     point: Point
@@ -149,7 +156,7 @@ def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one return per kind 
         return all(
             repr(getattr(left, name)) == repr(getattr(right, name)) for name in ("fold", "tzinfo")
         ) and (left.replace(tzinfo=None) == right.replace(tzinfo=None))
-    if isinstance(left, Point | Key | Account | Record | Tagged | Film | Order | Outer.Inner | Box):
+    if isinstance(left, Point | Key | Account | Record | Tagged | Film | Order | Stamp | Outer.Inner | Box):
         return same(_state(left), _state(right))
     if isinstance(left, np.character):  # which are equal without the zeros at their end
         return left == right and len(left) == len(right)
@@ -253,6 +260,7 @@ LEAVES: list[Fitted] = [
     (Tagged, st.builds(Tagged, st.integers(0, 9))),
     (Film, st.builds(Film, st.text(), st.lists(st.text(), max_size=2))),
     (Order, st.builds(Order, number=st.integers(), lines=st.lists(st.text(), max_size=2))),
+    (Stamp, st.builds(Stamp, st.integers(), st.lists(st.text(), max_size=2))),
     (Outer.Inner, st.builds(Outer.Inner, st.integers())),
     (Row, st.fixed_dictionaries({}, optional={"name": st.text(), "point": st.builds(Pixel, st.integers())})),
 ]

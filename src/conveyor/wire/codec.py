@@ -219,11 +219,24 @@ def _rebuild(hint: Any, value: Any) -> Any:
             return value
         if isinstance(value, str) and objects.is_written_as_text(hint):
             return hint(value)
-        if isinstance(value, dict) and hasattr(hint, "__pydantic_validator__"):
-            return hint.__pydantic_validator__.validate_python(value)
+        if isinstance(value, dict) and is_validated(hint):
+            return validated(hint, value)
         if type(value) in _numbers_for(hint):
             return _number(hint, value)
     raise ValueError(f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`")
+
+
+def is_validated(hint: Any) -> bool:
+    """Return True for models and dataclasses of pydantic."""
+    return hasattr(hint, "__pydantic_validator__")
+
+
+def validated(hint: Any, value: dict[str, Any]) -> Any:
+    """Return what pydantic makes of a mapping. Raises msgspec.ValidationError if it does not fit."""
+    try:
+        return hint.__pydantic_validator__.validate_python(value)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
 
 
 def _numbers_for(hint: type) -> set[type]:

@@ -166,8 +166,11 @@ def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: PLR0911 
 
 @functools.lru_cache(maxsize=1024)
 def _has_fields(kind: Any) -> bool:
-    """Return True for classes that msgspec makes from a mapping of their fields."""
-    return any(hasattr(kind, mark) for mark in _FIELD_MARKS)
+    """Return True for classes that msgspec makes from a mapping of their fields.
+
+    It would make dataclasses of pydantic, too, but without what pydantic knows of them.
+    """
+    return any(hasattr(kind, mark) for mark in _FIELD_MARKS) and not codec.is_validated(kind)
 
 
 def _core(hint: Any) -> Any:
@@ -286,6 +289,8 @@ def _converted(value: Any, hint: Any, *, strict: bool) -> Any:
     """Return what msgspec makes of plain data, with no objects in it, which it could change."""
     is_container = type(value) in _NATIVE_CONTAINERS
     if type(value) in codec.PLAIN and not (is_container and codec.has_objects(codec.encode(value))):
+        if type(value) is dict and codec.is_validated(hint):
+            return codec.validated(hint, value)
         with contextlib.suppress(TypeError, NameError, RuntimeError):  # a hint that it does not know
             return _natively(value, hint, strict=strict)
     raise _misfit(value, hint)
