@@ -93,6 +93,12 @@ def with_more(pair: Any) -> Any:
     return made
 
 
+def counter_with_more() -> Any:
+    made: Any = collections.Counter("ab")
+    made.more = 1
+    return made
+
+
 def holding(value: Any) -> Point:
     made = Point(1)
     made.more = value  # type: ignore[attr-defined]
@@ -118,6 +124,7 @@ UNFIT = {
     "one of a class in a function": local_class(),
     "one of a class that is replaced": impostor(),
     "a named tuple with an attribute": with_more((1, 2)),
+    "a counter with an attribute": counter_with_more(),
     "a dataclass without a field": Point.__new__(Point),
     "a dataclass with a lock": holding(threading.Lock()),
     "a defaultdict with its own factory": collections.defaultdict(Plain),
@@ -203,6 +210,7 @@ def test_object_made_with_a_generic_alias_travels() -> None:
         ({"left": 1}, Pair(1)),
         ({"name": "a"}, kit.Record("a")),
         ({"name": "a"}, kit.Key("a")),
+        ({"title": "a"}, kit.Film("a")),
     ],
     ids=repr,
 )
@@ -215,6 +223,13 @@ def test_older_objects_without_a_default_are_invalid() -> None:
     for name, state in (("Pixel", {"y": 1.0}), ("Order", {}), ("Pair", {}), ("Record", {}), ("Film", {})):
         with pytest.raises((ValueError, TypeError)):
             objects.rebuilt(f"{kit.__name__}:{name}", state)
+
+
+def test_object_with_a_removed_field_is_invalid_or_keeps_it() -> None:
+    assert vars(objects.rebuilt(f"{kit.__name__}:Point", {"x": 1, "y": 2.0, "z": 3}))["z"] == 3
+    for name, state in (("Pair", {"left": 1, "right": 2}), ("Record", {"name": "a"}), ("Key", {"name": "a"})):
+        with pytest.raises(ValueError, match=r"field|attribute"):
+            objects.rebuilt(f"{kit.__name__}:{name}", {**state, "removed": 3})
 
 
 def test_times_with_zones_are_shown_as_times() -> None:

@@ -117,6 +117,10 @@ class Order(pydantic.BaseModel):
     _seen: int = pydantic.PrivateAttr(default=3)
 
 
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
 @pydantic.dataclasses.dataclass
 class Stamp:
     value: int
@@ -156,7 +160,9 @@ def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one return per kind 
         return all(
             repr(getattr(left, name)) == repr(getattr(right, name)) for name in ("fold", "tzinfo")
         ) and (left.replace(tzinfo=None) == right.replace(tzinfo=None))
-    if isinstance(left, Point | Key | Account | Record | Tagged | Film | Order | Stamp | Outer.Inner | Box):
+    if isinstance(
+        left, Point | Key | Account | Record | Tagged | Film | Order | Numbers | Stamp | Outer.Inner | Box
+    ):
         return same(_state(left), _state(right))
     if isinstance(left, np.character):  # which are equal without the zeros at their end
         return left == right and len(left) == len(right)
@@ -260,6 +266,7 @@ LEAVES: list[Fitted] = [
     (Tagged, st.builds(Tagged, st.integers(0, 9))),
     (Film, st.builds(Film, st.text(), st.lists(st.text(), max_size=2))),
     (Order, st.builds(Order, number=st.integers(), lines=st.lists(st.text(), max_size=2))),
+    (Numbers, st.builds(Numbers, st.lists(st.integers(), max_size=2))),
     (Stamp, st.builds(Stamp, st.integers(), st.lists(st.text(), max_size=2))),
     (Outer.Inner, st.builds(Outer.Inner, st.integers())),
     (Row, st.fixed_dictionaries({}, optional={"name": st.text(), "point": st.builds(Pixel, st.integers())})),
