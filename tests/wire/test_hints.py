@@ -14,7 +14,7 @@ import pathlib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal, NewType, TypeVar
+from typing import Any, Literal, NewType, NotRequired, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -78,6 +78,13 @@ class Cube(Shape):
     name: str = ""
 
 
+class Entry(TypedDict):
+    """With annotations that are strings."""
+
+    name: str
+    point: NotRequired[Point]
+
+
 class Corner(Point, enum.Enum):
     """With values that msgspec refuses."""
 
@@ -138,6 +145,7 @@ UNCHANGED = [
     (collections.abc.Hashable, 3),
     (Row, {"name": "a", "further": 1}),
     (Row, {"point": Pixel(1)}),
+    (Entry, {"name": "a"}),
     (UserId, 3),
     (Number, 3),
     (SomePoint, Pixel(1)),
@@ -246,6 +254,7 @@ REFUSED = [
     (tuple[int, str], (1, "a", 2)),
     (tuple[Point, str], (Point(1),)),
     (Row, {"point": 3}),
+    (Entry, {"point": Point(1)}),
     (Row, [("name", "a")]),
     (bytes, "aGVsbG8="),
     (Color, "no such color"),

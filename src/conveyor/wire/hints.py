@@ -210,11 +210,21 @@ def _fit_union(value: Any, hint: Any, members: tuple[Any, ...], *, strict: bool)
 
 def _fit_typed_dict(value: Any, kind: Any, *, strict: bool) -> Any:
     """Return a mapping whose values fit. Keys that the type does not have stay."""
-    if not isinstance(value, dict) or not kind.__required_keys__ <= value.keys():
+    if not isinstance(value, dict) or not _required_keys(kind) <= value.keys():
         raise _misfit(value, kind)
     hints = resolve(kind)
     items = [fit(item, hints.get(key, Any), strict=strict) for key, item in value.items()]
     return _mapping_like(value, list(value), items)
+
+
+@functools.lru_cache(maxsize=1024)
+def _required_keys(kind: Any) -> frozenset[str]:
+    """Return the keys that a mapping must have; of annotations that are strings, the type itself reads no marks."""
+    marked: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        marked = typing.get_type_hints(kind, include_extras=True)
+    optional = {name for name, hint in marked.items() if typing.get_origin(hint) is typing.NotRequired}
+    return frozenset(kind.__required_keys__ - optional)
 
 
 def _fit_items(value: Any, inner: tuple[Any, ...], *, strict: bool, is_row: bool) -> Any:
