@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import functools
 import io
 import re
 import struct
@@ -179,7 +180,15 @@ def test_object_in_itself_is_refused() -> None:
     loop.content = loop  # type: ignore[assignment]
     with pytest.raises(BadCall, match="nested") as refusal:
         codec.encode(loop)
-    assert len(str(refusal.value)) < 100
+    assert len(refusal.value.message) < 100
+    assert "itself" in refusal.value.hint
+
+
+def test_refusal_of_a_string_that_is_not_unicode_says_what_to_do() -> None:
+    for encode in (codec.encode, functools.partial(through, Any), functools.partial(through, str)):
+        with pytest.raises(BadCall, match="surrogates") as refusal:
+            encode("\udcff")
+        assert "bytes" in refusal.value.hint
 
 
 def test_cached_properties_are_computed_again() -> None:

@@ -60,6 +60,9 @@ _OBJECT_HEAD = b"\x93" + _encoder.encode(None)
 #: Bytes without these hold no object: they are the extension's type and the beginning of its content.
 _OBJECT_MARK = bytes((_OBJECT,)) + _OBJECT_HEAD
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+_FLATTEN = "send flatter data; a value must not contain itself"
+#: What to do about a string with surrogates.
+NOT_UNICODE = "send bytes, or replace what is not Unicode"
 
 
 def encode(value: object) -> bytes:
@@ -69,7 +72,9 @@ def encode(value: object) -> bytes:
     except (TypeError, OverflowError, ValueError) as error:
         if isinstance(error, BadCall):
             raise
-        raise BadCall(str(error)) from error
+        raise BadCall(
+            str(error), hint=NOT_UNICODE if isinstance(error, UnicodeEncodeError) else ""
+        ) from error
 
 
 def encode_flat(tree: object) -> bytes:
@@ -134,7 +139,7 @@ def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per 
     if kind is int:
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
-        raise BadCall(_TOO_DEEP)
+        raise BadCall(_TOO_DEEP, hint=_FLATTEN)
     if kind is list:
         return [carry(item, depth + 1) for item in value]
     if kind is dict:

@@ -233,7 +233,8 @@ class Signature:
 
     def _invalid(self, name: str, error: Exception) -> BadCall:
         text = str(error).split(" - at", maxsplit=1)[0]
-        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=getattr(error, "hint", ""))
+        hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
+        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
 
 
 @functools.lru_cache(maxsize=4096)
