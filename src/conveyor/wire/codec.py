@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: Deeper nesting is refused: it is a loop, or an attack.
 MAX_DEPTH = 100
+#: Bytes of an integer beyond which it is shown as hexadecimal: Python writes no decimals of very long ones.
+MAX_SHOWN_INTEGER = 1024
 #: Max bytes of an encoded job or result.
 SIZE_LIMIT = 1 << 20
 
@@ -279,6 +281,8 @@ def _restore(code: int, data: memoryview) -> Any:
 
 
 def _restore_data(code: int, data: memoryview) -> Any:
+    if code == _INTEGER and len(data) > MAX_SHOWN_INTEGER:
+        return objects.ObjectData("int", [hex(_RESTORES[code](bytes(data)))])
     return _restored(code, data, _data_decoder, objects.shown)
 
 
