@@ -7,6 +7,7 @@ the bytes name, and a pickle is read only if it was signed (`signed.py`).
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import functools
@@ -49,6 +50,8 @@ T = TypeVar("T")
 
 #: Deeper nesting is refused: it is a loop, or an attack.
 MAX_DEPTH = 100
+#: Bytes of an integer beyond which it is shown as hexadecimal: Python writes no decimals of very long ones.
+MAX_SHOWN_INTEGER = 1024
 #: Max bytes of an encoded job or result.
 SIZE_LIMIT = 1 << 20
 
@@ -75,6 +78,9 @@ _OBJECT_HEAD = b"\x93" + _encoder.encode(None)
 #: Bytes without these hold no object: they are the extension's type and the beginning of its content.
 _OBJECT_MARK = bytes((_OBJECT,)) + _OBJECT_HEAD
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+_FLATTEN = "send flatter data; a value must not contain itself"
+#: What to do about a string with surrogates.
+NOT_UNICODE = "send bytes, or replace what is not Unicode"
 
 
 def encode(value: object) -> bytes:
@@ -84,7 +90,9 @@ def encode(value: object) -> bytes:
     except (TypeError, OverflowError, ValueError) as error:
         if isinstance(error, BadCall):
             raise
-        raise BadCall(str(error)) from error
+        raise BadCall(
+            str(error), hint=NOT_UNICODE if isinstance(error, UnicodeEncodeError) else ""
+        ) from error
 
 
 def encode_any(value: object) -> bytes:
@@ -197,7 +205,7 @@ def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per 
     if kind is int:
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
-        raise BadCall(_TOO_DEEP)
+        raise BadCall(_TOO_DEEP, hint=_FLATTEN)
     if kind is list:
         return [carry(item, depth + 1) for item in value]
     if kind is dict:
@@ -227,8 +235,12 @@ def _carry_object(value: Any, depth: int) -> Any:
     if kind is _PATH_TYPE:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
     numpy = sys.modules.get("numpy")
-    if numpy is not None and (kind is numpy.ndarray or isinstance(value, numpy.generic)):
-        return _carry_array(value)
+    if numpy is not None:
+        if kind is numpy.ndarray:
+            return _carry_array(value, list(value.shape))
+        # Strings are objects, since an array drops the zeros at their end.
+        if isinstance(value, numpy.generic) and not isinstance(value, numpy.character):
+            return _carry_array(value, None)
     name, state = objects.taken_apart(value)
     tree = _carry_attributes(kind, state, depth + 1) if type(state) is dict else carry(state, depth + 1)
     return Ext(_OBJECT, _OBJECT_HEAD + _encoder.encode(name) + _encoder.encode(tree))
@@ -247,12 +259,13 @@ def _carry_attributes(kind: type, state: dict[str, Any], depth: int) -> dict[str
     return tree
 
 
-def _carry_array(value: Any) -> Ext:
+def _carry_array(value: Any, shape: list[int] | None) -> Ext:
+    """Return an array or, if it has no shape, a number of numpy as plain msgpack."""
     if value.dtype.hasobject or value.dtype.names:
         raise BadCall(
             "a numpy array of Python objects or of records cannot be serialized", hint="use a numeric dtype"
         )
-    head = _encoder.encode([value.dtype.str, list(value.shape)])
+    head = _encoder.encode([value.dtype.str, shape])
     return Ext(_ARRAY, len(head).to_bytes(2, "big") + head + value.tobytes())
 
 
@@ -262,8 +275,8 @@ def _restore_array(data: bytes) -> Any:
     dtype, shape = msgspec.msgpack.decode(data[2 : 2 + size])
     if not _DTYPE.fullmatch(dtype):  # numpy would parse, and in part evaluate, other strings
         raise ValueError(f"invalid dtype {dtype!r:.80}")
-    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size).reshape(shape)
-    return array.copy() if shape else array[()]
+    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size)
+    return array.reshape(())[()] if shape is None else array.reshape(shape).copy()
 
 
 def _integer_bytes(value: int) -> bytes:
@@ -277,18 +290,46 @@ def _rebuild(hint: Any, value: Any) -> Any:
             return value
         if isinstance(value, str) and objects.is_written_as_text(hint):
             return hint(value)
-        if isinstance(value, dict) and hasattr(hint, "__pydantic_validator__"):
-            return hint.__pydantic_validator__.validate_python(value)
-        if hint is complex and isinstance(value, int | float):
-            return complex(value)
-        numpy = sys.modules.get("numpy")
-        if (
-            numpy is not None
-            and issubclass(hint, numpy.number | numpy.bool_)
-            and isinstance(value, int | float | complex)
-        ):
-            return hint(value)
+        if isinstance(value, dict) and is_validated(hint):
+            return validated(hint, value)
+        if type(value) in _numbers_for(hint):
+            return _number(hint, value)
     raise ValueError(f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`")
+
+
+def is_validated(hint: Any) -> bool:
+    """Return True for models and dataclasses of pydantic."""
+    return hasattr(hint, "__pydantic_validator__")
+
+
+def validated(hint: Any, value: dict[str, Any]) -> Any:
+    """Return what pydantic makes of a mapping. Raises msgspec.ValidationError if it does not fit."""
+    try:
+        return hint.__pydantic_validator__.validate_python(value)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
+
+
+def _numbers_for(hint: type) -> set[type]:
+    """Return the types whose numbers become those of a hint, as under the type of Python that is like it."""
+    numpy = sys.modules.get("numpy")
+    if hint is complex or (numpy is not None and issubclass(hint, numpy.complexfloating)):
+        return {int, float, complex}
+    if numpy is None or not issubclass(hint, numpy.number | numpy.bool_):
+        return set()
+    if issubclass(hint, numpy.floating):
+        return {int, float}
+    return {int} if issubclass(hint, numpy.integer) else {bool}
+
+
+def _number(hint: type, value: Any) -> Any:
+    """Return a number as one of a hint, at most rounded. Raises ValueError if it is too large."""
+    numpy = sys.modules.get("numpy")
+    try:
+        with contextlib.nullcontext() if numpy is None else numpy.errstate(over="raise"):
+            return hint(value)
+    except ArithmeticError as error:
+        raise ValueError(f"{type(value).__name__} too large for `{hint.__name__}`") from error
 
 
 def _iso(value: dt.datetime | dt.time) -> str:
@@ -318,6 +359,8 @@ def _restore_data(code: int, data: memoryview) -> Any:
     if code == _PICKLED:
         name, pickle = msgspec.msgpack.decode(data)
         return objects.ObjectData(str(name), {"pickled": f"{len(pickle):,} bytes"})
+    if code == _INTEGER and len(data) > MAX_SHOWN_INTEGER:
+        return objects.ObjectData("int", [hex(_RESTORES[code](bytes(data)))])
     return _restored(code, data, _data_decoder, objects.shown)
 
 

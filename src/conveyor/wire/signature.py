@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 #: Arguments that an array of msgpack counts in its first byte.
 _MAX_SHORT = 15
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
-#: Raised for what does not fit, and for items that no set or mapping can hold.
-_NATIVE_ERRORS = (msgspec.ValidationError, TypeError)
+#: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
+_NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
 _DEFINE = 'define it with def at module level, or use a queue with serializer="pickle"'
 _OWN = "a function of your own, defined with def at module level"
@@ -55,6 +56,7 @@ class Signature:
         self._native = {name for name, hint in self.hints.items() if hints.is_native(hint)}
         self._is_native = len(self._native) == len(self.hints)
         self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
+        self._named = {one.name for one in parameters if one.kind in _NAMED}
         rest = {one.kind: one.name for one in parameters}
         self._rest = rest.get(inspect.Parameter.VAR_POSITIONAL)
         self._named_rest = rest.get(inspect.Parameter.VAR_KEYWORD, "")
@@ -87,21 +89,23 @@ class Signature:
         if not kwargs:
             return data + _EMPTY_MAP
         return data + codec.encode_flat(
-            {name: self._encode_value(name, value) for name, value in kwargs.items()}
+            {name: self._encode_value(name, value, self._parameter(name)) for name, value in kwargs.items()}
         )
 
     def _encode_each(self, args: tuple[Any, ...]) -> bytes:
         """Return the bytes of positional arguments of any types. Raises BadCall with the name of an invalid one."""
         return codec.encode_flat(
-            [self._encode_value(self._name_at(place), value) for place, value in enumerate(args)]
+            [
+                self._encode_value(name := self._name_at(place), value, name)
+                for place, value in enumerate(args)
+            ]
         )
 
-    def _encode_value(self, name: str, value: Any) -> Raw:
+    def _encode_value(self, name: str, value: Any, parameter: str) -> Raw:
         """Return the bytes of an argument. Raises BadCall with its name.
 
         Plain data travels as it was given, since the worker converts it by the same hint.
         """
-        parameter = self._parameter(name)
         hint = self.hints.get(parameter, Any)
         try:
             data = codec.encode_flat(codec.carry(value))
@@ -197,15 +201,17 @@ class Signature:
                 pass
         return (
             tuple(
-                self._fitted(self._name_at(place), one, is_plain=is_plain)
+                self._fitted(name := self._name_at(place), one, name, is_plain=is_plain)
                 for place, one in enumerate(positional)
             ),
-            {name: self._fitted(name, one, is_plain=is_plain) for name, one in named.items()},
+            {
+                name: self._fitted(name, one, self._parameter(name), is_plain=is_plain)
+                for name, one in named.items()
+            },
         )
 
-    def _fitted(self, name: str, value: Any, *, is_plain: bool) -> Any:
+    def _fitted(self, name: str, value: Any, parameter: str, *, is_plain: bool) -> Any:
         """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
-        parameter = self._parameter(name)
         hint = self.hints.get(parameter, Any)
         try:
             if is_plain and parameter in self._native:
@@ -247,15 +253,16 @@ class Signature:
         return tuple[types] if count else tuple[()]  # type: ignore[valid-type]
 
     def _parameter(self, name: str) -> str:
-        """Return the parameter that takes an argument by name."""
-        return name if name in self.hints else self._named_rest
+        """Return the parameter that takes a keyword argument: one that takes only positional ones may have its name."""
+        return name if name in self._named else self._named_rest
 
     def _name_at(self, place: int) -> str:
         return self._positional[place] if place < len(self._positional) else self._rest or str(place)
 
     def _invalid(self, name: str, error: Exception) -> BadCall:
         text = str(error).split(" - at", maxsplit=1)[0]
-        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=getattr(error, "hint", ""))
+        hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
+        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
 
 
 def _purpose(task: str, named: bytes | Raw) -> bytes:
