@@ -126,19 +126,21 @@ class Signature:
         If there are any, the positional arguments are signed, for this task and these named ones.
         """
         args, kwargs = self._bound(args, kwargs)
-        positional = [self._encode_any(self._name_at(place), one) for place, one in enumerate(args)]
-        named = {name: self._encode_any(name, one) for name, one in kwargs.items()}
+        positional = [
+            self._encode_any(name := self._name_at(place), one, name) for place, one in enumerate(args)
+        ]
+        named = {name: self._encode_any(name, one, self._parameter(name)) for name, one in kwargs.items()}
         data, rest = codec.encode_flat(positional), codec.encode_flat(named)
         if any(map(codec.is_pickled, (*positional, *named.values()))):
             data = codec.encode_signed(data, _purpose(task, rest))
         return data + rest
 
-    def _encode_any(self, name: str, value: Any) -> Raw:
+    def _encode_any(self, name: str, value: Any, parameter: str) -> Raw:
         try:
-            return self._encode_value(name, value)
+            return self._encode_value(name, value, parameter)
         except BadCall:
             try:
-                fitted = hints.fit(value, self.hints.get(self._parameter(name), Any))
+                fitted = hints.fit(value, self.hints.get(parameter, Any))
                 return Raw(codec.encode_pickled(fitted))
             except (BadCall, msgspec.ValidationError) as error:
                 raise self._invalid(name, error) from None
