@@ -18,7 +18,7 @@ from hypothesis import given
 from tests.wire import travel_kit as kit
 from tests.wire.travel_kit import Color, Pair, Point, fitted, same, through
 
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, TooLarge
 from conveyor.wire import call, codec, objects, outcome
 
 
@@ -98,6 +98,10 @@ def counter_with_more() -> Any:
     made: Any = collections.Counter("ab")
     made.more = 1
     return made
+
+
+def numbered(items: list[Any]) -> dict[int, Any]:
+    return dict(enumerate(items))
 
 
 def holding(value: Any) -> Point:
@@ -182,6 +186,26 @@ def test_object_in_itself_is_refused() -> None:
         codec.encode(loop)
     assert len(refusal.value.message) < 100
     assert "itself" in refusal.value.hint
+
+
+@pytest.mark.parametrize("wrap", [list, tuple, collections.deque, Pair, kit.Box, numbered])
+def test_value_that_grows_by_its_shared_parts_is_refused(wrap: Any) -> None:
+    value: Any = 1
+    for _ in range(15):  # it has 10^45 parts
+        value = wrap([value] * 1000)
+    for encode in (codec.encode, functools.partial(through, Any), lambda one: call.encode_items([one])):
+        with pytest.raises(TooLarge, match="more than 1,048,576 parts") as refusal:
+            encode(value)
+        assert "several places" in refusal.value.hint
+    failed = outcome.result_bytes(value)
+    assert isinstance(failed, outcome.Fail)
+    assert codec.decode(failed.error)[0] == "TooLarge"
+
+
+def test_object_with_as_many_parts_as_bytes_is_encoded() -> None:
+    assert len(codec.encode([None] * codec.SIZE_LIMIT)) == codec.SIZE_LIMIT + 5
+    part: list[Any] = [None] * 1000
+    assert codec.decode(codec.encode([part] * 1000)) == [part] * 1000
 
 
 def test_refusal_of_a_string_that_is_not_unicode_says_what_to_do() -> None:

@@ -22,11 +22,11 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from conveyor.errors import BadCall, UnknownClass, Untrusted
+from conveyor.errors import BadCall, TooLarge, UnknownClass, Untrusted
 from conveyor.wire import objects, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 __all__ = [
     "Raw",
@@ -84,11 +84,11 @@ NOT_UNICODE = "send bytes, or replace what is not Unicode"
 
 
 def encode(value: object) -> bytes:
-    """Return the bytes of `value`. Raises BadCall if a value cannot be serialized."""
+    """Return the bytes of `value`. Raises BadCall if it cannot be serialized, and TooLarge if it has too many parts."""
     try:
         return _encoder.encode(carry(value))
     except (TypeError, OverflowError, ValueError) as error:
-        if isinstance(error, BadCall):
+        if isinstance(error, BadCall | TooLarge):
             raise
         raise BadCall(
             str(error), hint=NOT_UNICODE if isinstance(error, UnicodeEncodeError) else ""
@@ -197,8 +197,13 @@ def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
         return None
 
 
-def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per kind of value
-    """Return a tree of plain msgpack values for `value`. Raises BadCall if it cannot be serialized."""
+def carry(  # noqa: PLR0911 - one return per kind of value
+    value: Any, depth: int = 0, room: list[int] | None = None
+) -> Any:
+    """Return a tree of plain msgpack values for `value`. Raises BadCall if it cannot be serialized, and TooLarge.
+
+    `room` has the number of parts, of at least one byte each, that it may still have.
+    """
     kind = type(value)
     if kind in _ATOMS:
         return value
@@ -206,31 +211,52 @@ def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per 
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
         raise BadCall(_TOO_DEEP, hint=_FLATTEN)
+    room = room or [SIZE_LIMIT]
     if kind is list:
-        return [carry(item, depth + 1) for item in value]
+        return _carry_items(value, depth + 1, room)
     if kind is dict:
-        return _carry_map(value, depth + 1)
+        return _carry_map(value, depth + 1, room)
     collection = _COLLECTIONS.get(kind)
     if collection is not None:
-        return Ext(collection, _encoder.encode([carry(item, depth + 1) for item in value]))
+        return Ext(collection, _encoder.encode(_carry_items(value, depth + 1, room)))
     fold = _FOLDS.get(kind)
     if fold is not None and (text := fold[1](value)):
         return Ext(fold[0], text.encode())
-    return _carry_object(value, depth)
+    return _carry_object(value, depth + 1, room)
 
 
-def _carry_map(value: dict[Any, Any], depth: int) -> Any:
-    items = {key: carry(item, depth) for key, item in value.items()}
-    if all(_is_plain_key(key) for key in items):
+def _carry_items(value: Collection[Any], depth: int, room: list[int]) -> list[Any]:
+    room[0] -= len(value)
+    if room[0] < 0:
+        raise _too_many()
+    return [carry(item, depth, room) for item in value]
+
+
+def _carry_map(value: dict[Any, Any], depth: int, room: list[int]) -> Any:
+    room[0] -= len(value)
+    if room[0] < 0:
+        raise _too_many()
+    items: dict[Any, Any] = {}
+    for key, item in value.items():
+        items[key] = carry(item, depth, room)
+    if {*map(type, items)} <= _STR or all(map(_is_plain_key, items)):
         return items
-    return Ext(_MAP, _encoder.encode([[carry(key, depth), item] for key, item in items.items()]))
+    return Ext(_MAP, _encoder.encode([[carry(key, depth, room), item] for key, item in items.items()]))
+
+
+def _too_many() -> TooLarge:
+    """Return the error for a value that cannot be small enough, such as lists of the same list, many levels deep."""
+    return TooLarge(
+        f"the value has more than {SIZE_LIMIT:,} parts, and the limit is {SIZE_LIMIT:,} bytes",
+        hint="send less; an object that occurs in several places travels several times",
+    )
 
 
 def _is_plain_key(key: Any) -> bool:
     return type(key) in _PLAIN_KEYS and (type(key) is not int or -(1 << 63) <= key < 1 << 64)
 
 
-def _carry_object(value: Any, depth: int) -> Any:
+def _carry_object(value: Any, depth: int, room: list[int]) -> Any:
     kind = type(value)
     if kind is _PATH_TYPE:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
@@ -242,16 +268,19 @@ def _carry_object(value: Any, depth: int) -> Any:
         if isinstance(value, numpy.generic) and not isinstance(value, numpy.character):
             return _carry_array(value, None)
     name, state = objects.taken_apart(value)
-    tree = _carry_attributes(kind, state, depth + 1) if type(state) is dict else carry(state, depth + 1)
+    tree = _carry_attributes(kind, state, depth, room) if type(state) is dict else carry(state, depth, room)
     return Ext(_OBJECT, _OBJECT_HEAD + _encoder.encode(name) + _encoder.encode(tree))
 
 
-def _carry_attributes(kind: type, state: dict[str, Any], depth: int) -> dict[str, Any]:
+def _carry_attributes(kind: type, state: dict[str, Any], depth: int, room: list[int]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     name = ""
+    room[0] -= len(state)
+    if room[0] < 0:
+        raise _too_many()
     try:
         for name, item in state.items():
-            tree[name] = carry(item, depth)
+            tree[name] = carry(item, depth, room)
     except BadCall as error:
         if error.message == _TOO_DEEP:
             raise
@@ -387,6 +416,7 @@ _DTYPE = re.compile(r"[<>=|]?[biufcmMSUV]\d{1,9}(?:\[\d{0,9}[A-Za-z]{1,2}\])?")
 _EXTENSION_HEADS = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
 _ATOMS = frozenset({str, float, bool, bytes, type(None)})
 _PATH_TYPE = type(pathlib.Path())
+_STR = {str}
 _PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
 _COLLECTIONS: dict[type, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 _CONTAINERS: dict[int, type] = {code: kind for kind, code in _COLLECTIONS.items()} | {_MAP: dict}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost
+from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost, TooLarge
 from conveyor.wire import codec
 from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.redaction import redacted, without
@@ -207,8 +207,8 @@ def result_bytes(value: object, encode: Callable[[object], bytes] = codec.encode
     """Return Done with the encoded result, or Fail if it cannot be serialized."""
     try:
         data = encode(value)
-    except BadCall as error:
-        return Fail(describe_text("BadCall", f"the result cannot be serialized: {error}"))
+    except (BadCall, TooLarge) as error:
+        return Fail(describe_text(type(error).__name__, f"the result cannot be serialized: {error}"))
     if len(data) > SIZE_LIMIT:
         return Fail(
             describe_text("TooLarge", f"the result has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}")
