@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import contextlib
 import dataclasses
 import datetime as dt
 import decimal
@@ -11,11 +12,13 @@ import enum
 import functools
 import ipaddress
 import pathlib
+import threading
 import typing
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, NewType, NotRequired, TypedDict, TypeVar
 
+import attrs
 import msgspec
 import numpy as np
 import pytest
@@ -42,7 +45,8 @@ from tests.wire.travel_kit import (
 )
 
 from conveyor.errors import BadCall
-from conveyor.wire import hints
+from conveyor.wire import codec, hints
+from conveyor.wire.signature import Signature
 
 UserId = NewType("UserId", int)
 Number = TypeVar("Number", int, float)
@@ -70,6 +74,44 @@ class Square(Shape):
 @dataclasses.dataclass
 class Line:
     points: list[Point]
+
+
+@dataclasses.dataclass
+class Parcel:
+    """With fields of which pydantic makes the values."""
+
+    stamp: Stamp
+    order: Order | None = None
+
+
+@dataclasses.dataclass
+class Guarded:
+    """With an attribute that cannot travel."""
+
+    point: Point
+
+    def __post_init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+class Segment(typing.NamedTuple):
+    start: Point
+    length: float = 0.0
+
+
+class Drawing(msgspec.Struct, rename="camel"):
+    first_point: Point
+    first_stamp: Stamp | None = None
+
+
+class Exact(msgspec.Struct, forbid_unknown_fields=True):
+    value: int
+
+
+@attrs.define
+class Scene:
+    points: dict[str, Point]
+    _scale: float = 1.0
 
 
 @dataclasses.dataclass
@@ -158,6 +200,12 @@ UNCHANGED = [
     (pathlib.PurePath, pathlib.PurePosixPath("a")),
     (Point, Point(1, 2)),
     ("NoSuchName", Point(1)),
+    (tuple[()], ()),
+    (typing.Tuple, (1,)),  # noqa: UP006
+    (float | int, 2**53 + 1),
+    (float | decimal.Decimal, decimal.Decimal("0.1")),
+    (Point, Point(1, 2**53 + 1)),
+    (Line, Line([{"x": 1, "zzz": 2}])),  # type: ignore[list-item]
     (Half, Half(1, Point(1))),
     (list[Half], [Half(1)]),
 ]
@@ -168,6 +216,7 @@ def test_instance_of_a_hint_arrives_as_it_is(hint: Any, value: Any) -> None:
     assert same(through(hint, value), value)
 
 
+PARCEL = Parcel(Stamp(1), Order(number=1))
 CONVERTED = [
     (float, 3, 3.0),
     (list[float], [1, 2.5], [1.0, 2.5]),
@@ -209,6 +258,21 @@ CONVERTED = [
     (decimal.Decimal, "0.1", decimal.Decimal("0.1")),
     (dt.date, "2026-01-02", dt.date(2026, 1, 2)),
     (float | None, 3, 3.0),
+    (float, 2**60, 2.0**60),
+    (list[float], [1, 2**53], [1.0, 2.0**53]),
+    (dict[float, int], {1: 2}, {1.0: 2}),
+    (Square | Cube, {"side": 1, "name": ""}, Cube(1.0)),
+    (Parcel, {"stamp": {"value": "3"}}, Parcel(Stamp(3))),
+    (list[Parcel], [{"stamp": {"value": 1}, "order": {"number": 1, "zzz": 2}}], [PARCEL]),
+    (Segment, [{"x": 1}, 2], Segment(Point(1), 2.0)),
+    (Segment, ({"x": 1},), Segment(Point(1))),
+    (Record, {"name": "a", "zzz": 1}, Record("a")),
+    (Drawing, {"firstPoint": {"x": 1}, "firstStamp": {"value": 2}}, Drawing(Point(1), Stamp(2))),
+    (Scene, {"points": {"a": {"x": 1}}, "_scale": 2}, Scene({"a": Point(1)}, 2.0)),
+    (set[pathlib.Path], ["a", "a"], {pathlib.Path("a")}),
+    (set[tuple[float, ...]], [[1], [1, 2]], {(1.0,), (1.0, 2.0)}),
+    (dict[pathlib.Path, int], {"a": 1, "b": 2}, {pathlib.Path("a"): 1, pathlib.Path("b"): 2}),
+    (Box[int], {"content": 1}, Box(1)),
 ]
 
 
@@ -270,9 +334,39 @@ REFUSED = [
     (collections.defaultdict[str, int], {"a": 1}),
     (type[Point], Point(1)),
     (set[Any], [[1]]),
+    (set, [[1]]),
+    (frozenset, [1, {}]),
     (Half, {"known": 1}),
     (Stamp, {"value": "a"}),
     (Half, Half("a")),  # type: ignore[arg-type]
+    (Point, {"x": 1, "zzz": 2}),
+    (Point, {"x": 1, 2: 3}),
+    (Exact, {"value": 1, "zzz": 2}),
+    (Drawing, {"firstPoint": {"x": 1, "zzz": 2}}),
+    (Segment, [{"x": 1, "zzz": 2}]),
+    (Segment, [{"x": 1}, 2, 3]),
+    (Scene, {"points": {"a": {"x": 1, "zzz": 2}}}),
+    (Row, {"point": {"x": 1, "zzz": 2}}),
+    (Parcel, {"stamp": {"value": "a"}}),
+    (Box[int], {"content": "a"}),
+    (float, 2**53 + 1),
+    (float, 10**400),
+    (float, decimal.Decimal("0.5")),
+    (float, np.int64(2**53 + 1)),
+    (float | None, 2**53 + 1),
+    (list[float], [1, 2**53 + 1]),
+    (tuple[float, ...], (1.0, 2**53 + 1)),
+    (Point, {"x": 1, "y": 2**53 + 1}),
+    (np.float64, 2**53 + 1),
+    (np.float32, 2**24 + 1),
+    (complex, 2**53 + 1),
+    (set[pathlib.Path], ["a", "a/"]),
+    (Mapping[pathlib.Path, int], {"a": 1, "a/": 2}),
+    (dict[pathlib.Path, int], {"a": 1, "a/": 2}),
+    (tuple[()], (1,)),
+    (tuple[()], [1]),
+    (typing.Tuple[()], (1,)),  # noqa: UP006
+    (list[tuple[()]], [(), (1,)]),
 ]
 
 
@@ -280,6 +374,47 @@ REFUSED = [
 def test_unfitting_value_is_refused_with_its_type(hint: Any, value: Any) -> None:
     with pytest.raises(BadCall, match="argument 'value'"):
         through(hint, value)
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "message"),
+    [
+        (Point, {"x": 1, "zzz": 2}, "Point has no field 'zzz'"),
+        (Point | None, {"x": 1, "zzz": 2}, "Point has no field 'zzz'"),
+        (list[Line], [{"points": [{"x": 1, "zzz": 2}]}], "Line.points: Point has no field 'zzz'"),
+        (Segment, [{"x": 1, "zzz": 2}], "Segment.start: Point has no field 'zzz'"),
+        (Scene, {"points": {}, "zzz": 2}, "Scene has no field 'zzz'"),
+        (Point, {"x": 1, "y": "a"}, "Point.y: Expected `float`, got `str`"),
+        (Point, {"y": 1}, "Object missing required field `x`"),
+        (Order | None, {}, "Expected `tests.wire.travel_kit.Order | None`, got `dict`"),
+        (
+            set[pathlib.Path],
+            {"a", "a/"},
+            "different keys or items become equal if they are converted",
+        ),
+    ],
+)
+def test_refusal_says_in_one_line_what_does_not_fit(hint: Any, value: Any, message: str) -> None:
+    with pytest.raises(BadCall) as refusal:
+        through(hint, value)
+    assert str(refusal.value).partition("argument 'value': ")[2] == message
+
+
+@pytest.mark.parametrize("value", [2**53 + 1, decimal.Decimal("0.5"), np.int64(-(2**53) - 1)])
+def test_number_that_may_lose_digits_is_refused_with_a_hint(value: Any) -> None:
+    for hint, one in ((float, value), (list[float], [value]), (Square, {"side": value})):
+        with pytest.raises(BadCall, match="digits") as refusal:
+            through(hint, one)
+        assert refusal.value.hint == "pass float(value)"
+    assert through(float, float(value)) == float(value)
+
+
+def test_mapping_for_an_object_travels_as_it_was_given() -> None:
+    def function(value: Guarded) -> None: ...
+
+    function.__annotations__ = {"value": Guarded}
+    assert not codec.has_objects(Signature(function).encode(({"point": {"x": 1}},), {}))
+    assert through(Guarded, {"point": {"x": 1}}).point == Point(1)
 
 
 def test_refusal_names_the_field_of_an_object() -> None:
@@ -314,7 +449,6 @@ PLAIN = st.recursive(
 )
 NATIVE = [
     int,
-    float,
     str,
     bool,
     None,
@@ -322,19 +456,25 @@ NATIVE = [
     dict,
     tuple,
     list[int],
-    list[float],
     dict[str, int],
-    dict[str, list[float]],
+    dict[str, list[str]],
     tuple[int, str],
     tuple[int, ...],
     set[int],
     int | None,
-    float | str | None,
     list[int | str],
     Literal["a", 1],
-    Point,
     Size,
     decimal.Decimal,
+]
+LOSSY = [
+    float,
+    list[float],
+    dict[str, list[float]],
+    set[float],
+    float | str | None,
+    Point,
+    list[Point | float],
 ]
 
 
@@ -348,6 +488,19 @@ def test_native_hint_is_fitted_as_msgspec_converts_it(value: Any, hint: Any) -> 
             hints.fit(value, hint)
     else:
         assert same(hints.fit(value, hint), expected)
+
+
+@given(PLAIN | st.dictionaries(st.sampled_from("xyz"), PLAIN, max_size=3), st.sampled_from(LOSSY))
+def test_other_hint_is_fitted_likewise_or_would_lose_something(value: Any, hint: Any) -> None:
+    assert not hints.is_native(hint)
+    try:
+        expected = codec.convert(value, hint)
+    except msgspec.ValidationError:
+        with pytest.raises(msgspec.ValidationError):
+            hints.fit(value, hint)
+    else:
+        with contextlib.suppress(hints.LossError):
+            assert same(hints.fit(value, hint), expected)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,19 @@ def test_numbers_of_numpy_are_sent_as_what_the_hint_says() -> None:
     assert data == signature.encode((3, [0.5]), {})  # the worker may have no numpy
 
 
+def test_integer_that_a_float_cannot_hold_is_refused_in_any_call() -> None:
+    def function(amount: float, count: int = 0) -> None: ...
+
+    function.__annotations__ = {"amount": float, "count": int}
+    signature = Signature(function)
+    assert travelled(function, 2**53, 2**53 + 1) == ((2.0**53, 2**53 + 1), {})
+    calls = [((1, 2), {}), ((2**53 + 1, 2), {})]
+    for encode in (lambda: signature.encode(*calls[1]), lambda: signature.encode_all(calls)):
+        with pytest.raises(BadCall, match="argument 'amount': Expected `float`, got `int`"):
+            encode()
+    assert signature.encode_all([calls[0], calls[0]]) == [signature.encode(*calls[0])] * 2
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [("first", "12", 12), ("second", "12", "12"), ("third", "1e3", 1000.0)],

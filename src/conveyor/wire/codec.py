@@ -40,6 +40,7 @@ __all__ = [
     "encode_any",
     "encode_pickled",
     "encode_signed",
+    "has_arrays",
     "has_objects",
     "is_pickled",
     "is_signed",
@@ -77,6 +78,8 @@ _SIGNED, _PICKLED, _OBJECT = 125, 126, 127
 _OBJECT_HEAD = b"\x93" + _encoder.encode(None)
 #: Bytes without these hold no object: they are the extension's type and the beginning of its content.
 _OBJECT_MARK = bytes((_OBJECT,)) + _OBJECT_HEAD
+#: Bytes without these hold no array: they are the extension's type and the first byte of the size of its head.
+_ARRAY_MARK = bytes((_ARRAY, 0))
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 _FLATTEN = "send flatter data; a value must not contain itself"
 #: What to do about a string with surrogates.
@@ -171,6 +174,11 @@ def decoder(hint: Any) -> Callable[[bytes | Raw], Any]:
 def has_objects(data: bytes | Raw) -> bool:
     """Return False if there is surely no object in these bytes, at any depth."""
     return _OBJECT_MARK in bytes(data)
+
+
+def has_arrays(data: bytes | Raw) -> bool:
+    """Return False if there is surely no array or number of numpy in these bytes."""
+    return _ARRAY_MARK in bytes(data)
 
 
 def is_signed(data: bytes | Raw) -> bool:
@@ -352,13 +360,16 @@ def _numbers_for(hint: type) -> set[type]:
 
 
 def _number(hint: type, value: Any) -> Any:
-    """Return a number as one of a hint, at most rounded. Raises ValueError if it is too large."""
+    """Return a number as one of a hint; only a `float` may be rounded. Raises ValueError if it is too large."""
     numpy = sys.modules.get("numpy")
     try:
         with contextlib.nullcontext() if numpy is None else numpy.errstate(over="raise"):
-            return hint(value)
+            made = hint(value)
     except ArithmeticError as error:
         raise ValueError(f"{type(value).__name__} too large for `{hint.__name__}`") from error
+    if type(value) is int and int(made.real) != value:
+        raise ValueError(f"`{hint.__name__}` cannot hold this `int` exactly")
+    return made
 
 
 def _iso(value: dt.datetime | dt.time) -> str:

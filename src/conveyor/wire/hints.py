@@ -1,8 +1,8 @@
 """Type hints: reading those of a function or class, and fitting values to them.
 
 A value that is an instance of its hint stays as it is, with its own type: a subclass under its base, a tuple under
-`Sequence`. Plain data of another type is converted if the hint says to what: 3 under `float`, "a/b" under `Path`, a
-dict under a dataclass. All else is refused.
+`Sequence`. Plain data of another type is converted if the hint says to what, and if nothing is lost: 3 under `float`,
+"a/b" under `Path`, a dict under a dataclass. All else is refused.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from __future__ import annotations
 import collections
 import contextlib
 import copy
+import dataclasses
 import datetime as dt
 import decimal
 import enum
 import functools
 import inspect
-import itertools
 import operator
 import pathlib
 import sys
 import types
 import typing
 import uuid
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from conveyor.wire import codec, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 # Python 3.14 evaluates annotations when they are read, and fails unless it may leave out what it cannot find.
 if sys.version_info >= (3, 14):
@@ -39,11 +42,13 @@ else:
 #: Types whose values msgspec checks and converts as `fit` does, as long as they contain no objects.
 _NATIVE = frozenset(
     {
-        *(Any, type(None), bool, int, float, str, bytes, list, tuple, set, frozenset, dict),
+        *(Any, type(None), bool, int, str, bytes, list, tuple, set, frozenset, dict),
         *(dt.datetime, dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID, complex, pathlib.Path),
     }
 )
 _NATIVE_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
+#: Types to which it converts nothing, so that different keys or items of a set stay different.
+_DISTINCT = frozenset({Any, type(None), bool, int, str, bytes})
 _UNIONS = (typing.Union, types.UnionType)
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
@@ -51,9 +56,18 @@ _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections
 _UNIFORM = (str, bytes, bytearray, range)
 _FIELD_MARKS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
 _ATOMS = frozenset({str, int, float, bool, bytes})
+#: Types of numbers that a float may not hold exactly.
+_INEXACT = frozenset({int, decimal.Decimal})
 _SCALARS = _ATOMS | {complex}
 _DIRECT = _ATOMS | {type(None), list, dict}
 _UNSET = object()
+_EMPTY_TUPLES = (tuple[()], typing.Tuple[()])  # noqa: UP006 - a hint of users
+
+
+class LossError(msgspec.ValidationError):
+    """A conversion would lose a part of the value. `hint` is what to do, or ""."""
+
+    hint = ""
 
 
 def signature(function: Any) -> inspect.Signature:
@@ -79,13 +93,14 @@ def resolve(owner: Any) -> dict[str, Any]:
 
 
 def is_native(hint: Any) -> bool:
-    """Return True if msgspec, which is faster, does with plain data what `fit` does."""
-    origin = typing.get_origin(hint)
+    """Return True if msgspec, which is faster, does with plain data what `fit` does: it loses nothing."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in _NATIVE_CONTAINERS or origin in _UNIONS:
-        known = all(is_native(one) for one in typing.get_args(hint) if one not in (..., ()))
+        known = all(is_native(one) for one in inner if one is not ...)
+        if origin in {set, frozenset, dict}:
+            known = known and inner[0] in _DISTINCT
     elif origin is None and isinstance(hint, type):
-        kind: Any = hint
-        known = kind in _NATIVE or issubclass(kind, enum.Enum) or _has_fields(kind)
+        known = hint in _NATIVE or issubclass(hint, enum.Enum)
     else:
         known = hint is Any or hint is None or origin is Literal
     return known and _is_known(hint)
@@ -132,7 +147,7 @@ def convert_text(text: str, hint: Any) -> Any:
         return convert(msgspec.json.decode(text), hint, strict=False)
 
 
-def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: PLR0911 - one return per kind of hint
+def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: C901, PLR0911 - one return per kind of hint
     """Return a value if it is an instance of its hint, or else what the hint makes of plain data.
 
     Items of containers are fitted as well; fields of objects are checked, but left as they are. Raises
@@ -148,17 +163,19 @@ def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: PLR0911 
         if origin in _UNIONS:
             return _fit_union(value, hint, inner, strict=strict)
         if origin is Literal:
-            is_one = any(type(value) is type(one) and value == one for one in inner)
-            return value if is_one else _converted(value, hint, strict=strict)
+            return _fit_literal(value, hint, inner, strict=strict)
         kind = origin or hint
+    if kind is float and type(value) in _INEXACT:
+        return _as_float(value)
     if typing.is_typeddict(kind):
         return _fit_typed_dict(value, kind, strict=strict)
     if not isinstance(kind, type) or kind is object:
         return value  # anything, or a hint that only a type checker understands
     if not _is_instance(value, kind, strict=strict):
         return _made(value, hint, kind, strict=strict)
-    if inner and isinstance(value, (*_SEQUENCES, *_UNIFORM, dict)):
-        return _fit_items(value, inner, strict=strict, is_row=kind is tuple and inner[-1] is not ...)
+    is_filled = inner or (hint is not kind and hint in _EMPTY_TUPLES)
+    if is_filled and isinstance(value, (*_SEQUENCES, *_UNIFORM, dict)):
+        return _fit_items(value, inner, strict=strict, is_row=kind is tuple and inner[-1:] != (...,))
     if _has_fields(kind):
         _check_fields(value)
     return value
@@ -195,16 +212,27 @@ def _is_instance(value: Any, kind: type, *, strict: bool) -> bool:
         return True
 
 
+def _fit_literal(value: Any, hint: Any, members: tuple[Any, ...], *, strict: bool) -> Any:
+    is_one = any(type(value) is type(one) and value == one for one in members)
+    return value if is_one else _converted(value, hint, strict=strict)
+
+
 def _fit_union(value: Any, hint: Any, members: tuple[Any, ...], *, strict: bool) -> Any:
     """Return a value as it is if a member of the union allows it, or else what the first makes of it."""
     made: list[Any] = []
+    losses: list[LossError] = []
     for member in members:
-        with contextlib.suppress(msgspec.ValidationError):
+        try:
             made.append(fit(value, member, strict=strict))
+        except LossError as error:
+            losses.append(error)
+        except msgspec.ValidationError:
+            continue
+        else:
             if made[-1] is value:
                 return value
     if not made or (len(made) > 1 and type(value) is dict):  # it is unclear which class the mapping is for
-        raise _misfit(value, hint)
+        raise losses[0] if len(losses) == 1 else _misfit(value, hint)
     return made[0]
 
 
@@ -230,37 +258,52 @@ def _required_keys(kind: Any) -> frozenset[str]:
 def _fit_items(value: Any, inner: tuple[Any, ...], *, strict: bool, is_row: bool) -> Any:
     """Return a container whose items fit the arguments of its hint, in a row one for each item."""
     if isinstance(value, dict):
-        item_hint = inner[1] if len(inner) > 1 else Any
-        keys = [fit(key, inner[0], strict=strict) for key in value]
-        return _mapping_like(value, keys, [fit(item, item_hint, strict=strict) for item in value.values()])
+        values = value.values()
+        keys = _fit_each(value, inner[0], strict=strict)
+        items = _fit_each(values, inner[1] if len(inner) > 1 else Any, strict=strict)
+        return value if keys is value and items is values else _mapping_like(value, keys, items)
     if is_row and len(value) != len(inner):
         raise msgspec.ValidationError(f"Expected {len(inner)} items, got {len(value)}")
     old = value[:1] if isinstance(value, _UNIFORM) else value
-    if not is_row and isinstance(inner[0], type) and inner[0] in _ATOMS and {*map(type, old)} <= {inner[0]}:
-        return value
-    hints = inner if is_row else itertools.repeat(inner[0])
-    new = [fit(item, hint, strict=strict) for item, hint in zip(old, hints, strict=False)]
-    if all(map(operator.is_, new, old)):
+    if is_row:
+        new = [fit(item, hint, strict=strict) for item, hint in zip(old, inner, strict=True)]
+    else:
+        new = _fit_each(old, inner[0], strict=strict)
+    if new is old or all(map(operator.is_, new, old)):
         return value
     if isinstance(value, collections.deque):
         return collections.deque(new, value.maxlen)
     if type(value) not in _SEQUENCES:
         raise _misfit(value, inner[0])
-    return type(value)(new)
+    return _of_different(type(value)(new), value)
 
 
-def _mapping_like(value: dict[Any, Any], keys: list[Any], items: list[Any]) -> Any:
+def _fit_each(items: Collection[Any], hint: Any, *, strict: bool) -> Any:
+    """Return a list of items that fit a hint, or the items themselves if their types are known to."""
+    if isinstance(hint, type) and hint in _ATOMS and {*map(type, items)} <= {hint}:
+        return items
+    return [fit(item, hint, strict=strict) for item in items]
+
+
+def _of_different(made: Any, value: Collection[Any]) -> Any:
+    """Return what was made of the items of a container. Raises LossError if some of them have become equal."""
+    if len(made) < len(value):
+        raise LossError("different keys or items become equal if they are converted")
+    return made
+
+
+def _mapping_like(value: dict[Any, Any], keys: Collection[Any], items: Collection[Any]) -> Any:
     """Return a mapping itself if it has these keys and items, or else one of its type with them."""
     if all(map(operator.is_, keys, value)) and all(map(operator.is_, items, value.values())):
         return value
     made = copy.copy(value)
     made.clear()
     made.update(dict(zip(keys, items, strict=True)))
-    return made
+    return _of_different(made, value)
 
 
 def _check_fields(value: Any) -> None:
-    """Raise msgspec.ValidationError if a field of an object does not fit its hint."""
+    """Raise msgspec.ValidationError if a field of an object does not fit its hint. It stays as it is, without loss."""
     kind: Any = type(value)
     for name, hint in _field_hints(kind).items():
         item = getattr(value, name, _UNSET)
@@ -268,7 +311,14 @@ def _check_fields(value: Any) -> None:
             try:
                 fit(item, hint)
             except msgspec.ValidationError as error:
-                raise msgspec.ValidationError(f"{kind.__qualname__}.{name}: {error}") from None
+                if not isinstance(error, LossError):
+                    raise _of_field(error, kind, name) from None
+
+
+def _of_field(error: msgspec.ValidationError, kind: type, name: str) -> msgspec.ValidationError:
+    """Return an error with the name of the field whose value does not fit."""
+    error.args = (f"{kind.__qualname__}.{name}: {error}",)
+    return error
 
 
 @functools.lru_cache(maxsize=1024)
@@ -278,6 +328,57 @@ def _field_hints(kind: Any) -> dict[str, Any]:
     return {name: hints[name] for name in objects.checked_fields(kind) if name in hints}
 
 
+@functools.lru_cache(maxsize=1024)
+def _keys(kind: Any) -> dict[str, Any]:
+    """Return the names of the fields of a class, as keys of a mapping have them, with their hints."""
+    if issubclass(kind, msgspec.Struct):
+        names = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    elif dataclasses.is_dataclass(kind):
+        names = {one.name: one.name for one in dataclasses.fields(kind)}
+    else:
+        names = {name: name for name in getattr(kind, "_fields", ())}
+        names |= {one.name: one.name for one in getattr(kind, "__attrs_attrs__", ())}
+    hints = resolve(kind)
+    return {key: hints.get(name, Any) for key, name in names.items()}
+
+
+def _with_fields(value: Any, kind: Any, *, strict: bool) -> Any:
+    """Return the plain data of an object with values that fit the fields of its class. Raises LossError, too.
+
+    By itself, msgspec would leave out the keys of other fields. For its own structs it may: that is their rule.
+    """
+    fields = _keys(kind)
+    is_row = issubclass(kind, tuple)
+    if is_row and type(value) in {list, tuple} and len(value) <= len(fields):
+        named = dict(zip(fields, value, strict=False))
+    elif type(value) is dict and not is_row:
+        named = value
+    else:
+        return value
+    made: dict[str, Any] = {}
+    for name, item in named.items():
+        if name not in fields and not issubclass(kind, msgspec.Struct):
+            raise LossError(f"{kind.__qualname__} has no field {name!r:.80}")
+        try:
+            made[name] = fit(item, fields.get(name, Any), strict=strict)
+        except msgspec.ValidationError as error:
+            raise _of_field(error, kind, name) from None
+    return [*made.values()] if is_row else made
+
+
+def _as_float(value: int | decimal.Decimal) -> float:
+    """Return an integer as the float that is equal to it. Raises LossError if there is none, and for a Decimal."""
+    try:
+        made = float(value)
+    except OverflowError:
+        raise msgspec.ValidationError("Number out of range") from None
+    if type(value) is int and made == value:
+        return made
+    error = LossError(f"Expected `float`, got `{type(value).__name__}`, whose digits a float may lose")
+    error.hint = "pass float(value)"
+    raise error
+
+
 def _made(value: Any, hint: Any, kind: type, *, strict: bool) -> Any:
     """Return what a hint makes of a value that is not its instance. Raises msgspec.ValidationError."""
     numpy = sys.modules.get("numpy")
@@ -285,10 +386,12 @@ def _made(value: Any, hint: Any, kind: type, *, strict: bool) -> Any:
         return fit(item, hint, strict=strict)
     is_items = kind in _SEQUENCES and type(value) in _NATIVE_CONTAINERS - {dict}
     if is_items or (kind in _MAPPINGS and type(value) is dict and kind is not collections.defaultdict):
-        try:
+        with contextlib.suppress(TypeError):  # items that a set cannot hold, at least not as they are
             return fit(kind(value), hint, strict=strict)
-        except TypeError:  # items that a set cannot hold
-            raise _misfit(value, hint) from None
+        inner = typing.get_args(hint)
+        with contextlib.suppress(TypeError):
+            return kind([fit(item, inner[0] if inner else Any, strict=strict) for item in value])
+        raise _misfit(value, hint)
     if issubclass(kind, enum.Enum) and type(value) is str and not is_native(kind):
         value = kind.__members__.get(value, value)  # msgspec knows no enums of such values
         return value if isinstance(value, kind) else _converted(value, hint, strict=strict)
@@ -301,6 +404,9 @@ def _converted(value: Any, hint: Any, *, strict: bool) -> Any:
     if type(value) in codec.PLAIN and not (is_container and codec.has_objects(codec.encode(value))):
         if type(value) is dict and codec.is_validated(hint):
             return codec.validated(hint, value)
+        kind: Any = typing.get_origin(hint) or hint
+        if isinstance(kind, type) and _has_fields(kind):
+            value = _with_fields(value, kind, strict=strict)
         with contextlib.suppress(TypeError, NameError, RuntimeError):  # a hint that it does not know
             return _natively(value, hint, strict=strict)
     raise _misfit(value, hint)

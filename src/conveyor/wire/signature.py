@@ -55,6 +55,8 @@ class Signature:
         self.hints = {one.name: known.get(one.name, Any) for one in parameters}
         self._native = {name for name, hint in self.hints.items() if hints.is_native(hint)}
         self._is_native = len(self._native) == len(self.hints)
+        # A number under `float` may lose digits; all else that is flat is converted as `fit` does it.
+        self._is_flat = all(name in self._native or hints.is_direct(one) for name, one in self.hints.items())
         self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
         self._named = {one.name for one in parameters if one.kind in _NAMED}
         rest = {one.kind: one.name for one in parameters}
@@ -78,10 +80,12 @@ class Signature:
         """
         if kwargs or not self._required <= len(args) <= self._most:
             args, kwargs = self._bound(args, kwargs)
-        if self._is_native and _FLAT.issuperset(map(type, args)):
+        if self._is_flat and _FLAT.issuperset(map(type, args)):
             try:
                 data = codec.encode_flat(args)
-                codec.convert(args, self._tuple(len(args)))
+                made = codec.convert(args, self._tuple(len(args)))
+                if not (self._is_native or made == args):
+                    data = self._encode_each(args)
             except (msgspec.ValidationError, UnicodeEncodeError):
                 data = self._encode_each(args)
         else:
@@ -104,7 +108,7 @@ class Signature:
     def _encode_value(self, name: str, value: Any, parameter: str) -> Raw:
         """Return the bytes of an argument. Raises BadCall with its name.
 
-        Plain data travels as it was given, since the worker converts it by the same hint.
+        It travels as it was given, since the worker converts it by the same hint, but may have no numpy.
         """
         hint = self.hints.get(parameter, Any)
         try:
@@ -116,7 +120,9 @@ class Signature:
                 except _NATIVE_ERRORS:  # it may fit nevertheless, such as a number of numpy
                     pass
             fitted = hints.fit(value, hint)
-            return Raw(data if fitted is value else codec.encode(fitted))
+            if fitted is not value and (codec.has_arrays(data) or codec.has_objects(data)):
+                data = codec.encode(fitted)
+            return Raw(data)
         except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
             raise self._invalid(name, error) from None
 
@@ -167,10 +173,12 @@ class Signature:
             or not self._required <= count <= self._most
         ):
             return []
-        if not (self._is_native and _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls)))):
+        if not (self._is_flat and _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls)))):
             return []
         try:
-            codec.convert(calls, list[self._tuple(count)])  # type: ignore[misc]
+            made = codec.convert(calls, list[self._tuple(count)])  # type: ignore[misc]
+            if not (self._is_native or made == calls):
+                return []
             return [codec.encode_flat(args) + _EMPTY_MAP for args in calls]
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
@@ -196,7 +204,7 @@ class Signature:
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
         is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))
-        if is_plain and self._is_native and not named:
+        if is_plain and self._is_flat and not named:
             try:
                 return codec.convert(positional, self._tuple(len(positional))), named
             except _NATIVE_ERRORS:  # it may fit nevertheless; if not, the error has a name
