@@ -386,6 +386,12 @@ def test_unfitting_value_is_refused_with_its_type(hint: Any, value: Any) -> None
         (Scene, {"points": {}, "zzz": 2}, "Scene has no field 'zzz'"),
         (Point, {"x": 1, "y": "a"}, "Point.y: Expected `float`, got `str`"),
         (Point, {"y": 1}, "Object missing required field `x`"),
+        (
+            Stamp,
+            {"value": [], "marks": 1},
+            "Stamp: value: Input should be a valid integer; marks: Input should be a valid list",
+        ),
+        (Parcel, {"stamp": {"value": []}}, "Parcel.stamp: Stamp: value: Input should be a valid integer"),
         (Order | None, {}, "Expected `tests.wire.travel_kit.Order | None`, got `dict`"),
         (
             set[pathlib.Path],

@@ -344,7 +344,17 @@ def validated(hint: Any, value: dict[str, Any]) -> Any:
     try:
         return hint.__pydantic_validator__.validate_python(value)
     except ValueError as error:
-        raise msgspec.ValidationError(str(error)) from None
+        raise msgspec.ValidationError(_reasons(error)) from None
+
+
+def _reasons(error: Any) -> str:
+    """Return what is wrong with a value in one line; pydantic's own text has several, with the value and a link."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return f"{error.title}: " + "; ".join(
+        ": ".join([*filter(None, [".".join(map(str, one["loc"]))]), one["msg"]]) for one in found
+    )
 
 
 def _numbers_for(hint: type) -> set[type]:
