@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.wire.travel_kit import Point
 
-from conveyor.errors import StoreUnavailable
+from conveyor.errors import StoreUnavailable, UnknownClass
 from conveyor.store.streams import ABSENT, COMPLETE, GONE, NextItems, next_items
 from conveyor.wire import codec
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from conveyor.store.command import Exchange
 
 RUNNING, DEAD, FINISHED = (True, False), (True, True), (False, False)
+
+
+def encoded(items: list[Any]) -> bytes:
+    """Return the bytes of items; each Point is of a class that this process does not have."""
+    return codec.encode(items).replace(b":Point", b":Joint")
 
 
 class Reading:
@@ -34,9 +40,9 @@ class Reading:
         """The id of the entry after which it reads."""
         return str(self.asked.commands[-1].words[-1])
 
-    def reply(self, state: tuple[bool, bool], *entries: tuple[str, list[int]]) -> None:
+    def reply(self, state: tuple[bool, bool], *entries: tuple[str, list[Any]]) -> None:
         """Reply with the job's state, and with entries; without items it is the end."""
-        raw = [[name.encode(), [b"items", codec.encode(some) if some else b""]] for name, some in entries]
+        raw = [[name.encode(), [b"items", encoded(some) if some else b""]] for name, some in entries]
         read = self.asked.commands[-1].read
         self._go_on((*state, read([[b"key", raw]] if raw else None)))
 
@@ -80,6 +86,20 @@ def test_items_before_the_position_are_left_out() -> None:
     reading = Reading(2)
     reading.reply(RUNNING, ("3-0", [0, 1, 2]), ("5-0", [3, 4]))
     assert reading.found == NextItems([2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    "entries", [[("4-0", [0, 1, Point(2), 3])], [("2-0", [0, 1]), ("4-0", [Point(2), 3])]]
+)
+def test_item_of_an_unknown_class_does_not_hide_others(entries: list[tuple[str, list[Any]]]) -> None:
+    reading = Reading(1)
+    reading.reply(RUNNING, *entries)
+    assert reading.found == NextItems([1])
+    with pytest.raises(UnknownClass, match="Joint"):
+        Reading(2).reply(RUNNING, entries[-1])
+    reading = Reading(3)
+    reading.reply(RUNNING, entries[-1])
+    assert reading.found == NextItems([3])
 
 
 def test_end_is_checked_immediately_and_once() -> None:

@@ -45,7 +45,7 @@ class _Entry(NamedTuple):
 def next_items(queue: str, job_id: str, position: int) -> Operation[NextItems]:
     """Return the items from a position on, as many as there are, waiting for the first; or why there are no more.
 
-    While the server is unavailable, it keeps waiting.
+    While the server is unavailable, it keeps waiting. Raises what `codec.decode` raises if that is for the first item.
     """
     has_seen_end, seconds = False, 0.0
     while True:
@@ -56,17 +56,34 @@ def next_items(queue: str, job_id: str, position: int) -> Operation[NextItems]:
             unfinished, dead, entries = yield Exchange((*asked, _read(queue, job_id, after, seconds)))
             items: list[Any] = []
             for entry in entries:
-                if entry.data:
-                    some = codec.decode(entry.data)
-                    items += some[max(0, len(some) - (entry.behind - position - len(items))) :]
-                else:
+                if not entry.data:
                     has_seen_end = True
+                elif not _add(items, entry.data, entry.behind - position - len(items)):
+                    break
             if items:
                 return NextItems(items)
             if (dead or not unfinished) and not entries:
                 return NextItems((), COMPLETE if has_seen_end else (yield from _why_none(queue, job_id)))
             # A blocked read says nothing of a job that ended meanwhile without a stream: it is asked again at once.
             seconds = 0.0 if entries or seconds else MAX_BLOCK
+
+
+def _add(items: list[Any], data: bytes, count: int) -> bool:
+    """Add the last items of an entry, at most `count`. Return False if one cannot be read, but others before it can.
+
+    Raises why if there is none before it.
+    """
+    try:
+        items += codec.decode(data)[-count:]
+    except Exception:  # noqa: BLE001 - one item hides no others, before it or for a reader that starts behind it
+        try:
+            for part in codec.split(data)[-count:]:
+                items.append(codec.decode(part))
+        except Exception:
+            if not items:
+                raise
+            return False
+    return True
 
 
 def _why_none(queue: str, job_id: str) -> Operation[str]:

@@ -44,6 +44,7 @@ __all__ = [
     "has_objects",
     "is_pickled",
     "is_signed",
+    "split",
     "try_decode",
 ]
 
@@ -131,6 +132,11 @@ def decode(data: bytes | memoryview | Raw) -> Any:
     signed what was pickled, and ValueError for invalid bytes, whatever a type's reader raises.
     """
     return _decoded(_decoder, data)
+
+
+def split(data: bytes) -> list[Raw]:
+    """Return the bytes of the items of a list. Raises ValueError for invalid bytes."""
+    return msgspec.msgpack.decode(data, type=list[Raw])
 
 
 def decode_signed(data: bytes | Raw, purpose: bytes) -> Any:
