@@ -179,7 +179,8 @@ class Signature:
             made = codec.convert(calls, list[self._tuple(count)])  # type: ignore[misc]
             if not (self._is_native or made == calls):
                 return []
-            return [codec.encode_flat(args) + _EMPTY_MAP for args in calls]
+            encode, end = codec.encode_flat, _EMPTY_MAP
+            return [encode(args) + end for args in calls]
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
