@@ -251,13 +251,13 @@ class Queue(BaseQueue, Generic[T]):
 
     def _known_client(self) -> Client | None:
         """Return the client, or None if that would have to wait, such as for the start of the embedded server."""
-        if not isinstance(self._given, Client):
-            task_loading.stop_script()
-            client = connected(self._given)
-            if client is None:
-                return None
+        if isinstance(self._given, Client):
+            return self._given
+        task_loading.stop_script()
+        client = connected(self._given)
+        if self._given is not None and client is not None:
             self._given = client
-        return self._given
+        return client
 
 
 class LifoQueue(LastFirst, Queue[T]):
