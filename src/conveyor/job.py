@@ -396,6 +396,7 @@ def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterat
     deadline = Deadline(timeout)
     finished: SimpleQueue[Job[R]] = SimpleQueue()
     awaited = list(dict.fromkeys(jobs))
+    own = [job for job in awaited if job.queue_name == current_job().queue]
     for number, job in enumerate(awaited):
         job._call_later(finished.put)  # noqa: SLF001 - of the same module
         inbox = inbox_of(job._submission.client)  # noqa: SLF001
@@ -408,11 +409,25 @@ def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterat
             finished.put(job)
     for number in range(len(awaited)):
         try:
-            yield finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))
+            yield _next_finished(finished, deadline, own)
         except Empty:
             raise WaitTimeout(
                 f"{len(awaited) - number} of {len(awaited)} jobs have not finished after {timeout} s"
             ) from None
+
+
+def _next_finished(finished: SimpleQueue[Job[R]], deadline: Deadline, own: list[Job[R]]) -> Job[R]:
+    """Return the next finished job, or raise Empty after the deadline.
+
+    If that takes a while, report, once, the first unfinished job of the current job's `own` queue that is untaken.
+    """
+    if own:
+        with contextlib.suppress(Empty):
+            return finished.get(timeout=deadline.left(UNTAKEN_AFTER))
+        if not deadline.passed() and (untaken := [job for job in own if job.settled is None]):
+            own.clear()
+            untaken[0]._report_untaken(current_job())  # noqa: SLF001 - of the same module
+    return finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))
 
 
 class _Waker:
