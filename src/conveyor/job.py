@@ -87,6 +87,8 @@ class Job(Generic[R]):
         *,
         client: Client | None = None,
     ) -> None:
+        if not isinstance(id, str):
+            raise BadCall(f"the id of a job must be a str, got {id!r:.80}")
         self.id = id
         self.settled: Settled | None = None
         self.covered = 0  # the opening of the inbox before the job could have finished
