@@ -170,7 +170,7 @@ class Job(Generic[R]):
         return _BY_INDEX[state.state]
 
     def progress(self) -> control_messages.Progress | None:
-        """Return the progress that the job last reported, or None if it has reported none."""
+        """Return the latest progress of a running job, or None if it has reported none, or has finished."""
         data = self._submission.client.run(records.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control_messages.decode_progress(data)
 
@@ -270,10 +270,11 @@ class Job(Generic[R]):
         return self.result()
 
     async def _wait_async(self) -> None:
-        import asyncio  # noqa: PLC0415 - who awaits has it already; for others it is a sixth of the import of this package
+        # Who awaits has asyncio already; for others it is a sixth of the import of this package.
+        from conveyor.store.async_client import running_loop  # noqa: PLC0415
 
         if self.settled is None:
-            loop = asyncio.get_running_loop()
+            loop = running_loop()
             waker = _Waker(loop, loop.create_future())
             self._call_later(waker)
             current, report = current_job(), None
