@@ -14,6 +14,7 @@ from conveyor.errors import BadCall, TooLarge
 from conveyor.wire import codec, redaction
 from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.durability import read_durability
+from conveyor.wire.ids import checked_queue
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import signature_of
 
@@ -108,6 +109,7 @@ class PutOptions(msgspec.Struct, frozen=True):
     """Max seconds to wait for room in a full queue; 0 for not at all, None for no limit."""
 
     def __post_init__(self) -> None:
+        checked_queue(self.queue)
         check_whole("priority", self.priority, MAX_PRIORITY)
         check_seconds("delay", self.seconds_left())
         if self.wait is not None:
