@@ -113,7 +113,9 @@ def test_builtin_exception_keeps_its_type(
     assert "executor_calls.py" in error.__cause__.__notes__[0], "the traceback of the worker"
 
 
-@pytest.mark.parametrize("name", ["UnicodeDecodeError", "ShopClosed", "SystemExit"])
+@pytest.mark.parametrize(
+    "name", ["UnicodeDecodeError", "ShopClosed", "SystemExit", "executor_calls.TimeoutError"]
+)
 def test_other_exceptions_are_the_jobs_failure(execute: Execute, name: str) -> None:
     with pytest.raises(JobFailed) as failed:
         execute(1).submit(calls.fail, name).result(timeout=30)
