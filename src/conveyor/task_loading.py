@@ -12,25 +12,28 @@ import io
 import pathlib
 import pkgutil
 import sys
+import threading
 from typing import Any
 
-
-class ScriptStops(BaseException):
-    """A worker has read its producer's script as far as necessary: up to its first use of a queue."""
+#: Exit code of a script that a worker has read as far as necessary: up to its first use of a queue. A SystemExit ends
+#: a thread without a message, and an event loop whatever its coroutines wait for.
+READ_ENOUGH = "a worker has read enough of this script"
 
 
 class _Loading:
     active = False
+    threads: frozenset[threading.Thread] = frozenset()
+    """Those that a script had started when it was read."""
 
 
 def stop_script() -> None:
     """Stop reading a script here, if this process is a worker that reads one for its functions.
 
     A script that is producer and consumer in one defines its functions, then uses queues. A worker needs
-    the functions and must not do the rest again.
+    the functions and must not do the rest again, not even later in a thread of the script.
     """
-    if _Loading.active:
-        raise ScriptStops
+    if _Loading.active or (_Loading.threads and threading.current_thread() in _Loading.threads):
+        raise SystemExit(READ_ENOUGH)
 
 
 def load_script(file: str, name: str) -> None:
@@ -41,11 +44,16 @@ def load_script(file: str, name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(pathlib.Path(file).resolve().parent))
+    before = threading.enumerate()
     _Loading.active = True
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(ScriptStops):
+        with contextlib.redirect_stdout(io.StringIO()):
             spec.loader.exec_module(module)
+    except SystemExit as error:
+        if error.code is not READ_ENOUGH:
+            raise
     finally:
+        _Loading.threads |= frozenset(threading.enumerate()).difference(before)
         _Loading.active = False
 
 
