@@ -22,6 +22,8 @@ READ_ENOUGH = "a worker has read enough of this script"
 
 class _Loading:
     active = False
+    script = ("", "")
+    """File and name of the script that was read, or empty strings."""
     threads: frozenset[threading.Thread] = frozenset()
     """Those that a script had started when it was read."""
 
@@ -45,7 +47,7 @@ def load_script(file: str, name: str) -> None:
     sys.modules[name] = module
     sys.path.insert(0, str(pathlib.Path(file).resolve().parent))
     before = threading.enumerate()
-    _Loading.active = True
+    _Loading.active, _Loading.script = True, (file, name)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             spec.loader.exec_module(module)
@@ -55,6 +57,11 @@ def load_script(file: str, name: str) -> None:
     finally:
         _Loading.threads |= frozenset(threading.enumerate()).difference(before)
         _Loading.active = False
+
+
+def script_read() -> tuple[str, str]:
+    """Return file and name of the script that this worker has read, or empty strings."""
+    return _Loading.script
 
 
 def found_modules(folder: str | None = None) -> list[str]:

@@ -97,6 +97,24 @@ print(executor.submit(nap, 0).result())
 executor.submit(nap, 0.5).add_done_callback(lambda future: print("ended with", future.result(), flush=True))
 print("end of the script")
 """
+#: Has no guard, and calls that use executors of their own. It would start itself again and again if these imported it.
+NESTED = """
+import os
+from conveyor import Executor
+
+depth = os.environ["DEPTH"] = os.environ.get("DEPTH", "") + "x"
+assert len(depth) <= 3, "the program, its workers, and theirs"
+
+def square(number):
+    return number * number
+
+def add_squares(count):
+    with Executor(1) as executor:
+        return sum(executor.map(square, range(count)))
+
+with Executor(1) as executor:
+    print(list(executor.map(add_squares, range(1, 4))))
+"""
 #: Uses the executor in ways that need its `__main__`.
 OWN_FUNCTIONS = """
 from functools import partial
@@ -209,6 +227,12 @@ def test_program_ends_after_its_calls_and_their_callbacks(run: Run) -> None:
     done = run(OPEN_END)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "0\nend of the script\nended with 0.5\n"
+
+
+def test_calls_of_a_program_can_use_executors(run: Run) -> None:
+    done = run(NESTED)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[0, 1, 5]\n"
 
 
 def test_traceback_of_the_worker_is_shown(run: Run) -> None:

@@ -295,10 +295,15 @@ def _url(store: Client | str | None) -> str:
 
 
 def _own_script() -> tuple[str, str]:
-    """Return file and name of the script this process was started with, or empty strings if it cannot be reloaded."""
+    """Return file and name of the script this process was started with, or empty strings if it cannot be reloaded.
+
+    In a worker that has read a script, it is that one: a module of it must not be imported, which would run it.
+    """
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     name = task_loading.main_name()
-    if file is None or not pathlib.Path(file).is_file() or name.partition(".")[0] == "conveyor":
+    if name.partition(".")[0] == "conveyor":
+        return task_loading.script_read()
+    if file is None or not pathlib.Path(file).is_file():
         return "", ""
     return str(pathlib.Path(file).resolve()), name
