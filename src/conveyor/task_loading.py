@@ -109,6 +109,12 @@ class ExecutorFolder:
         return self._first_call.read_bytes() if self._first_call.exists() else b""
 
 
+def main_file(module: str = "__main__") -> str | None:
+    """Return the file of this process's script, or None without one, as for an interactive session."""
+    file = getattr(sys.modules[module], "__file__", None)
+    return None if file is None or _is_session(file) else str(file)
+
+
 def main_name(module: str = "__main__") -> str:
     """Return the name by which other processes can import this process's script."""
     main = sys.modules[module]
@@ -122,3 +128,8 @@ def main_name(module: str = "__main__") -> str:
 @functools.lru_cache(maxsize=4)
 def _stem(file: str) -> str:
     return pathlib.Path(file).stem
+
+
+@functools.lru_cache(maxsize=4)
+def _is_session(file: str) -> bool:
+    return file == "<stdin>" or pathlib.Path(file).parent.name == "_pyrepl"  # with Python 3.13

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conveyor import task_loading
-from conveyor.task_loading import READ_ENOUGH, found_modules, load_script, stop_script
+from conveyor import BadCall, Consumer, Queue, task_loading
+from conveyor.task_loading import READ_ENOUGH, found_modules, load_script, main_file, stop_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +127,28 @@ def test_only_a_script_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(task_loading._Loading, "active", True)
     with pytest.raises(SystemExit, match=READ_ENOUGH):
         stop_script()
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("/home/ada/shop.py", "/home/ada/shop.py"),
+        ("<stdin>", None),
+        ("/usr/lib/python3.13/_pyrepl/__main__.py", None),  # of its interactive session
+        (None, None),
+    ],
+)
+def test_session_has_no_script(monkeypatch: pytest.MonkeyPatch, file: str | None, found: str | None) -> None:
+    def function() -> None:
+        """Be a function of the script."""
+
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", file, raising=False)
+    function.__module__, function.__qualname__ = "__main__", "function"
+    assert main_file() == found
+    if found is None:
+        assert Consumer().settings.script == ""
+        with pytest.raises(BadCall, match="belongs to a program without a file"):
+            Queue("letters").submit(function)
 
 
 def test_script_that_exits_by_itself_raises(tmp_path: Path) -> None:

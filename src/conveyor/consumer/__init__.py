@@ -299,9 +299,7 @@ def _own_script() -> tuple[str, str]:
 
     In a worker that has read a script, it is that one: a module of it must not be imported, which would run it.
     """
-    main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
-    name = task_loading.main_name()
+    file, name = task_loading.main_file(), task_loading.main_name()
     if name.partition(".")[0] == "conveyor":
         return task_loading.script_read()
     if file is None or not pathlib.Path(file).is_file():
