@@ -165,10 +165,10 @@ class Executor(futures.Executor):
         initargs: Sequence[Any] = (),
         max_tasks_per_child: int | None = None,
     ) -> None:
-        if isinstance(queue, int):
+        if isinstance(queue, int | float):
             if max_workers is not None:
                 raise BadCall(f"a queue must be a Queue or a name, got {queue!r}", hint="use max_workers=…")
-            queue, max_workers = None, queue
+            queue, max_workers = None, queue  # a float is refused below
         owns_queue = queue is None
         has_workers = owns_queue or max_workers is not None
         _check_workers(max_workers, mp_context, max_tasks_per_child)
@@ -563,6 +563,8 @@ def _path_of(function: Callable[..., Any]) -> str:
 
 def _check_workers(count: int | None, context: BaseContext | None, tasks_per_child: int | None) -> None:
     """Raise ValueError or BadCall for what workers of an executor cannot be."""
+    if count is not None and type(count) is not int:
+        raise BadCall(f"max_workers must be a whole number, got {count!r}")
     if count is not None and count <= 0:
         raise ValueError("max_workers must be greater than 0")
     if count is not None and count > MAX_WORKERS:

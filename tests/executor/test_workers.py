@@ -282,6 +282,9 @@ def test_arguments_are_checked_when_an_executor_is_made() -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         ({"queue": 2, "max_workers": 2}, "must be a Queue or a name"),
         ({"max_workers": 1001}, "between 1 and 1000"),
+        ({"max_workers": 4 / 2}, "max_workers must be a whole number, got 2.0"),
+        ({"queue": 4 / 2}, "max_workers must be a whole number, got 2.0"),
+        ({"max_workers": "2"}, "max_workers must be a whole number, got '2'"),
         ({"max_tasks_per_child": 5}, "max_tasks_per_child is not supported"),
         ({"mp_context": multiprocessing.get_context("fork")}, "cannot be forked"),
         ({"queue": "shared", "initializer": calls.begin}, "for workers of the executor itself"),
