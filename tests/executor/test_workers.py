@@ -9,6 +9,8 @@ import multiprocessing
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -153,6 +155,22 @@ def test_failing_initializer_breaks_the_executor(execute: Execute) -> None:
         executor.submit(calls.double, 1)
 
 
+def test_program_that_is_killed_leaves_no_files(
+    one_server: Any, eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    code = (
+        "import os\nfrom conveyor import Executor\n"
+        "print(Executor(1).submit(len, 'abc').result(), os.listdir(os.environ['TMPDIR']), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "CONVEYOR_URL": one_server.url, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("3 ['conveyor-executor-")
+    eventually(lambda: not list(tmp_path.iterdir()))
+
+
 def test_executor_with_a_killed_supervisor_is_broken(
     execute: Execute, eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -183,11 +201,13 @@ def test_calls_of_a_shared_queue_outlive_the_own_workers(
     future = executor.submit(calls.double, 2)
     os.kill(supervisor_of(executor, eventually), signal.SIGTERM)
     eventually(lambda: f"other consumers of the queue {shared} may run its calls" in caplog.text)
+    executor._calls.workers.join()
     executor.queue.resume()
     with Consumer(shared, workers=1, tasks=["executor_calls"], store=one_server.client):
         assert future.result(timeout=30) == 4
+        assert executor.submit(calls.add, 2).result(timeout=30) == 2, "one that its workers never ran"
     executor.shutdown()
-    assert executor.queue.count().accepted == 2
+    assert executor.queue.count().accepted == 3
 
 
 def test_given_queue_is_shared_with_its_other_consumers(
