@@ -135,8 +135,8 @@ class JobFuture(futures.Future[R]):
 class Executor(futures.Executor):
     """A `concurrent.futures.Executor` whose calls are jobs: workers on any machine run them.
 
-    With a `queue`, calls are put there, and every consumer of the queue that knows their functions runs them; with
-    `max_workers`, also as many worker processes that the executor starts. Without a queue, it makes one, deletes it on
+    With a `queue`, calls are put there for all consumers of the queue, which have to know their functions, and with
+    `max_workers` for as many worker processes that the executor starts. Without a queue, it makes one, deletes it on
     shutdown, and starts `max_workers` worker processes, by default one per core: a replacement for
     `ProcessPoolExecutor`. An int in the place of `queue` is `max_workers`.
 
