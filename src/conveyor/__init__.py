@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TooLarge,
         UnknownClass,
         UnknownTask,
+        Untrusted,
         WaitTimeout,
     )
     from conveyor.executor import Executor
@@ -87,6 +88,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "TooLarge",
     "UnknownClass",
     "UnknownTask",
+    "Untrusted",
     "WaitTimeout",
 ]
 

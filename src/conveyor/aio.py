@@ -218,7 +218,7 @@ class Queue(BaseQueue, Generic[T]):
         self, function: Callable[..., R], calls: list[Arguments] | Iterator[Arguments]
     ) -> list[Job[R]]:
         client = await self._async_client()
-        encoded = encoded_calls(function, calls)
+        encoded = encoded_calls(self, function, calls)
         await self._ready(client, self._params(encoded.put).durability)
         return await self._perform(client, self._submit(client.client, encoded))
 

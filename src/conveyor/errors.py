@@ -7,6 +7,7 @@ ConveyorError
 ├── TooLarge (ValueError)          a job or a result exceeds the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
 ├── UnknownClass (ImportError)     this process has not imported the class of an object
+├── Untrusted (PermissionError)    a pickled value is not signed with a key of this process
 ├── DuplicateJob                   a job with this id exists already
 ├── NotEmpty                       a queue to be deleted has jobs
 ├── Full (queue.Full)              no room within the caller's timeout
@@ -92,6 +93,10 @@ class UnknownClass(ConveyorError, ImportError):
 
     Nothing that arrives makes a process import a module.
     """
+
+
+class Untrusted(ConveyorError, PermissionError):
+    """A pickled value arrived that no key of this process has signed, so it was not read."""
 
 
 class DuplicateJob(ConveyorError):

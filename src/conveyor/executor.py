@@ -17,7 +17,7 @@ from collections import deque
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import structs
 
@@ -36,11 +36,12 @@ from conveyor.errors import (
     WaitTimeout,
 )
 from conveyor.job import cancel_jobs
-from conveyor.queue import Queue
+from conveyor.queue import Queue, encoded_calls
 from conveyor.task_loading import ExecutorFolder, main_name
 from conveyor.tasks import Task
 from conveyor.wire import call, ids
 from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.signed import PickledFunction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,8 +143,10 @@ class Executor(futures.Executor):
 
     Its own workers start with the first call. They run whatever can be imported, and functions of the script. Each
     begins with `initializer(*initargs)`; if that raises, the executor is broken. `tasks` names modules whose tasks they
-    may run as well, for other producers of the queue. `mp_context` may be any that starts fresh processes, as all
-    workers are. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the embedded server.
+    may run as well, for other producers of the queue. With the `serializer` "pickle", lambdas, closures, functions of a
+    notebook and values that are not data travel, too, as with that of a `Queue`. `mp_context` may be any that starts
+    fresh processes, as all workers are. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else
+    the embedded server.
 
     A call that kills its workers fails alone, with an error that is a `BrokenProcessPool`, after a few attempts.
     Thread-safe.
@@ -158,6 +161,7 @@ class Executor(futures.Executor):
         queue: Queue | str | int | None = None,
         max_workers: int | None = None,
         *,
+        serializer: Literal["msgpack", "pickle"] = "msgpack",
         store: Client | str | None = None,
         tasks: Iterable[str] = (),
         mp_context: BaseContext | None = None,
@@ -172,13 +176,17 @@ class Executor(futures.Executor):
         owns_queue = queue is None
         has_workers = owns_queue or max_workers is not None
         _check_workers(max_workers, mp_context, max_tasks_per_child)
-        first = _checked_first(initializer, initargs, has_workers=has_workers)
         if not isinstance(queue, Queue):
-            queue = Queue(f"executor-{ids.unique()}" if queue is None else queue, store=store)
-        elif store is not None:
-            raise BadCall("a Queue object has its server already", hint="leave store out")
+            name = f"executor-{ids.unique()}" if queue is None else queue
+            queue = Queue(name, serializer=serializer, store=store)
+        elif store is not None or serializer != call.MSGPACK:
+            raise BadCall(
+                "a Queue object has its server already, and its serializer",
+                hint="leave store and serializer out",
+            )
         self.queue = queue
         """The queue that calls are put on."""
+        first = _checked_first(queue, initializer, initargs, has_workers=has_workers)
         self._calls = _Calls(queue, owns_queue=owns_queue)
         if has_workers:
             modules = tuple(tasks) if owns_queue else tuple(tasks) or tuple(task_loading.found_modules())
@@ -329,8 +337,15 @@ class _Calls:
             self._stop_if_idle()
 
     def known(self, function: Callable[..., R]) -> Callable[..., R]:
-        """Return what to submit for a function so that the workers find it."""
-        return function if self.workers is None else self.workers.known(function)
+        """Return what to submit for a function so that the workers find it, or have it. Raises BadCall."""
+        if self.workers is None:
+            return function
+        try:
+            return self.workers.known(function)
+        except BadCall:
+            if self.queue.serializer != call.PICKLE:
+                raise
+            return cast("Callable[..., R]", PickledFunction(function))
 
     def add(self, jobs: Sequence[Job[R]]) -> list[JobFuture[R]]:
         """Return the futures of jobs that were put."""
@@ -474,9 +489,9 @@ class _Workers:
     def _prepare(self, consumer: Consumer) -> None:
         consumer.settings = structs.replace(consumer.settings, modules=self._modules, executor=self._folder)
         if self._first is not None:
-            task = self.known(self._first.function)
-            (data,) = call.encode_calls(task, task.name, [self._first[1:]])
-            ExecutorFolder(self._folder).run_first(data)
+            function = self._calls.known(self._first.function)
+            calls = encoded_calls(self._calls.queue, function, [self._first[1:]])
+            ExecutorFolder(self._folder).run_first(calls.jobs[0][1])
 
     def stop(self) -> None:
         """Request that the workers exit."""
@@ -556,7 +571,7 @@ def _path_of(function: Callable[..., Any]) -> str:
     if found is None or getattr(found, "function", found) != getattr(function, "function", function):
         raise BadCall(
             f"workers cannot find {name or repr(function):.80} by its module and name",
-            hint="define it with def at module level, and pass it data in arguments",
+            hint='define it with def at module level, and pass it data in arguments, or use serializer="pickle"',
         )
     return f"{module}:{name}"
 
@@ -582,7 +597,7 @@ def _check_workers(count: int | None, context: BaseContext | None, tasks_per_chi
 
 
 def _checked_first(
-    initializer: Callable[..., object] | None, args: Sequence[Any], *, has_workers: bool
+    queue: Queue, initializer: Callable[..., object] | None, args: Sequence[Any], *, has_workers: bool
 ) -> _Parts | None:
     """Return the call that each worker runs first, or None. Raises TypeError or BadCall if they cannot run it."""
     if initializer is None:
@@ -592,7 +607,8 @@ def _checked_first(
     if not has_workers:
         raise BadCall("an initializer is for workers of the executor itself", hint="add max_workers=…")
     first = _parts_of(initializer, tuple(args))
-    _path_of(first.function)
+    if queue.serializer != call.PICKLE:
+        _path_of(first.function)
     return first
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
+from functools import partial
 from itertools import chain, groupby, islice
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
+    Literal,
     NamedTuple,
     ParamSpec,
     TypeAlias,
@@ -17,6 +19,8 @@ from typing import (
     TypeVarTuple,
     overload,
 )
+
+from msgspec import structs
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
@@ -35,6 +39,7 @@ from conveyor.wire.call import KEEP, PutOptions, RunOptions
 from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of
+from conveyor.wire.signed import PickledFunction, call_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -98,11 +103,14 @@ class BaseQueue:
         maxsize: int = 0,
         *,
         durability: str = "memory",
+        serializer: Literal["msgpack", "pickle"] = "msgpack",
         store: Client | str | None = None,
     ) -> None:
+        call.check_serializer(serializer)
         self.name = ids.checked_queue(name)
         self.maxsize = _checked_maxsize(maxsize)
         self.durability = read_durability(durability)
+        self.serializer = serializer
         self._given: Client | str | Path | None = store
         self._bounded = self.maxsize == 0
 
@@ -122,8 +130,13 @@ class BaseQueue:
 
     def _puts(self, items: Iterable[object]) -> Iterable[Put]:
         """Encode items, the first of them now. Raises BadCall."""
-        parts = map(_named, map(call.encode_items, _parts(items)))
+        parts = map(_named, map(self._items_encoder(), _parts(items)))
         return (Put(next(parts, []), parts, self._params(PLAIN)),)
+
+    def _items_encoder(self) -> Callable[[Iterable[object]], list[bytes]]:
+        if self.serializer == call.PICKLE:
+            self._connect()  # an embedded server may have the key
+        return partial(call.encode_items, serializer=self.serializer)
 
     # --- operations
 
@@ -266,10 +279,11 @@ class LowestFirst(BaseQueue):
     """The order in which the entry with the lowest key is taken first."""
 
     def _puts(self, items: Iterable[object]) -> Iterable[Put]:
+        encode = self._items_encoder()
         for part in _parts(items):
             for key, entries in groupby(part, _key_of):
                 params = self._params(PLAIN)._replace(priority=commands.key_priority(key))
-                yield Put(_named(call.encode_items(entries)), None, params)
+                yield Put(_named(encode(entries)), None, params)
 
 
 class Queue(BaseQueue, Generic[Item]):
@@ -277,8 +291,10 @@ class Queue(BaseQueue, Generic[Item]):
 
     `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
     `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
-    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
-    embedded server. Nothing is sent until the first call. Objects are cheap. Thread-safe. A pickled object refers to
+    replicated:N for N replicas. With the `serializer` "pickle", functions and values that are not data travel as
+    pickles, signed with the key in CONVEYOR_KEY or of the embedded server. `store` is a client or the URL of a server;
+    by default CONVEYOR_URL, or else the embedded server.
+    Nothing is sent until the first call. Objects are cheap. Thread-safe. A pickled object refers to
     the same queue on the same server, with the password of the server's URL.
     """
 
@@ -440,7 +456,7 @@ class Queue(BaseQueue, Generic[Item]):
         Raises BadCall before anything is put if the arguments do not fit the function's type hints, and Full if there
         was no room within the seconds of the task's option `wait`: `task(function).options(wait=0)` does not wait.
         """
-        return self._submit_calls(encoded_calls(function, [(args, kwargs)]))[0]
+        return self._submit_calls(encoded_calls(self, function, [(args, kwargs)]))[0]
 
     @overload
     def submit_many(
@@ -458,7 +474,7 @@ class Queue(BaseQueue, Generic[Item]):
         `ids` are their ids.
         """
         none: dict[str, Any] = {}
-        return self._submit_calls(encoded_calls(function, ((args, none) for args in calls)))
+        return self._submit_calls(encoded_calls(self, function, ((args, none) for args in calls)))
 
     @overload
     def submit_parts(
@@ -476,7 +492,7 @@ class Queue(BaseQueue, Generic[Item]):
         Raises BadCall before anything is put. Waits for room as `submit` does. On another error, such as Full,
         `accepted` is how many were put, and `ids` are their ids.
         """
-        return self._submit_calls(encoded_calls(function, [((), dict(part)) for part in parts]))
+        return self._submit_calls(encoded_calls(self, function, [((), dict(part)) for part in parts]))
 
     @overload
     def map(
@@ -590,10 +606,16 @@ class Calls(NamedTuple):
     """Until when to wait for room; None: not at all."""
 
 
-def encoded_calls(function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]) -> Calls:
+def encoded_calls(
+    queue: BaseQueue, function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]
+) -> Calls:
     """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall."""
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
+    if (run.serializer or queue.serializer) == call.PICKLE:
+        queue._connect()  # noqa: SLF001 - an embedded server may have the key
+        run = structs.replace(run, serializer=call.PICKLE)
+        function, calls = _with_function(function, calls)
     further: Iterator[Jobs] | None = None
     if isinstance(calls, list):
         jobs = _encoded(function, calls, run, put.id)
@@ -648,11 +670,27 @@ def _parts(values: Iterable[T]) -> Iterator[list[T]]:
         yield part
 
 
+def _with_function(
+    function: Callable[..., object] | PickledFunction, calls: list[Arguments] | Iterator[Arguments]
+) -> tuple[Callable[..., object], list[Arguments] | Iterator[Arguments]]:
+    """Return a function and calls for which a function that workers cannot find by its name travels as an argument."""
+    if not isinstance(function, PickledFunction):
+        try:
+            name_of(function)
+        except BadCall:
+            function = PickledFunction(function)
+        else:
+            return function, calls
+    with_it = (((function, *args), kwargs) for args, kwargs in calls)
+    return call_function, list(with_it) if isinstance(calls, list) else with_it
+
+
 def _encoded(
     function: Callable[..., object], calls: list[Arguments], options: RunOptions, own_id: str | None
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
-    data = call.encode_calls(function, name_of(function), calls, options)
+    name = call.FUNCTION if function is call_function else name_of(function)
+    data = call.encode_calls(function, name, calls, options)
     check = getattr(function, "check", None)
     if check is not None:
         for args, kwargs in calls:

@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
     TypedDict,
@@ -27,9 +28,10 @@ from msgspec import structs
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
-from conveyor.wire.call import PutOptions, RunOptions, as_seconds
+from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import name_of, signature_of
+from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -55,6 +57,7 @@ class TaskOptions(TypedDict, total=False):
     retries: int
     first_delay: float | timedelta
     timeout: float | timedelta | None
+    serializer: Literal["msgpack", "pickle"] | None
     keep: float | timedelta
     durability: str | None
     wait: float | timedelta | None
@@ -268,6 +271,8 @@ class Registry:
 
     def find(self, name: str) -> Task[..., Any]:
         """Return a task by name. Raises UnknownTask, and what the import of its module or script raises."""
+        if name == FUNCTION:
+            return _call_function
         if name not in self.tasks:
             if name in self.lazy:
                 importlib.import_module(self.lazy[name])
@@ -322,6 +327,8 @@ class Registry:
         return function if own and callable(function) and not isinstance(function, type) else None
 
 
+#: Runs functions that travel with their calls. Only users of Python can name one, so it is not listed.
+_call_function: Task[..., Any] = Task(call_function, FUNCTION, PutOptions(), RunOptions())
 #: The registry that `@task` fills and workers search.
 registry = Registry()
 
@@ -345,8 +352,9 @@ def task(
     The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
     the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
     queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
-    written, fsync, replicated:N; None: that of the `Queue` object), and `redact`, further parameters and mapping keys
-    that are secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
+    written, fsync, replicated:N; None: that of the `Queue` object), `serializer` ("pickle" signs and sends pickles of
+    what is not data; None: that of the `Queue` object), and `redact`, further parameters and mapping keys that are
+    secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(

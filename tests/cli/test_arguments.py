@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import pathlib
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from conveyor.cli.output import document, in_one_line, value_lines
@@ -12,6 +15,7 @@ from conveyor.errors import BadCall
 from conveyor.monitor.typed_input import as_words, bind, parameters_of, type_words, usage
 from conveyor.tasks import Task
 from conveyor.wire.call import PutOptions, RunOptions
+from conveyor.wire.codec import decode_data, encode
 from conveyor.wire.objects import ObjectData
 
 
@@ -76,6 +80,14 @@ def test_objects_in_json_are_mappings_names_and_arguments(capsys: pytest.Capture
     )
     shown = json.loads(capsys.readouterr().out)
     assert (shown["point"], shown["zones"]) == ({"x": 1, "color": "RED"}, ["UTC", 3])
+
+
+def test_values_without_a_form_in_json_are_strings(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers, path = np.array([2.5], dtype=np.longdouble), pathlib.Path("a\udcff")
+    document("test/v1", numbers=numbers, path=path, factorial=decode_data(encode(-math.factorial(5000))))
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["numbers"], shown["path"]) == (["2.5"], "a\\udcff")
+    assert int(shown["factorial"], 16) == -math.factorial(5000)
 
 
 def test_argument_values_are_shown_in_lines() -> None:

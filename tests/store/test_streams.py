@@ -65,6 +65,17 @@ def test_first_read_does_not_block_and_further_ones_do() -> None:
     assert reading.found == NextItems([7])
 
 
+def test_read_after_a_blocked_one_does_not_block() -> None:
+    reading = Reading()
+    reading.reply(RUNNING)
+    for block in (2.0, 0.0, 2.0):
+        assert reading.block == block
+        reading.reply(RUNNING)
+    reading.reply(FINISHED)  # as of a job that was cancelled while it was waiting
+    reading.reply_existence(stream=False, outcome=True)
+    assert reading.found == NextItems((), ABSENT)
+
+
 def test_items_before_the_position_are_left_out() -> None:
     reading = Reading(2)
     reading.reply(RUNNING, ("3-0", [0, 1, 2]), ("5-0", [3, 4]))

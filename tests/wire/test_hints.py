@@ -14,7 +14,7 @@ import pathlib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Literal, NewType, TypeVar
+from typing import Any, Literal, NewType, NotRequired, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ from tests.wire.travel_kit import (
     Record,
     Row,
     Size,
+    Stamp,
     Tone,
     same,
     through,
@@ -77,6 +78,19 @@ class Cube(Shape):
     name: str = ""
 
 
+class Entry(TypedDict):
+    """With annotations that are strings."""
+
+    name: str
+    point: NotRequired[Point]
+
+
+class Corner(Point, enum.Enum):
+    """With values that msgspec refuses."""
+
+    ORIGIN = 0, 0.0
+
+
 @dataclasses.dataclass
 class Half:
     known: int = 0
@@ -106,6 +120,11 @@ UNCHANGED = [
     (list[int], [1, Size.LARGE]),
     (dict[str, int], {Tone.LOW: Size.SMALL}),
     (float, np.float64(1.5)),
+    (str, np.str_("a\0")),
+    (bytes, np.bytes_(b"a\0")),
+    (list[bytes], [np.bytes_(b"")]),
+    (np.ndarray, np.array(3)),
+    (np.float64, np.float64(1.5)),
     (Color | str, "red"),
     (Color | str, Color.RED),
     (Color, Color.PATTERN),
@@ -126,6 +145,7 @@ UNCHANGED = [
     (collections.abc.Hashable, 3),
     (Row, {"name": "a", "further": 1}),
     (Row, {"point": Pixel(1)}),
+    (Entry, {"name": "a"}),
     (UserId, 3),
     (Number, 3),
     (SomePoint, Pixel(1)),
@@ -170,12 +190,21 @@ CONVERTED = [
     (Record, {"name": "a"}, Record("a")),
     (Film, {"title": "a"}, Film("a")),
     (Order, {"number": 1}, Order(number=1)),
+    (Stamp, {"value": 3}, Stamp(3)),
+    (list[Stamp | None], [{"value": "3", "marks": ["a"]}], [Stamp(3, ["a"])]),
     (Pair, [1, 2], Pair(1, 2)),
     (list[Any], (Pixel(1),), [Pixel(1)]),
     (int, np.int64(3), 3),
     (float, np.float32(1.5), 1.5),
     (list[int], [np.int64(3)], [3]),
     (bool, np.bool_(1), True),
+    (pathlib.Path, np.str_("a"), pathlib.Path("a")),
+    (np.uint8, 255, np.uint8(255)),
+    (np.float32, 0.1, np.float32(0.1)),
+    (np.float64, 3, np.float64(3.0)),
+    (np.complex128, 3, np.complex128(3)),
+    (np.bool_, True, np.bool_(1)),
+    (complex, 3, 3 + 0j),
     (ipaddress.IPv4Address, "1.2.3.4", ipaddress.IPv4Address("1.2.3.4")),
     (decimal.Decimal, "0.1", decimal.Decimal("0.1")),
     (dt.date, "2026-01-02", dt.date(2026, 1, 2)),
@@ -200,6 +229,16 @@ REFUSED = [
     (str, Color.RED),
     (float, Size.SMALL),
     (int, np.float64(2.0)),
+    (np.int64, 1.5),
+    (np.int64, True),
+    (np.bool_, 2),
+    (np.uint8, 256),
+    (np.uint8, np.int64(-1)),
+    (np.float32, 1e300),
+    (complex, 10**400),
+    (complex, True),
+    (dict[str, int], np.int64(1)),
+    (Corner, 1),
     (int, True),
     (Pixel, Point(1)),
     (Point, Record("a")),
@@ -215,6 +254,7 @@ REFUSED = [
     (tuple[int, str], (1, "a", 2)),
     (tuple[Point, str], (Point(1),)),
     (Row, {"point": 3}),
+    (Entry, {"point": Point(1)}),
     (Row, [("name", "a")]),
     (bytes, "aGVsbG8="),
     (Color, "no such color"),
@@ -231,6 +271,7 @@ REFUSED = [
     (type[Point], Point(1)),
     (set[Any], [[1]]),
     (Half, {"known": 1}),
+    (Stamp, {"value": "a"}),
     (Half, Half("a")),  # type: ignore[arg-type]
 ]
 

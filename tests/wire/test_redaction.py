@@ -113,7 +113,7 @@ def test_preview_resembles_a_call() -> None:
     assert redaction.preview(call_of((1,), [], {}, {"a": {2}})) == "(1,), [], {}, {'a': {2}}"
     assert redaction.preview(call_of(password="x", rest=1)) == "password=•••, rest=1"
     assert redaction.preview(call_of(np.zeros((2, 3)))) == "array(float64, 2x3)"
-    assert redaction.preview(call_of(10**5000)) == "<int>"
+    assert redaction.preview(call_of(10**5000)).startswith("int('0x31e2")
     assert redaction.preview(call_of()) == ""
 
 

@@ -233,6 +233,15 @@ def test_invalid_bytes_of_a_call_are_a_bad_call(args: Any, kwargs: Any) -> None:
         Signature(plain).decode(codec.Raw(codec.encode(args)), codec.Raw(codec.encode(kwargs)))
 
 
+def test_keyword_may_have_the_name_of_a_positional_parameter() -> None:
+    def function(first: float, /, *rest: int, **named: int | str) -> None: ...
+
+    args, kwargs = travelled(function, 1.5, 2, first=3, rest="a", named=4)
+    assert (args, repr(kwargs)) == ((1.5, 2), "{'first': 3, 'rest': 'a', 'named': 4}")
+    with pytest.raises(BadCall, match=r"argument 'first': Expected `int \| str`, got `float`"):
+        travelled(function, 1.5, first=2.5)
+
+
 def test_numbers_of_numpy_are_sent_as_what_the_hint_says() -> None:
     def function(count: int, more: list[float]) -> None: ...
 

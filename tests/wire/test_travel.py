@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import datetime as dt
+import functools
 import io
 import re
 import struct
@@ -93,6 +94,12 @@ def with_more(pair: Any) -> Any:
     return made
 
 
+def counter_with_more() -> Any:
+    made: Any = collections.Counter("ab")
+    made.more = 1
+    return made
+
+
 def holding(value: Any) -> Point:
     made = Point(1)
     made.more = value  # type: ignore[attr-defined]
@@ -118,6 +125,7 @@ UNFIT = {
     "one of a class in a function": local_class(),
     "one of a class that is replaced": impostor(),
     "a named tuple with an attribute": with_more((1, 2)),
+    "a counter with an attribute": counter_with_more(),
     "a dataclass without a field": Point.__new__(Point),
     "a dataclass with a lock": holding(threading.Lock()),
     "a defaultdict with its own factory": collections.defaultdict(Plain),
@@ -172,7 +180,15 @@ def test_object_in_itself_is_refused() -> None:
     loop.content = loop  # type: ignore[assignment]
     with pytest.raises(BadCall, match="nested") as refusal:
         codec.encode(loop)
-    assert len(str(refusal.value)) < 100
+    assert len(refusal.value.message) < 100
+    assert "itself" in refusal.value.hint
+
+
+def test_refusal_of_a_string_that_is_not_unicode_says_what_to_do() -> None:
+    for encode in (codec.encode, functools.partial(through, Any), functools.partial(through, str)):
+        with pytest.raises(BadCall, match="surrogates") as refusal:
+            encode("\udcff")
+        assert "bytes" in refusal.value.hint
 
 
 def test_cached_properties_are_computed_again() -> None:
@@ -203,6 +219,7 @@ def test_object_made_with_a_generic_alias_travels() -> None:
         ({"left": 1}, Pair(1)),
         ({"name": "a"}, kit.Record("a")),
         ({"name": "a"}, kit.Key("a")),
+        ({"title": "a"}, kit.Film("a")),
     ],
     ids=repr,
 )
@@ -215,6 +232,13 @@ def test_older_objects_without_a_default_are_invalid() -> None:
     for name, state in (("Pixel", {"y": 1.0}), ("Order", {}), ("Pair", {}), ("Record", {}), ("Film", {})):
         with pytest.raises((ValueError, TypeError)):
             objects.rebuilt(f"{kit.__name__}:{name}", state)
+
+
+def test_object_with_a_removed_field_is_invalid_or_keeps_it() -> None:
+    assert vars(objects.rebuilt(f"{kit.__name__}:Point", {"x": 1, "y": 2.0, "z": 3}))["z"] == 3
+    for name, state in (("Pair", {"left": 1, "right": 2}), ("Record", {"name": "a"}), ("Key", {"name": "a"})):
+        with pytest.raises(ValueError, match=r"field|attribute"):
+            objects.rebuilt(f"{kit.__name__}:{name}", {**state, "removed": 3})
 
 
 def test_times_with_zones_are_shown_as_times() -> None:

@@ -21,6 +21,7 @@ import attrs
 import msgspec
 import numpy as np
 import pydantic
+import pydantic.dataclasses
 from hypothesis import strategies as st
 
 from conveyor.wire import codec
@@ -116,6 +117,16 @@ class Order(pydantic.BaseModel):
     _seen: int = pydantic.PrivateAttr(default=3)
 
 
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+@pydantic.dataclasses.dataclass
+class Stamp:
+    value: int
+    marks: list[str] = pydantic.Field(default_factory=list)
+
+
 class Row(TypedDict, total=False):
     name: str
     point: Point
@@ -149,8 +160,12 @@ def same(left: Any, right: Any) -> bool:  # noqa: PLR0911 - one return per kind 
         return all(
             repr(getattr(left, name)) == repr(getattr(right, name)) for name in ("fold", "tzinfo")
         ) and (left.replace(tzinfo=None) == right.replace(tzinfo=None))
-    if isinstance(left, Point | Key | Account | Record | Tagged | Film | Order | Outer.Inner | Box):
+    if isinstance(
+        left, Point | Key | Account | Record | Tagged | Film | Order | Numbers | Stamp | Outer.Inner | Box
+    ):
         return same(_state(left), _state(right))
+    if isinstance(left, np.character):  # which are equal without the zeros at their end
+        return left == right and len(left) == len(right)
     if isinstance(left, np.ndarray):
         return left.dtype == right.dtype and left.shape == right.shape and bool((left == right).all())
     return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
@@ -235,6 +250,9 @@ LEAVES: list[Fitted] = [
     (bytearray, st.binary().map(bytearray)),
     (slice, st.builds(slice, st.none() | st.integers(), st.integers())),
     (np.ndarray, st.lists(st.integers(-9, 9), max_size=3).map(np.array)),
+    (np.ndarray, st.integers(-9, 9).map(np.array)),
+    (str, st.text().map(np.str_)),
+    (bytes, st.binary().map(np.bytes_)),
     (set, st.sets(hashables, max_size=3)),
     (frozenset, st.frozensets(hashables, max_size=3)),
     (dict, st.dictionaries(hashables, hashables, max_size=3)),
@@ -248,6 +266,8 @@ LEAVES: list[Fitted] = [
     (Tagged, st.builds(Tagged, st.integers(0, 9))),
     (Film, st.builds(Film, st.text(), st.lists(st.text(), max_size=2))),
     (Order, st.builds(Order, number=st.integers(), lines=st.lists(st.text(), max_size=2))),
+    (Numbers, st.builds(Numbers, st.lists(st.integers(), max_size=2))),
+    (Stamp, st.builds(Stamp, st.integers(), st.lists(st.text(), max_size=2))),
     (Outer.Inner, st.builds(Outer.Inner, st.integers())),
     (Row, st.fixed_dictionaries({}, optional={"name": st.text(), "point": st.builds(Pixel, st.integers())})),
 ]

@@ -104,9 +104,9 @@ def _plain(value: Any) -> Any:
     """Return a value that JSON cannot hold as one that it can."""
     if isinstance(value, ObjectData):
         return objects.plain(value)
-    if hasattr(value, "tolist"):  # numpy
-        return value.tolist()
-    return str(value)
+    if hasattr(value, "tolist") and type(made := value.tolist()) is not type(value):  # numpy
+        return made
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 #: Items shown of a sequence or mapping, and characters of a string.

@@ -93,7 +93,7 @@ def load_tasks(settings: ConsumerSettings) -> None:
         if data := folder.first_call():
             first = call.decode_call(data)
             task = registry.find(first.task)
-            args, kwargs = signature_of(task).decode(first.args, first.kwargs)
+            args, kwargs = signature_of(task).decode(first.args, first.kwargs, first.task)
             task(*args, **kwargs)
 
 

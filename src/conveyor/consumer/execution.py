@@ -160,12 +160,13 @@ class Executor:
                 if current.cancelled:
                     return Cancel()
             runnable = self._find(job.task)
-            args, kwargs = runnable.signature.decode(job.args, job.kwargs)
+            args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+            encode = call.encoder(job.options.serializer)
             mark = running.set(current)
             try:
                 value = runnable.function(*args, **kwargs)
                 if isinstance(value, GeneratorType | AsyncGeneratorType):
-                    value = self._stream(value, current)
+                    value = self._stream(value, current, encode)
                 elif runnable.is_coroutine or isinstance(value, CoroutineType):
                     value = self._await(value)
             finally:
@@ -177,7 +178,7 @@ class Executor:
             if isinstance(error, RunLostError):
                 return Release(error.message)
             return self.judge(error, job, retries_used)
-        return _carried(value)
+        return _carried(value, encode)
 
     def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
@@ -253,13 +254,14 @@ class Executor:
         self,
         generator: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any],
         current: RunningJob,
+        encode: Callable[[object], bytes],
     ) -> Any:
         """Run a generator, and return what it returns once the server has all its items."""
         items = current.open_stream()
         try:
             if isinstance(generator, AsyncGeneratorType):
-                return self._await(run_async_generator(generator, items))
-            return run_generator(generator, items)
+                return self._await(run_async_generator(generator, items, encode))
+            return run_generator(generator, items, encode)
         finally:
             items.close()
 
@@ -317,9 +319,9 @@ def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:
     return wakeup.fileno(), found.st_dev, found.st_ino
 
 
-def _carried(value: Any) -> Outcome:
+def _carried(value: Any, encode: Callable[[object], bytes]) -> Outcome:
     try:
-        return result_bytes(value)
+        return result_bytes(value, encode)
     except JobCancelled:
         raise
     except BaseException as error:  # noqa: BLE001 - reading an object may run user code

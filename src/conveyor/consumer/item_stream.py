@@ -17,11 +17,10 @@ from conveyor.consumer.settings import LEASE
 from conveyor.errors import BadCall, LeaseLost, StoreRefused, StoreUnavailable, TooLarge
 from conveyor.store import commands
 from conveyor.store.waiting import MAX_BLOCK
-from conveyor.wire import codec
 from conveyor.wire.codec import SIZE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from conveyor.store import Client
 
@@ -145,10 +144,10 @@ class ItemStream:
                 return length
 
 
-def encode_item(item: object, number: int) -> bytes:
+def encode_item(item: object, number: int, encode: Callable[[object], bytes]) -> bytes:
     """Return the bytes of an item. Raises BadCall if it cannot be serialized, and TooLarge."""
     try:
-        data = codec.encode(item)
+        data = encode(item)
     except BadCall as error:
         raise BadCall(f"item {number} cannot be serialized: {error}", hint=error.hint) from None
     if len(data) > SIZE_LIMIT:
@@ -159,7 +158,9 @@ def encode_item(item: object, number: int) -> bytes:
     return data
 
 
-def run_generator(generator: Generator[Any, Any, Any], items: ItemStream) -> Any:
+def run_generator(
+    generator: Generator[Any, Any, Any], items: ItemStream, encode: Callable[[object], bytes]
+) -> Any:
     """Run a generator, send its items, and return what it returns.
 
     What goes wrong with an item, and a cancellation, is raised at its `yield`.
@@ -170,7 +171,7 @@ def run_generator(generator: Generator[Any, Any, Any], items: ItemStream) -> Any
             item = next(generator)
             while True:
                 try:
-                    items.add(encode_item(item, number))
+                    items.add(encode_item(item, number, encode))
                     while items.is_full:
                         items.wait_for_room()
                 except BaseException as error:
@@ -184,7 +185,9 @@ def run_generator(generator: Generator[Any, Any, Any], items: ItemStream) -> Any
             return end.value
 
 
-async def run_async_generator(generator: AsyncGenerator[Any, Any], items: ItemStream) -> None:
+async def run_async_generator(
+    generator: AsyncGenerator[Any, Any], items: ItemStream, encode: Callable[[object], bytes]
+) -> None:
     """Run an asynchronous generator as `run_generator` does. While the stream is full, its event loop goes on.
 
     The loop also gets its turn if the generator awaits nothing: otherwise a cancellation could not reach it.
@@ -195,7 +198,7 @@ async def run_async_generator(generator: AsyncGenerator[Any, Any], items: ItemSt
             item = await anext(generator)
             while True:
                 try:
-                    items.add(encode_item(item, number))
+                    items.add(encode_item(item, number, encode))
                     while items.is_full:  # noqa: ASYNC110 - an event of the loop could not be set by the thread that sends
                         await asyncio.sleep(FULL_PAUSE)
                     if clock.monotonic() >= turn:

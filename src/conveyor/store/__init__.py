@@ -13,6 +13,7 @@ from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
 from conveyor.store.address import normal, shown
 from conveyor.store.client import Client, time_for
+from conveyor.wire import signed
 from conveyor.wire.ids import PerProcess
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _embedded(folder: Path | None, end: Deadline) -> Client:
         client = _embedded_clients.get(place)
         if client is None:
             client = Client(embedded.ensure(end, place), revive=functools.partial(embedded.revive, place))
+            signed.use_folder(place)
             announce(client)
         _embedded_clients[folder] = _embedded_clients[place] = client
     return _embedded_clients[folder]

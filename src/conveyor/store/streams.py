@@ -65,7 +65,8 @@ def next_items(queue: str, job_id: str, position: int) -> Operation[NextItems]:
                 return NextItems(items)
             if (dead or not unfinished) and not entries:
                 return NextItems((), COMPLETE if has_seen_end else (yield from _why_none(queue, job_id)))
-            seconds = 0.0 if entries else MAX_BLOCK
+            # A blocked read says nothing of a job that ended meanwhile without a stream: it is asked again at once.
+            seconds = 0.0 if entries or seconds else MAX_BLOCK
 
 
 def _why_none(queue: str, job_id: str) -> Operation[str]:

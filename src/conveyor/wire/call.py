@@ -32,6 +32,10 @@ MAX_PRIORITY = 255
 ITEM = ""
 #: Its name for people, in place of a task.
 ITEM_WORD = "item"
+#: The task name of a function that travels with its call.
+FUNCTION = "conveyor.call"
+#: How values travel that are not data: not at all, or as signed pickles.
+MSGPACK, PICKLE = "msgpack", "pickle"
 #: Max seconds of a duration (ten years), and max retries of a job.
 MAX_SECONDS, MAX_RETRIES = 315_360_000.0, 1_000_000
 #: Max `maxsize` of a queue: the last number up to which a server's script counts exactly.
@@ -52,6 +56,12 @@ def check_whole(name: str, value: object, most: int) -> None:
         raise BadCall(f"{name} must be a whole number between 0 and {most}, got {value!r:.80}")
 
 
+def check_serializer(name: object) -> None:
+    """Raise BadCall if there is no such serializer."""
+    if name not in {MSGPACK, PICKLE}:
+        raise BadCall(f'the serializer must be "{MSGPACK}" or "{PICKLE}", got {name!r:.80}')
+
+
 def as_seconds(value: Any) -> Any:
     """Return a timedelta as a number of seconds, and any other value as it is."""
     return value.total_seconds() if isinstance(value, timedelta) else value
@@ -66,6 +76,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds before the first retry, doubled for each further one."""
     timeout: float | None = None
     """Max seconds of a run, after which its worker is killed; None for no limit."""
+    serializer: str | None = None
+    """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
     keep: float = KEEP
     """Seconds that its outcome is kept."""
 
@@ -73,6 +85,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
         check_whole("retries", self.retries, MAX_RETRIES)
         check_seconds("first_delay", self.first_delay)
         check_seconds("keep", self.keep)
+        if self.serializer is not None:
+            check_serializer(self.serializer)
         if self.timeout is not None:
             check_seconds("timeout", self.timeout)
             if self.timeout == 0:
@@ -182,15 +196,24 @@ def encode_calls(
     signature = signature_of(function)
     labels = signature.labels(getattr(function, "redact", ()))
     head, tail = _frame(name, options, labels)
-    made = _checked([head + arguments + tail for arguments in signature.encode_all(calls)])
+    if options.serializer == PICKLE:
+        encoded = [signature.encode_any(args, kwargs, name) for args, kwargs in calls]
+    else:
+        encoded = signature.encode_all(calls)
+    made = _checked([head + arguments + tail for arguments in encoded])
     return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
 
 
-def encode_items(items: Iterable[object]) -> list[bytes]:
+def encoder(serializer: str | None) -> Callable[[object], bytes]:
+    """Return the function that encodes an item or a result."""
+    return codec.encode_any if serializer == PICKLE else codec.encode
+
+
+def encode_items(items: Iterable[object], serializer: str = MSGPACK) -> list[bytes]:
     """Return the bytes of plain items. Raises BadCall or TooLarge for the first invalid one."""
     head, tail = _frame(ITEM, DEFAULTS)
     empty = codec.encode({})
-    encode: Callable[[object], bytes] = codec.encode
+    encode = encoder(serializer)
     made = _checked([head + encode(item) + empty + tail for item in items])
     return [_with_formatted(data, _NO_LABELS) for data in made] if redaction.has_formatters() else made
 

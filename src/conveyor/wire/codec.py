@@ -2,11 +2,12 @@
 
 A round trip through `encode` and `decode` keeps types: a tuple stays a tuple, a set a set, and an object of a class of
 the user comes back as one (`objects.py`). What cannot come back the same is refused. Nothing here imports a module that
-the bytes name; pickle is not used.
+the bytes name, and a pickle is read only if it was signed (`signed.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import functools
@@ -21,18 +22,36 @@ import msgspec
 from msgspec import Raw
 from msgspec.msgpack import Decoder, Encoder, Ext
 
-from conveyor.errors import BadCall, UnknownClass
-from conveyor.wire import objects
+from conveyor.errors import BadCall, UnknownClass, Untrusted
+from conveyor.wire import objects, signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Raw", "carry", "convert", "decode", "decode_data", "encode", "has_objects", "try_decode"]
+__all__ = [
+    "Raw",
+    "carry",
+    "convert",
+    "decode",
+    "decode_data",
+    "decode_signed",
+    "decode_trusted",
+    "encode",
+    "encode_any",
+    "encode_pickled",
+    "encode_signed",
+    "has_objects",
+    "is_pickled",
+    "is_signed",
+    "try_decode",
+]
 
 T = TypeVar("T")
 
 #: Deeper nesting is refused: it is a loop, or an attack.
 MAX_DEPTH = 100
+#: Bytes of an integer beyond which it is shown as hexadecimal: Python writes no decimals of very long ones.
+MAX_SHOWN_INTEGER = 1024
 #: Max bytes of an encoded job or result.
 SIZE_LIMIT = 1 << 20
 
@@ -53,12 +72,15 @@ _encoder = Encoder()
     _ARRAY,
     _MAP,
 ) = range(1, 15)
-_OBJECT = 127
+_SIGNED, _PICKLED, _OBJECT = 125, 126, 127
 #: How the content of an object's extension begins: an array of nil, the name of its class, and its state.
 _OBJECT_HEAD = b"\x93" + _encoder.encode(None)
 #: Bytes without these hold no object: they are the extension's type and the beginning of its content.
 _OBJECT_MARK = bytes((_OBJECT,)) + _OBJECT_HEAD
 _TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+_FLATTEN = "send flatter data; a value must not contain itself"
+#: What to do about a string with surrogates.
+NOT_UNICODE = "send bytes, or replace what is not Unicode"
 
 
 def encode(value: object) -> bytes:
@@ -68,7 +90,27 @@ def encode(value: object) -> bytes:
     except (TypeError, OverflowError, ValueError) as error:
         if isinstance(error, BadCall):
             raise
-        raise BadCall(str(error)) from error
+        raise BadCall(
+            str(error), hint=NOT_UNICODE if isinstance(error, UnicodeEncodeError) else ""
+        ) from error
+
+
+def encode_any(value: object) -> bytes:
+    """Return the bytes of `value`: of a signed pickle if `encode` refuses it. Raises BadCall if that fails, too."""
+    try:
+        return encode(value)
+    except BadCall:
+        return encode_signed(encode_pickled(value), signed.VALUE)
+
+
+def encode_pickled(value: object) -> bytes:
+    """Return the bytes of a value's pickle, which is read only if they are signed. Raises BadCall."""
+    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), signed.pickled(value)))))
+
+
+def encode_signed(data: bytes, purpose: bytes) -> bytes:
+    """Return the bytes of a value with their signature. Raises BadCall without a key."""
+    return _encoder.encode(Ext(_SIGNED, signed.sign(data, purpose)))
 
 
 def encode_flat(tree: object) -> bytes:
@@ -82,12 +124,26 @@ def encode_flat(tree: object) -> bytes:
 def decode(data: bytes | memoryview | Raw) -> Any:
     """Return the value of bytes made by `encode`.
 
-    Raises UnknownClass if this process does not have the class of an object, and ValueError for invalid bytes, whatever
-    a type's reader raises.
+    Raises UnknownClass if this process does not have the class of an object, Untrusted if no key of this process has
+    signed what was pickled, and ValueError for invalid bytes, whatever a type's reader raises.
     """
+    return _decoded(_decoder, data)
+
+
+def decode_signed(data: bytes | Raw, purpose: bytes) -> Any:
+    """Return the value of bytes that `encode_signed` made for this purpose. Raises what `decode` raises."""
+    return _decoded(_signed_decoder, signed.opened(bytes(Decoder(Ext).decode(data).data), purpose))
+
+
+def decode_trusted(data: bytes | Raw) -> Any:
+    """Return the value of bytes to which a signature that was compared extends. Raises what `decode` raises."""
+    return _decoded(_signed_decoder, data)
+
+
+def _decoded(decoder: Decoder[Any], data: bytes | memoryview | Raw) -> Any:
     try:
-        return _decoder.decode(data)
-    except (ValueError, UnknownClass):
+        return decoder.decode(data)
+    except (ValueError, UnknownClass, Untrusted):
         raise
     except Exception as error:
         raise _invalid(error) from error
@@ -117,6 +173,22 @@ def has_objects(data: bytes | Raw) -> bool:
     return _OBJECT_MARK in bytes(data)
 
 
+def is_signed(data: bytes | Raw) -> bool:
+    """Return True if these are bytes of `encode_signed`."""
+    return _is_extension(data, _SIGNED)
+
+
+def is_pickled(data: bytes | Raw) -> bool:
+    """Return True if these are bytes of `encode_pickled`."""
+    return _is_extension(data, _PICKLED)
+
+
+def _is_extension(data: bytes | Raw, code: int) -> bool:
+    head = bytes(memoryview(data)[:6])
+    place = _EXTENSION_HEADS.get(head[:1])
+    return place is not None and head[place : place + 1] == bytes((code,))
+
+
 def try_decode(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
     """Return what a decoder of messages makes of bytes, or None if they are missing or invalid."""
     try:
@@ -133,7 +205,7 @@ def carry(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one return per 
     if kind is int:
         return value if -(1 << 63) <= value < 1 << 64 else Ext(_INTEGER, _integer_bytes(value))
     if depth > MAX_DEPTH:
-        raise BadCall(_TOO_DEEP)
+        raise BadCall(_TOO_DEEP, hint=_FLATTEN)
     if kind is list:
         return [carry(item, depth + 1) for item in value]
     if kind is dict:
@@ -163,8 +235,12 @@ def _carry_object(value: Any, depth: int) -> Any:
     if kind is _PATH_TYPE:
         return Ext(_PATH, str(value).encode(errors="surrogateescape"))
     numpy = sys.modules.get("numpy")
-    if numpy is not None and (kind is numpy.ndarray or isinstance(value, numpy.generic)):
-        return _carry_array(value)
+    if numpy is not None:
+        if kind is numpy.ndarray:
+            return _carry_array(value, list(value.shape))
+        # Strings are objects, since an array drops the zeros at their end.
+        if isinstance(value, numpy.generic) and not isinstance(value, numpy.character):
+            return _carry_array(value, None)
     name, state = objects.taken_apart(value)
     tree = _carry_attributes(kind, state, depth + 1) if type(state) is dict else carry(state, depth + 1)
     return Ext(_OBJECT, _OBJECT_HEAD + _encoder.encode(name) + _encoder.encode(tree))
@@ -183,12 +259,13 @@ def _carry_attributes(kind: type, state: dict[str, Any], depth: int) -> dict[str
     return tree
 
 
-def _carry_array(value: Any) -> Ext:
+def _carry_array(value: Any, shape: list[int] | None) -> Ext:
+    """Return an array or, if it has no shape, a number of numpy as plain msgpack."""
     if value.dtype.hasobject or value.dtype.names:
         raise BadCall(
             "a numpy array of Python objects or of records cannot be serialized", hint="use a numeric dtype"
         )
-    head = _encoder.encode([value.dtype.str, list(value.shape)])
+    head = _encoder.encode([value.dtype.str, shape])
     return Ext(_ARRAY, len(head).to_bytes(2, "big") + head + value.tobytes())
 
 
@@ -198,8 +275,8 @@ def _restore_array(data: bytes) -> Any:
     dtype, shape = msgspec.msgpack.decode(data[2 : 2 + size])
     if not _DTYPE.fullmatch(dtype):  # numpy would parse, and in part evaluate, other strings
         raise ValueError(f"invalid dtype {dtype!r:.80}")
-    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size).reshape(shape)
-    return array.copy() if shape else array[()]
+    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=2 + size)
+    return array.reshape(())[()] if shape is None else array.reshape(shape).copy()
 
 
 def _integer_bytes(value: int) -> bytes:
@@ -213,18 +290,46 @@ def _rebuild(hint: Any, value: Any) -> Any:
             return value
         if isinstance(value, str) and objects.is_written_as_text(hint):
             return hint(value)
-        if isinstance(value, dict) and hasattr(hint, "__pydantic_validator__"):
-            return hint.__pydantic_validator__.validate_python(value)
-        if hint is complex and isinstance(value, int | float):
-            return complex(value)
-        numpy = sys.modules.get("numpy")
-        if (
-            numpy is not None
-            and issubclass(hint, numpy.number | numpy.bool_)
-            and isinstance(value, int | float | complex)
-        ):
-            return hint(value)
+        if isinstance(value, dict) and is_validated(hint):
+            return validated(hint, value)
+        if type(value) in _numbers_for(hint):
+            return _number(hint, value)
     raise ValueError(f"Expected `{getattr(hint, '__name__', hint)}`, got `{type(value).__name__}`")
+
+
+def is_validated(hint: Any) -> bool:
+    """Return True for models and dataclasses of pydantic."""
+    return hasattr(hint, "__pydantic_validator__")
+
+
+def validated(hint: Any, value: dict[str, Any]) -> Any:
+    """Return what pydantic makes of a mapping. Raises msgspec.ValidationError if it does not fit."""
+    try:
+        return hint.__pydantic_validator__.validate_python(value)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
+
+
+def _numbers_for(hint: type) -> set[type]:
+    """Return the types whose numbers become those of a hint, as under the type of Python that is like it."""
+    numpy = sys.modules.get("numpy")
+    if hint is complex or (numpy is not None and issubclass(hint, numpy.complexfloating)):
+        return {int, float, complex}
+    if numpy is None or not issubclass(hint, numpy.number | numpy.bool_):
+        return set()
+    if issubclass(hint, numpy.floating):
+        return {int, float}
+    return {int} if issubclass(hint, numpy.integer) else {bool}
+
+
+def _number(hint: type, value: Any) -> Any:
+    """Return a number as one of a hint, at most rounded. Raises ValueError if it is too large."""
+    numpy = sys.modules.get("numpy")
+    try:
+        with contextlib.nullcontext() if numpy is None else numpy.errstate(over="raise"):
+            return hint(value)
+    except ArithmeticError as error:
+        raise ValueError(f"{type(value).__name__} too large for `{hint.__name__}`") from error
 
 
 def _iso(value: dt.datetime | dt.time) -> str:
@@ -236,10 +341,26 @@ def _iso(value: dt.datetime | dt.time) -> str:
 
 
 def _restore(code: int, data: memoryview) -> Any:
+    if code == _SIGNED:
+        return _signed_decoder.decode(signed.opened(bytes(data), signed.VALUE))
     return _restored(code, data, _decoder, objects.rebuilt)
 
 
+def _restore_signed(code: int, data: memoryview) -> Any:
+    if code == _PICKLED:
+        _, pickle = msgspec.msgpack.decode(data)
+        return signed.unpickled(pickle)
+    return _restored(code, data, _signed_decoder, objects.rebuilt)
+
+
 def _restore_data(code: int, data: memoryview) -> Any:
+    if code == _SIGNED:
+        return _data_decoder.decode(signed.content_of(bytes(data)))
+    if code == _PICKLED:
+        name, pickle = msgspec.msgpack.decode(data)
+        return objects.ObjectData(str(name), {"pickled": f"{len(pickle):,} bytes"})
+    if code == _INTEGER and len(data) > MAX_SHOWN_INTEGER:
+        return objects.ObjectData("int", [hex(_RESTORES[code](bytes(data)))])
     return _restored(code, data, _data_decoder, objects.shown)
 
 
@@ -262,6 +383,8 @@ def _restored(code: int, data: memoryview, decoder: Decoder[Any], rebuilt: Calla
 #: msgspec.ValidationError if it does not fit, and TypeError for another hint. A string is never read as base64.
 convert = functools.partial(msgspec.convert, builtin_types=(bytes, bytearray), dec_hook=_rebuild)
 _DTYPE = re.compile(r"[<>=|]?[biufcmMSUV]\d{1,9}(?:\[\d{0,9}[A-Za-z]{1,2}\])?")
+#: The first byte of an extension of any size, and where the byte with its type is.
+_EXTENSION_HEADS = {b"\xc7": 2, b"\xc8": 3, b"\xc9": 5}
 _ATOMS = frozenset({str, float, bool, bytes, type(None)})
 _PATH_TYPE = type(pathlib.Path())
 _PLAIN_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
@@ -291,4 +414,5 @@ _RESTORES: dict[int, Callable[[bytes], Any]] = {
     _ARRAY: _restore_array,
 }
 _decoder: Decoder[Any] = Decoder(ext_hook=_restore)
+_signed_decoder: Decoder[Any] = Decoder(ext_hook=_restore_signed)
 _data_decoder: Decoder[Any] = Decoder(ext_hook=_restore_data)

@@ -50,8 +50,8 @@ _MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections
 #: Types whose items are all of one type, so that the first shows whether all fit.
 _UNIFORM = (str, bytes, bytearray, range)
 _FIELD_MARKS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "_fields")
-_NUMBERS = frozenset({int, float, bool, complex})
 _ATOMS = frozenset({str, int, float, bool, bytes})
+_SCALARS = _ATOMS | {complex}
 _DIRECT = _ATOMS | {type(None), list, dict}
 _UNSET = object()
 
@@ -166,8 +166,11 @@ def fit(value: Any, hint: Any, *, strict: bool = True) -> Any:  # noqa: PLR0911 
 
 @functools.lru_cache(maxsize=1024)
 def _has_fields(kind: Any) -> bool:
-    """Return True for classes that msgspec makes from a mapping of their fields."""
-    return any(hasattr(kind, mark) for mark in _FIELD_MARKS)
+    """Return True for classes that msgspec makes from a mapping of their fields.
+
+    It would make dataclasses of pydantic, too, but without what pydantic knows of them.
+    """
+    return any(hasattr(kind, mark) for mark in _FIELD_MARKS) and not codec.is_validated(kind)
 
 
 def _core(hint: Any) -> Any:
@@ -207,11 +210,21 @@ def _fit_union(value: Any, hint: Any, members: tuple[Any, ...], *, strict: bool)
 
 def _fit_typed_dict(value: Any, kind: Any, *, strict: bool) -> Any:
     """Return a mapping whose values fit. Keys that the type does not have stay."""
-    if not isinstance(value, dict) or not kind.__required_keys__ <= value.keys():
+    if not isinstance(value, dict) or not _required_keys(kind) <= value.keys():
         raise _misfit(value, kind)
     hints = resolve(kind)
     items = [fit(item, hints.get(key, Any), strict=strict) for key, item in value.items()]
     return _mapping_like(value, list(value), items)
+
+
+@functools.lru_cache(maxsize=1024)
+def _required_keys(kind: Any) -> frozenset[str]:
+    """Return the keys that a mapping must have; of annotations that are strings, the type itself reads no marks."""
+    marked: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        marked = typing.get_type_hints(kind, include_extras=True)
+    optional = {name for name, hint in marked.items() if typing.get_origin(hint) is typing.NotRequired}
+    return frozenset(kind.__required_keys__ - optional)
 
 
 def _fit_items(value: Any, inner: tuple[Any, ...], *, strict: bool, is_row: bool) -> Any:
@@ -268,8 +281,8 @@ def _field_hints(kind: Any) -> dict[str, Any]:
 def _made(value: Any, hint: Any, kind: type, *, strict: bool) -> Any:
     """Return what a hint makes of a value that is not its instance. Raises msgspec.ValidationError."""
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.generic) and type(number := value.item()) in _NUMBERS:
-        return fit(number, hint, strict=strict)
+    if numpy is not None and isinstance(value, numpy.generic) and type(item := value.item()) in _SCALARS:
+        return fit(item, hint, strict=strict)
     is_items = kind in _SEQUENCES and type(value) in _NATIVE_CONTAINERS - {dict}
     if is_items or (kind in _MAPPINGS and type(value) is dict and kind is not collections.defaultdict):
         try:
@@ -286,7 +299,9 @@ def _converted(value: Any, hint: Any, *, strict: bool) -> Any:
     """Return what msgspec makes of plain data, with no objects in it, which it could change."""
     is_container = type(value) in _NATIVE_CONTAINERS
     if type(value) in codec.PLAIN and not (is_container and codec.has_objects(codec.encode(value))):
-        with contextlib.suppress(TypeError, NameError, RecursionError):  # a hint that it does not know
+        if type(value) is dict and codec.is_validated(hint):
+            return codec.validated(hint, value)
+        with contextlib.suppress(TypeError, NameError, RuntimeError):  # a hint that it does not know
             return _natively(value, hint, strict=strict)
     raise _misfit(value, hint)
 

@@ -156,6 +156,8 @@ def rebuilt(name: str, state: Any) -> Any:
         if field not in state:
             state[field] = _default(cls, field)
     if layout.kind is tuple:
+        if len(state) > len(layout.fields):
+            raise ValueError(f"{name} has fewer fields than the object")
         return tuple.__new__(cls, [state[field] for field in layout.fields])
     made: Any = object.__new__(cls)
     _restore(made, state, layout)
@@ -213,16 +215,18 @@ def _layout(cls: Any) -> _Layout:
     if names is None or hasattr(cls, "__del__"):
         raise BadCall(
             f"a {cls.__qualname__} cannot be serialized",
-            hint="send plain data, a dataclass, or a path to a file",
+            hint='send plain data, a dataclass, or a path to a file, or use a queue with serializer="pickle"',
         )
     members: dict[str, Any] = {}
+    slots: dict[str, MemberDescriptorType] = {}  # a class may hide those of its bases
     for base in reversed(cls.__mro__):
         members |= vars(base)
+        slots |= {name: one for name, one in vars(base).items() if type(one) is MemberDescriptorType}
     return _Layout(
         _name_of(cls),
         kind,
         names,
-        {name: one for name, one in members.items() if type(one) is MemberDescriptorType},
+        slots,
         {_ALIAS, *(name for name, one in members.items() if isinstance(one, functools.cached_property))},
     )
 
@@ -308,6 +312,13 @@ def _default(cls: Any, name: str) -> Any:
             return one.default
         if one.name == name and one.default_factory is not MISSING:
             return one.default_factory()
+    for one in getattr(cls, "__attrs_attrs__", ()):
+        attr = sys.modules["attr"]
+        if one.name == name and one.default is not attr.NOTHING:
+            if not isinstance(one.default, attr.Factory):
+                return one.default
+            if not one.default.takes_self:
+                return one.default.factory()
     known = getattr(cls, "__pydantic_fields__", {}).get(name)
     if known is not None and not known.is_required():
         return known.get_default(call_default_factory=True)
@@ -354,6 +365,14 @@ def _text(value: object) -> list[Any]:
 
 def _bounds(value: Any) -> list[Any]:
     return [value.start, value.stop, value.step]
+
+
+def _mapping_arguments(value: Any) -> list[Any]:
+    if vars(value):
+        raise BadCall(
+            f"a {type(value).__name__} with attributes cannot be serialized", hint="use a dataclass"
+        )
+    return [dict(value)]
 
 
 def _deque_arguments(value: Any) -> list[Any]:
@@ -430,8 +449,8 @@ _STANDARD = {
     "range": _Standard("builtins", _bounds),
     "slice": _Standard("builtins", _bounds),
     "deque": _Standard("collections", _deque_arguments),
-    "Counter": _Standard("collections", lambda value: [dict(value)]),
-    "OrderedDict": _Standard("collections", lambda value: [dict(value)]),
+    "Counter": _Standard("collections", _mapping_arguments),
+    "OrderedDict": _Standard("collections", _mapping_arguments),
     "defaultdict": _Standard(
         "collections", _defaultdict_arguments, lambda name, items: defaultdict(_FACTORIES[name], items)
     ),
@@ -440,6 +459,8 @@ _STANDARD = {
     "timezone": _Standard("datetime", _offset_and_name),
     "ZoneInfo": _Standard("zoneinfo", _zone_key, _zone),
     "Fraction": _Standard("fractions", lambda value: [value.numerator, value.denominator], _fraction),
+    "str_": _Standard("numpy", lambda value: [str.__str__(value)]),
+    "bytes_": _Standard("numpy", lambda value: [bytes(value)]),
     "PurePosixPath": _Standard("pathlib", _text),
     "PureWindowsPath": _Standard("pathlib", _text),
     **{

@@ -16,7 +16,7 @@ from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.redaction import redacted, without
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: Max characters of a message and of a traceback.
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 2_000, 20_000
@@ -204,10 +204,10 @@ def attempt_of(state: str, run: Run, elapsed: float, error: bytes) -> bytes:
     return encode(Attempt(run.attempt, run.started, elapsed, run.worker, state, kind, message))
 
 
-def result_bytes(value: object) -> Done | Fail:
+def result_bytes(value: object, encode: Callable[[object], bytes] = codec.encode) -> Done | Fail:
     """Return Done with the encoded result, or Fail if it cannot be serialized."""
     try:
-        data = codec.encode(value)
+        data = encode(value)
     except BadCall as error:
         return Fail(describe_text("BadCall", f"the result cannot be serialized: {error}"))
     if len(data) > SIZE_LIMIT:

@@ -431,7 +431,7 @@ def _plain(value: Any) -> str:
         return f"array({value.dtype}, {'x'.join(map(str, value.shape))})"
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - an integer of thousands of digits, or the result of a formatter
+    except Exception:  # noqa: BLE001 - the result of a formatter
         return f"<{type(value).__name__}>"
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from conveyor.errors import BadCall
 from conveyor.task_loading import main_file, main_name
-from conveyor.wire import codec, hints
+from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
 
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 #: Arguments that an array of msgpack counts in its first byte.
 _MAX_SHORT = 15
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
-#: Raised for what does not fit, and for items that no set or mapping can hold.
-_NATIVE_ERRORS = (msgspec.ValidationError, TypeError)
+#: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
+_NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
-_DEFINE = "define it with def at module level"
+_DEFINE = 'define it with def at module level, or use a queue with serializer="pickle"'
 _OWN = "a function of your own, defined with def at module level"
 #: The modules of the program itself: the second in processes that multiprocessing has spawned.
 _MAIN = ("__main__", "__mp_main__")
@@ -54,6 +55,7 @@ class Signature:
         self._native = {name for name, hint in self.hints.items() if hints.is_native(hint)}
         self._is_native = len(self._native) == len(self.hints)
         self._positional = [one.name for one in parameters if one.kind in _POSITIONAL]
+        self._named = {one.name for one in parameters if one.kind in _NAMED}
         rest = {one.kind: one.name for one in parameters}
         self._rest = rest.get(inspect.Parameter.VAR_POSITIONAL)
         self._named_rest = rest.get(inspect.Parameter.VAR_KEYWORD, "")
@@ -86,21 +88,23 @@ class Signature:
         if not kwargs:
             return data + _EMPTY_MAP
         return data + codec.encode_flat(
-            {name: self._encode_value(name, value) for name, value in kwargs.items()}
+            {name: self._encode_value(name, value, self._parameter(name)) for name, value in kwargs.items()}
         )
 
     def _encode_each(self, args: tuple[Any, ...]) -> bytes:
         """Return the bytes of positional arguments of any types. Raises BadCall with the name of an invalid one."""
         return codec.encode_flat(
-            [self._encode_value(self._name_at(place), value) for place, value in enumerate(args)]
+            [
+                self._encode_value(name := self._name_at(place), value, name)
+                for place, value in enumerate(args)
+            ]
         )
 
-    def _encode_value(self, name: str, value: Any) -> Raw:
+    def _encode_value(self, name: str, value: Any, parameter: str) -> Raw:
         """Return the bytes of an argument. Raises BadCall with its name.
 
         Plain data travels as it was given, since the worker converts it by the same hint.
         """
-        parameter = self._parameter(name)
         hint = self.hints.get(parameter, Any)
         try:
             data = codec.encode_flat(codec.carry(value))
@@ -114,6 +118,31 @@ class Signature:
             return Raw(data if fitted is value else codec.encode(fitted))
         except (BadCall, msgspec.ValidationError, UnicodeEncodeError) as error:
             raise self._invalid(name, error) from None
+
+    def encode_any(self, args: tuple[Any, ...], kwargs: dict[str, Any], task: str) -> bytes:
+        """Return what `encode` returns, with pickles of the arguments that it refuses to serialize.
+
+        If there are any, the positional arguments are signed, for this task and these named ones.
+        """
+        args, kwargs = self._bound(args, kwargs)
+        positional = [
+            self._encode_any(name := self._name_at(place), one, name) for place, one in enumerate(args)
+        ]
+        named = {name: self._encode_any(name, one, self._parameter(name)) for name, one in kwargs.items()}
+        data, rest = codec.encode_flat(positional), codec.encode_flat(named)
+        if any(map(codec.is_pickled, (*positional, *named.values()))):
+            data = codec.encode_signed(data, _purpose(task, rest))
+        return data + rest
+
+    def _encode_any(self, name: str, value: Any, parameter: str) -> Raw:
+        try:
+            return self._encode_value(name, value, parameter)
+        except BadCall:
+            try:
+                fitted = hints.fit(value, self.hints.get(parameter, Any))
+                return Raw(codec.encode_pickled(fitted))
+            except (BadCall, msgspec.ValidationError) as error:
+                raise self._invalid(name, error) from None
 
     def encode_all(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[bytes]:
         """Return what `encode` returns for each of these calls. Raises BadCall for the first invalid one.
@@ -145,10 +174,11 @@ class Signature:
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
-    def decode(self, args: Raw, kwargs: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call with the types of the hints.
+    def decode(self, args: Raw, kwargs: Raw, task: str = "") -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call of a task with the types of the hints.
 
-        Raises BadCall if they do not fit, and UnknownClass if this process does not have the class of one.
+        Raises BadCall if they do not fit, UnknownClass if this process does not have the class of one, and Untrusted
+        if one is pickled and no key of this process has signed them.
         """
         if self._direct and bytes(kwargs) == _EMPTY_MAP:
             direct = self._only or self._direct.get(memoryview(args)[0])
@@ -157,10 +187,14 @@ class Signature:
                     return direct(args), {}
                 except Exception:  # noqa: BLE001, S110 - such as an integer over 64 bits; below, errors have a name
                     pass
-        positional, named = codec.decode(args), codec.decode(kwargs)
+        if is_signed := codec.is_signed(args):
+            purpose = _purpose(task, kwargs)
+            positional, named = codec.decode_signed(args, purpose), codec.decode_trusted(kwargs)
+        else:
+            positional, named = codec.decode(args), codec.decode(kwargs)
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
-        is_plain = not (codec.has_objects(args) or (named and codec.has_objects(kwargs)))
+        is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))
         if is_plain and self._is_native and not named:
             try:
                 return codec.convert(positional, self._tuple(len(positional))), named
@@ -168,15 +202,17 @@ class Signature:
                 pass
         return (
             tuple(
-                self._fitted(self._name_at(place), one, is_plain=is_plain)
+                self._fitted(name := self._name_at(place), one, name, is_plain=is_plain)
                 for place, one in enumerate(positional)
             ),
-            {name: self._fitted(name, one, is_plain=is_plain) for name, one in named.items()},
+            {
+                name: self._fitted(name, one, self._parameter(name), is_plain=is_plain)
+                for name, one in named.items()
+            },
         )
 
-    def _fitted(self, name: str, value: Any, *, is_plain: bool) -> Any:
+    def _fitted(self, name: str, value: Any, parameter: str, *, is_plain: bool) -> Any:
         """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
-        parameter = self._parameter(name)
         hint = self.hints.get(parameter, Any)
         try:
             if is_plain and parameter in self._native:
@@ -218,15 +254,21 @@ class Signature:
         return tuple[types] if count else tuple[()]  # type: ignore[valid-type]
 
     def _parameter(self, name: str) -> str:
-        """Return the parameter that takes an argument by name."""
-        return name if name in self.hints else self._named_rest
+        """Return the parameter that takes a keyword argument: one that takes only positional ones may have its name."""
+        return name if name in self._named else self._named_rest
 
     def _name_at(self, place: int) -> str:
         return self._positional[place] if place < len(self._positional) else self._rest or str(place)
 
     def _invalid(self, name: str, error: Exception) -> BadCall:
         text = str(error).split(" - at", maxsplit=1)[0]
-        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=getattr(error, "hint", ""))
+        hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
+        return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
+
+
+def _purpose(task: str, named: bytes | Raw) -> bytes:
+    """Return what positional arguments are signed for: a task, and the bytes of the named arguments."""
+    return codec.encode_flat([signed.CALL, task, bytes(named)])
 
 
 @functools.lru_cache(maxsize=4096)

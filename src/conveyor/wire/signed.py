@@ -1,0 +1,149 @@
+"""Pickles, for those who chose them, signed with a key that only their own processes have.
+
+Reading a pickle can run any code, so none is read before its signature was compared: HMAC-SHA-256 with a key of
+CONVEYOR_KEY, or with that in the state folder of an embedded server. Who can write to the server but has no key cannot
+make a process read a pickle of theirs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import secrets
+import threading
+from typing import TYPE_CHECKING, Any
+
+from conveyor.errors import BadCall, Untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Environment variable with the keys, separated by commas: the first signs, any other is still accepted.
+KEY_VARIABLE = "CONVEYOR_KEY"
+#: Fewest characters of a key.
+MIN_KEY = 32
+#: What is signed: the arguments of a call, for its task, or any other value.
+CALL, VALUE = b"call", b"value"
+_TAG_SIZE = 32
+_MAKE = f"set {KEY_VARIABLE} to the same secret for all producers and consumers, made with `openssl rand -base64 32`"
+
+_folders: list[Path] = []
+_making = threading.Lock()
+
+
+class PickledFunction:
+    """A function that travels with its calls, as it was when this was made. Raises BadCall if it cannot be pickled.
+
+    It is not data, so it arrives only in a pickle, and that is read only if it was signed.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.name, self.data = name_of(function), pickled(function)
+
+
+def call_function(function: PickledFunction, /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that travelled with its arguments."""
+    return unpickled(function.data)(*args, **kwargs)
+
+
+def use_folder(folder: Path) -> None:
+    """Accept the key in the state folder of an embedded server, which is made when something is signed."""
+    if folder not in _folders:
+        _folders.append(folder)
+
+
+def sign(content: bytes, purpose: bytes) -> bytes:
+    """Return content with its signature. Raises BadCall if this process has no key, and none can be made."""
+    keys = _keys() or _made_key()
+    return hmac.digest(keys[0], _message(content, purpose), "sha256") + content
+
+
+def opened(data: bytes, purpose: bytes) -> bytes:
+    """Return content that was signed for this purpose. Raises Untrusted if no key of this process has signed it."""
+    tag, content = data[:_TAG_SIZE], data[_TAG_SIZE:]
+    message, keys = _message(content, purpose), _keys()
+    if not keys:
+        raise Untrusted(
+            "a pickled value arrived, and this process has no key to check its signature", hint=_MAKE
+        )
+    if not any(hmac.compare_digest(tag, hmac.digest(key, message, "sha256")) for key in keys):
+        raise Untrusted(
+            "a pickled value arrived whose signature fits no key of this process, so it was not read",
+            hint=f"use the same {KEY_VARIABLE} everywhere; if it is, somebody else has written to the server",
+        )
+    return content
+
+
+def content_of(data: bytes) -> bytes:
+    """Return signed content without a check, to show what needs no trust."""
+    return data[_TAG_SIZE:]
+
+
+def pickled(value: Any) -> bytes:
+    """Return the pickle of a value, by cloudpickle if that is installed. Raises BadCall if there is none."""
+    try:
+        from cloudpickle import dumps  # noqa: PLC0415 - an optional extra
+
+        hint = "leave out what belongs to this process, such as connections, locks and open files"
+    except ImportError:
+        from pickle import dumps  # noqa: PLC0415 - only for those who chose it
+
+        hint = "install cloudpickle for functions and classes that are not at module level"
+    try:
+        data: bytes = dumps(value)
+    except Exception as error:  # whatever the object's own methods raise
+        raise BadCall(f"it cannot be pickled: {type(error).__name__}: {error}", hint=hint) from error
+    return data
+
+
+def unpickled(data: bytes) -> Any:
+    """Return the value of a pickle that was signed. Raises whatever reading it raises."""
+    import pickle  # noqa: PLC0415 - only for those who chose it
+
+    return pickle.loads(data)  # noqa: S301 - the signature was compared
+
+
+def name_of(value: Any) -> str:
+    """Return what people see of a pickled value: `module:name` of a function or class, or else of the value's class."""
+    if isinstance(value, PickledFunction):
+        return value.name
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{getattr(named, '__module__', None) or ''}:{named.__qualname__}"
+
+
+def _message(content: bytes, purpose: bytes) -> bytes:
+    return len(purpose).to_bytes(4, "big") + purpose + content
+
+
+def _keys() -> list[bytes]:
+    """Return the keys that are accepted, of which the first signs."""
+    found = _keys_of_environment()
+    for folder in _folders:
+        with contextlib.suppress(OSError):
+            found.append((folder / "key").read_bytes())
+    return found
+
+
+def _keys_of_environment() -> list[bytes]:
+    found = [one.strip() for one in os.environ.get(KEY_VARIABLE, "").split(",")]
+    if any(0 < len(one) < MIN_KEY for one in found):
+        raise BadCall(f"a key in {KEY_VARIABLE} has less than {MIN_KEY} characters", hint=_MAKE)
+    return [one.encode() for one in found if one]
+
+
+def _made_key() -> list[bytes]:
+    """Make the key of the embedded server, which only this user can read, and return it."""
+    if not _folders:
+        raise BadCall('serializer="pickle" needs a key, which signs what is pickled', hint=_MAKE)
+    file = _folders[0] / "key"
+    made = file.with_name(f"key-{secrets.token_hex(8)}")
+    with _making:
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(secrets.token_hex(MIN_KEY).encode())
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            os.link(made, file)
+        made.unlink()
+    return [file.read_bytes()]

@@ -1,0 +1,228 @@
+"""Pickles are made only by choice, and read only if a key of this process has signed them, for their purpose."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from msgspec.msgpack import Ext
+
+from conveyor.errors import BadCall, Untrusted
+from conveyor.wire import call, codec, signed
+from conveyor.wire.call import FUNCTION, PICKLE, RunOptions
+from conveyor.wire.signature import signature_of
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+KEY, OTHER_KEY = "k" * 32, "o" * 32
+READ: list[str] = []
+PICKLED = RunOptions(serializer=PICKLE)
+
+
+class Model:
+    """Not data: it has attributes of its own, and no fields."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Model) and other.factor == self.factor
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Trap:
+    def __reduce__(self) -> Any:
+        return READ.append, ("the pickle was read",)
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signed, "_folders", [])
+    monkeypatch.setenv(signed.KEY_VARIABLE, KEY)
+    READ.clear()
+
+
+def predict(model: Model, times: int = 1, *, note: Any = None) -> Any:
+    return model.factor * times
+
+
+def encoded(function: Callable[..., Any], *args: Any, name: str = "predict", **kwargs: Any) -> call.Call:
+    (data,) = call.encode_calls(function, name, [(args, kwargs)], PICKLED)
+    return call.decode_call(data)
+
+
+def decoded(job: call.Call) -> Any:
+    return signature_of(predict).decode(job.args, job.kwargs, job.task)
+
+
+def test_values_that_are_not_data_are_refused_without_the_choice() -> None:
+    with pytest.raises(BadCall, match="a Model cannot be serialized"):
+        codec.encode(Model(3))
+    with pytest.raises(BadCall, match="argument 'model': a Model cannot be serialized"):
+        call.encode_calls(predict, "predict", [((Model(3),), {})])
+
+
+@pytest.mark.parametrize("value", [Model(3), {"a": [Model(3), (1, 2)]}, [{Model}, Model], predict, 2**70])
+def test_value_is_read_as_it_was(value: Any) -> None:
+    assert codec.decode(codec.encode_any(value)) == value
+
+
+def test_data_is_neither_pickled_nor_signed() -> None:
+    value = {"a": (1, {2.5}), "b": [None, b"x"]}
+    assert codec.encode_any(value) == codec.encode(value)
+    assert bytes(encoded(print, 1, "a", end=value).args) == codec.encode([1, "a"])
+
+
+def test_only_arguments_that_are_not_data_are_pickled() -> None:
+    job = encoded(predict, Model(3), 2, note=[Model(4)])
+    assert decoded(job) == ((Model(3), 2), {"note": [Model(4)]})
+    model, times = job.positional()
+    assert (model.name, times) == (f"{__name__}:Model", 2)
+    assert repr(model).startswith("Model(pickled='")
+    assert repr(job.named()["note"]).startswith("list(pickled='")
+
+
+def test_hints_are_checked_before_anything_is_pickled() -> None:
+    with pytest.raises(BadCall, match="argument 'times': Expected `int`, got `Trap`"):
+        encoded(predict, Model(3), Trap())
+    with pytest.raises(BadCall, match="argument 'model': Expected `Model`, got `Trap`"):
+        encoded(predict, Trap())
+
+
+def test_value_that_cannot_be_pickled_is_refused() -> None:
+    with pytest.raises(
+        BadCall, match=r"argument 'note': it cannot be pickled: TypeError: cannot pickle"
+    ) as caught:
+        encoded(predict, Model(3), note=threading.Lock())
+    assert caught.value.hint.startswith("leave out what belongs to this process")
+
+
+def test_without_cloudpickle_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    assert codec.decode(codec.encode_any(Model(3))) == Model(3)
+    with pytest.raises(BadCall, match="cannot be pickled") as caught:
+        codec.encode_any(lambda: 1)
+    assert "install cloudpickle" in caught.value.hint
+
+
+def tampered(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("place", [10, 40, -1])
+def test_changed_bytes_are_not_read(place: int) -> None:
+    signature = signed.sign(codec.encode_pickled(Trap()), signed.VALUE)
+    data = msgspec.msgpack.encode(Ext(125, tampered(signature, place % len(signature))))
+    with pytest.raises(Untrusted, match="fits no key of this process"):
+        codec.decode(data)
+    assert READ == []
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda data: data, lambda data: msgspec.msgpack.encode([msgspec.Raw(data)])]
+)
+def test_pickle_without_a_signature_is_not_read(wrap: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(ValueError, match="unknown extension type 126"):
+        codec.decode(wrap(codec.encode_pickled(Trap())))
+    forged = msgspec.structs.replace(
+        encoded(predict, Model(3)), args=msgspec.Raw(wrap(codec.encode_pickled(Trap())))
+    )
+    with pytest.raises(ValueError, match="unknown extension type 126"):
+        decoded(forged)
+    codec.decode_data(wrap(codec.encode_pickled(Trap())))
+    assert READ == []
+
+
+def test_process_without_a_key_reads_and_signs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.encode_any(Trap())
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    with pytest.raises(Untrusted, match="this process has no key") as caught:
+        codec.decode(data)
+    assert "openssl rand -base64 32" in caught.value.hint
+    assert repr(codec.decode_data(data)).startswith("Trap(pickled=")
+    with pytest.raises(BadCall, match='serializer="pickle" needs a key'):
+        codec.encode_any(Model(3))
+    assert READ == []
+
+
+def test_keys_can_be_changed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = codec.encode_any(Model(3))
+    monkeypatch.setenv(signed.KEY_VARIABLE, f"{OTHER_KEY}, {KEY}")
+    assert codec.decode(old) == Model(3)
+    new = codec.encode_any(Model(4))
+    monkeypatch.setenv(signed.KEY_VARIABLE, OTHER_KEY)
+    assert codec.decode(new) == Model(4)
+    with pytest.raises(Untrusted):
+        codec.decode(old)
+
+
+def test_short_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(signed.KEY_VARIABLE, f"{KEY},short")
+    with pytest.raises(BadCall, match="less than 32 characters"):
+        codec.encode_any(Model(3))
+
+
+def test_signature_is_for_the_task_and_all_arguments() -> None:
+    job = encoded(predict, Model(3), note=1)
+    for other in (
+        msgspec.structs.replace(job, task="delete"),
+        msgspec.structs.replace(job, kwargs=msgspec.Raw(codec.encode({"note": 2}))),
+        msgspec.structs.replace(job, args=msgspec.Raw(codec.encode_any([Model(3)]))),
+    ):
+        with pytest.raises(Untrusted):
+            decoded(other)
+    with pytest.raises(Untrusted):  # arguments are no item
+        codec.decode(job.args)
+
+
+def test_function_that_travels_arrives_only_if_signed() -> None:
+    carried = signed.PickledFunction(Model)
+    job = encoded(signed.call_function, carried, 3, name=FUNCTION)
+    args, kwargs = signature_of(signed.call_function).decode(job.args, job.kwargs, FUNCTION)
+    assert signed.call_function(*args, **kwargs) == Model(3)
+    for hostile in ("os.system", Model, {"name": "a", "data": pickle.dumps(Trap())}):
+        with pytest.raises(BadCall):
+            signature_of(signed.call_function).encode((hostile, 1), {})
+    made = f"{signed.__name__}:PickledFunction"
+    forged = msgspec.msgpack.encode([Ext(127, codec.encode([None, made, {"name": "a", "data": b""}]))])
+    with pytest.raises((BadCall, ValueError)):
+        signature_of(signed.call_function).decode(
+            msgspec.Raw(forged), msgspec.Raw(codec.encode({})), FUNCTION
+        )
+    assert READ == []
+
+
+def test_state_folder_has_a_key_of_its_user_only(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    with pytest.raises(Untrusted):
+        codec.decode(msgspec.msgpack.encode(Ext(125, bytes(64))))
+    assert list(tmp_path.iterdir()) == [], "only who pickles needs a key"
+    threads = [threading.Thread(target=codec.encode_any, args=(Model(3),)) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.stat().st_uid == os.geteuid()
+    assert codec.decode(codec.encode_any(Model(3))) == Model(3)
+    monkeypatch.setenv(signed.KEY_VARIABLE, KEY)
+    assert signed.sign(b"", b"")[:32] != file.read_bytes()[:32]
+    assert codec.decode(codec.encode_any(Model(5))) == Model(5)
+
+
+def test_options_of_the_job_say_how_results_travel() -> None:
+    assert encoded(predict, Model(3)).options.serializer == PICKLE
+    with pytest.raises(BadCall, match='the serializer must be "msgpack" or "pickle"'):
+        RunOptions(serializer="json")
