@@ -352,11 +352,11 @@ class _Calls:
         made = [JobFuture(job, self) for job in jobs]
         with self.changed:
             self._unfinished.update(made)
+        if self._broken:  # before they learn that their queue is deleted, which cancels their jobs
+            self._fail_all()
         for one in made:
             with contextlib.suppress(StoreUnavailable):  # the result arrives once the server is back
                 one.job.add_done_callback(one.finish)
-        if self._broken:
-            self._fail_all()
         return made
 
     @contextlib.contextmanager

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import executor_calls as calls
 import pytest
 
-from conveyor import BadCall, Consumer, Executor, JobFailed, JobLost, Queue
+from conveyor import BadCall, Consumer, Executor, Job, JobFailed, JobGone, JobLost, Queue
 from conveyor.executor import CallLost
 from conveyor.store import commands
 from conveyor.wire import ids
@@ -153,6 +153,26 @@ def test_failing_initializer_breaks_the_executor(execute: Execute) -> None:
     executor.shutdown()
     with pytest.raises(BrokenProcessPool, match="no database"):
         executor.submit(calls.double, 1)
+
+
+def test_call_that_is_put_while_the_workers_end_says_so(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = execute(1)
+    executor.queue.pause()
+    submit = executor.queue.submit
+
+    def submit_and_break(*args: Any) -> Job[Any]:
+        job = submit(*args)
+        executor._calls.workers_ended("the workers broke", had_started=True)
+        with suppress(JobGone):
+            job.exception(timeout=20)
+        assert job.done(), "the deletion of the queue ended it"
+        return job
+
+    monkeypatch.setattr(executor.queue, "submit", submit_and_break)
+    with pytest.raises(BrokenProcessPool, match="the workers broke"):
+        executor.submit(calls.double, 1).result(timeout=20)
 
 
 def test_program_that_is_killed_leaves_no_files(
