@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import Any
 
+from conveyor.errors import BadCall
+
 #: Exit code of a script that a worker has read as far as necessary: up to its first use of a queue. A SystemExit ends
 #: a thread without a message, and an event loop whatever its coroutines wait for.
 READ_ENOUGH = "a worker has read enough of this script"
@@ -22,6 +24,8 @@ READ_ENOUGH = "a worker has read enough of this script"
 
 class _Loading:
     active = False
+    importing = False
+    """True while a worker imports the module of a function that its executor allows."""
     script = ("", "")
     """File and name of the script that was read, or empty strings."""
     threads: frozenset[threading.Thread] = frozenset()
@@ -36,6 +40,15 @@ def stop_script() -> None:
     """
     if _Loading.active or (_Loading.threads and threading.current_thread() in _Loading.threads):
         raise SystemExit(READ_ENOUGH)
+
+
+def refuse_consumers() -> None:
+    """Raise BadCall if an executor's worker imports a module here: workers that it starts would do the same."""
+    if _Loading.importing:
+        raise BadCall(
+            "a module that workers import cannot start workers while it is imported",
+            hint="start them in a function",
+        )
 
 
 def load_script(file: str, name: str) -> None:
@@ -97,7 +110,11 @@ class ExecutorFolder:
             for line in self._functions.read_text().splitlines():
                 listed, _, path = line.partition(" ")
                 if listed == name:
-                    return pkgutil.resolve_name(path)
+                    _Loading.importing = True
+                    try:
+                        return pkgutil.resolve_name(path)
+                    finally:
+                        _Loading.importing = False
         return None
 
     def run_first(self, call: bytes) -> None:

@@ -115,6 +115,20 @@ def add_squares(count):
 with Executor(1) as executor:
     print(list(executor.map(add_squares, range(1, 4))))
 """
+#: A module that uses an executor while it is imported, which its workers would do in turn.
+AT_IMPORT = """
+import os
+from conveyor import Executor
+
+depth = os.environ["DEPTH"] = os.environ.get("DEPTH", "") + "x"
+assert len(depth) <= 3, "the program, and its workers, which read it and then import this"
+
+def double(number):
+    return 2 * number
+
+with Executor(1) as executor:
+    print(executor.submit(double, 1).result())
+"""
 #: Uses the executor in ways that need its `__main__`.
 OWN_FUNCTIONS = """
 from functools import partial
@@ -233,6 +247,13 @@ def test_calls_of_a_program_can_use_executors(run: Run) -> None:
     done = run(NESTED)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "[0, 1, 5]\n"
+
+
+def test_module_whose_import_uses_an_executor_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "at_import.py").write_text(AT_IMPORT)
+    done = run("import at_import")
+    assert done.returncode == 1
+    assert "a module that workers import cannot start workers while it is imported" in done.stderr
 
 
 def test_traceback_of_the_worker_is_shown(run: Run) -> None:

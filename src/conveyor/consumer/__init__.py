@@ -95,6 +95,7 @@ class Consumer:
         Raises ConveyorError if they do not start.
         """
         task_loading.stop_script()
+        task_loading.refuse_consumers()
         if self._process is not None:
             return
         connect(self.settings.url or None)  # starts the embedded server here, so that its line appears here
