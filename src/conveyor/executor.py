@@ -354,6 +354,9 @@ class _Calls:
             self._unfinished.update(made)
         if self._broken:  # before they learn that their queue is deleted, which cancels their jobs
             self._fail_all()
+            if self.owns_queue:  # the put may have made it again
+                with contextlib.suppress(NotEmpty, StoreError):
+                    self.queue.delete(purge=True)
         for one in made:
             with contextlib.suppress(StoreUnavailable):  # the result arrives once the server is back
                 one.job.add_done_callback(one.finish)

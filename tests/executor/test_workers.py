@@ -168,11 +168,13 @@ def test_call_that_is_put_while_the_workers_end_says_so(
         with suppress(JobGone):
             job.exception(timeout=20)
         assert job.done(), "the deletion of the queue ended it"
+        submit(*args)  # as if this call had been put now
         return job
 
     monkeypatch.setattr(executor.queue, "submit", submit_and_break)
     with pytest.raises(BrokenProcessPool, match="the workers broke"):
         executor.submit(calls.double, 1).result(timeout=20)
+    assert queue_is_gone(executor)
 
 
 def test_program_that_is_killed_leaves_no_files(
