@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 import itertools
-import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from conveyor.errors import BadCall
-from conveyor.task_loading import main_name
+from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
@@ -313,7 +312,7 @@ def name_of(function: Any) -> str:
     if not module or not name or "." in name or "<" in name or isinstance(function, type):
         raise _nameless(function, name)
     if module in _MAIN:
-        if getattr(sys.modules[module], "__file__", "<stdin>") == "<stdin>":
+        if main_file(module) is None:
             raise BadCall(
                 f"{name} belongs to a program without a file, such as an interactive session, so no worker finds it",
                 hint="save it in a module, such as tasks.py, and import it",
