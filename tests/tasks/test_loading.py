@@ -132,7 +132,7 @@ def test_only_a_script_being_read_is_stopped(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("file", "found"),
     [
-        ("/home/ada/shop.py", "/home/ada/shop.py"),
+        ("/opt/shop/shop.py", "/opt/shop/shop.py"),
         ("<stdin>", None),
         ("/usr/lib/python3.13/_pyrepl/__main__.py", None),  # of its interactive session
         (None, None),
