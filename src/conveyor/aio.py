@@ -9,7 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, TypeVarTuple, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    TypeVarTuple,
+    cast,
+    overload,
+)
 
 from conveyor import task_loading
 from conveyor.clock import Deadline
@@ -31,6 +41,8 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Count
     from conveyor.wire.durability import Durability
 
+A = TypeVar("A")
+B = TypeVar("B")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -197,6 +209,44 @@ class Queue(BaseQueue, Generic[T]):
         none: dict[str, Any] = {}
         return await self._submit_calls(function, ((args, none) for args in calls))
 
+    @overload
+    def map(
+        self,
+        function: Callable[[A], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        /,
+        *,
+        buffersize: int | None = None,
+    ) -> AsyncIterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[[A], R],
+        first: Iterable[A],
+        /,
+        *,
+        buffersize: int | None = None,
+    ) -> AsyncIterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        buffersize: int | None = None,
+    ) -> AsyncIterator[R]: ...
+    @overload
+    def map(
+        self,
+        function: Callable[Concatenate[A, B, ...], R],
+        first: Iterable[A],
+        second: Iterable[B],
+        /,
+        *rest: Iterable[Any],
+        buffersize: int | None = None,
+    ) -> AsyncIterator[R]: ...
     async def map(
         self, function: Callable[..., Any], /, *iterables: Iterable[Any], buffersize: int | None = None
     ) -> AsyncIterator[Any]:
@@ -251,13 +301,13 @@ class Queue(BaseQueue, Generic[T]):
 
     def _known_client(self) -> Client | None:
         """Return the client, or None if that would have to wait, such as for the start of the embedded server."""
-        if not isinstance(self._given, Client):
-            task_loading.stop_script()
-            client = connected(self._given)
-            if client is None:
-                return None
+        if isinstance(self._given, Client):
+            return self._given
+        task_loading.stop_script()
+        client = connected(self._given)
+        if self._given is not None and client is not None:
             self._given = client
-        return self._given
+        return client
 
 
 class LifoQueue(LastFirst, Queue[T]):

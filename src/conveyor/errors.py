@@ -129,8 +129,8 @@ class ShutDown(ConveyorError, _StdlibShutDown):  # type: ignore[valid-type, misc
 class JobFailed(ConveyorError):
     """The task raised an exception, in a worker.
 
-    Errors travel as data: `kind` is the name of the exception's type and `traceback` its traceback, both strings. No
-    exception class is ever rebuilt from what a worker sent.
+    Errors travel as data: `kind` is the name of the exception's type (with its module if a built-in type has the same
+    name) and `traceback` its traceback, both strings. No exception class is ever rebuilt from what a worker sent.
     """
 
     def __init__(self, kind: str, message: str, traceback: str = "") -> None:

@@ -136,8 +136,8 @@ class JobFuture(futures.Future[R]):
 class Executor(futures.Executor):
     """A `concurrent.futures.Executor` whose calls are jobs: workers on any machine run them.
 
-    With a `queue`, calls are put there, and every consumer of the queue that knows their functions runs them; with
-    `max_workers`, also as many worker processes that the executor starts. Without a queue, it makes one, deletes it on
+    With a `queue`, calls are put there for all consumers of the queue, which have to know their functions, and with
+    `max_workers` for as many worker processes that the executor starts. Without a queue, it makes one, deletes it on
     shutdown, and starts `max_workers` worker processes, by default one per core: a replacement for
     `ProcessPoolExecutor`. An int in the place of `queue` is `max_workers`.
 
@@ -169,10 +169,10 @@ class Executor(futures.Executor):
         initargs: Sequence[Any] = (),
         max_tasks_per_child: int | None = None,
     ) -> None:
-        if isinstance(queue, int):
+        if isinstance(queue, int | float):
             if max_workers is not None:
                 raise BadCall(f"a queue must be a Queue or a name, got {queue!r}", hint="use max_workers=…")
-            queue, max_workers = None, queue
+            queue, max_workers = None, queue  # a float is refused below
         owns_queue = queue is None
         has_workers = owns_queue or max_workers is not None
         _check_workers(max_workers, mp_context, max_tasks_per_child)
@@ -352,11 +352,14 @@ class _Calls:
         made = [JobFuture(job, self) for job in jobs]
         with self.changed:
             self._unfinished.update(made)
+        if self._broken:  # before they learn that their queue is deleted, which cancels their jobs
+            self._fail_all()
+            if self.owns_queue:  # the put may have made it again
+                with contextlib.suppress(NotEmpty, StoreError):
+                    self.queue.delete(purge=True)
         for one in made:
             with contextlib.suppress(StoreUnavailable):  # the result arrives once the server is back
                 one.job.add_done_callback(one.finish)
-        if self._broken:
-            self._fail_all()
         return made
 
     @contextlib.contextmanager
@@ -578,6 +581,8 @@ def _path_of(function: Callable[..., Any]) -> str:
 
 def _check_workers(count: int | None, context: BaseContext | None, tasks_per_child: int | None) -> None:
     """Raise ValueError or BadCall for what workers of an executor cannot be."""
+    if count is not None and type(count) is not int:
+        raise BadCall(f"max_workers must be a whole number, got {count!r}")
     if count is not None and count <= 0:
         raise ValueError("max_workers must be greater than 0")
     if count is not None and count > MAX_WORKERS:

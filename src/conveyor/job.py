@@ -87,6 +87,8 @@ class Job(Generic[R]):
         *,
         client: Client | None = None,
     ) -> None:
+        if not isinstance(id, str):
+            raise BadCall(f"the id of a job must be a str, got {id!r:.80}")
         self.id = id
         self.settled: Settled | None = None
         self.covered = 0  # the opening of the inbox before the job could have finished
@@ -168,7 +170,7 @@ class Job(Generic[R]):
         return _BY_INDEX[state.state]
 
     def progress(self) -> control_messages.Progress | None:
-        """Return the progress that the job last reported, or None if it has reported none."""
+        """Return the latest progress of a running job, or None if it has reported none, or has finished."""
         data = self._submission.client.run(records.progress(self.queue_name, [self.id]))[0]
         return None if data is None else control_messages.decode_progress(data)
 
@@ -268,10 +270,11 @@ class Job(Generic[R]):
         return self.result()
 
     async def _wait_async(self) -> None:
-        import asyncio  # noqa: PLC0415 - who awaits has it already; for others it is a sixth of the import of this package
+        # Who awaits has asyncio already; for others it is a sixth of the import of this package.
+        from conveyor.store.async_client import running_loop  # noqa: PLC0415
 
         if self.settled is None:
-            loop = asyncio.get_running_loop()
+            loop = running_loop()
             waker = _Waker(loop, loop.create_future())
             self._call_later(waker)
             current, report = current_job(), None
@@ -396,6 +399,7 @@ def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterat
     deadline = Deadline(timeout)
     finished: SimpleQueue[Job[R]] = SimpleQueue()
     awaited = list(dict.fromkeys(jobs))
+    own = [job for job in awaited if job.queue_name == current_job().queue]
     for number, job in enumerate(awaited):
         job._call_later(finished.put)  # noqa: SLF001 - of the same module
         inbox = inbox_of(job._submission.client)  # noqa: SLF001
@@ -408,11 +412,25 @@ def as_completed(jobs: Iterable[Job[R]], timeout: float | None = None) -> Iterat
             finished.put(job)
     for number in range(len(awaited)):
         try:
-            yield finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))
+            yield _next_finished(finished, deadline, own)
         except Empty:
             raise WaitTimeout(
                 f"{len(awaited) - number} of {len(awaited)} jobs have not finished after {timeout} s"
             ) from None
+
+
+def _next_finished(finished: SimpleQueue[Job[R]], deadline: Deadline, own: list[Job[R]]) -> Job[R]:
+    """Return the next finished job, or raise Empty after the deadline.
+
+    If that takes a while, report, once, the first unfinished job of the current job's `own` queue that is untaken.
+    """
+    if own:
+        with contextlib.suppress(Empty):
+            return finished.get(timeout=deadline.left(UNTAKEN_AFTER))
+        if not deadline.passed() and (untaken := [job for job in own if job.settled is None]):
+            own.clear()
+            untaken[0]._report_untaken(current_job())  # noqa: SLF001 - of the same module
+    return finished.get(timeout=None if deadline.at is None else deadline.left(float("inf")))
 
 
 class _Waker:

@@ -124,9 +124,12 @@ class BaseQueue:
 
     def _connect(self, deadline: Deadline | None = None) -> Client:
         task_loading.stop_script()
-        if not isinstance(self._given, Client):
-            self._given = connect(self._given, deadline)
-        return self._given
+        if isinstance(self._given, Client):
+            return self._given
+        client = connect(self._given, deadline)
+        if self._given is not None:  # else it is that of the environment, which a test changes
+            self._given = client
+        return client
 
     def _puts(self, items: Iterable[object]) -> Iterable[Put]:
         """Encode items, the first of them now. Raises BadCall."""

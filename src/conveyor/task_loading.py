@@ -12,25 +12,43 @@ import io
 import pathlib
 import pkgutil
 import sys
+import threading
 from typing import Any
 
+from conveyor.errors import BadCall
 
-class ScriptStops(BaseException):
-    """A worker has read its producer's script as far as necessary: up to its first use of a queue."""
+#: Exit code of a script that a worker has read as far as necessary: up to its first use of a queue. A SystemExit ends
+#: a thread without a message, and an event loop whatever its coroutines wait for.
+READ_ENOUGH = "a worker has read enough of this script"
 
 
 class _Loading:
     active = False
+    importing = False
+    """True while a worker imports the module of a function that its executor allows."""
+    script = ("", "")
+    """File and name of the script that was read, or empty strings."""
+    threads: frozenset[threading.Thread] = frozenset()
+    """Those that a script had started when it was read."""
 
 
 def stop_script() -> None:
     """Stop reading a script here, if this process is a worker that reads one for its functions.
 
     A script that is producer and consumer in one defines its functions, then uses queues. A worker needs
-    the functions and must not do the rest again.
+    the functions and must not do the rest again, not even later in a thread of the script.
     """
-    if _Loading.active:
-        raise ScriptStops
+    if _Loading.active or (_Loading.threads and threading.current_thread() in _Loading.threads):
+        raise SystemExit(READ_ENOUGH)
+
+
+def refuse_consumers() -> None:
+    """Raise BadCall if an executor's worker imports a module here: workers that it starts would do the same."""
+    if _Loading.importing:
+        raise BadCall(
+            "a module that workers import cannot start workers while it is imported",
+            hint="start them in a function",
+        )
 
 
 def load_script(file: str, name: str) -> None:
@@ -41,12 +59,22 @@ def load_script(file: str, name: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(pathlib.Path(file).resolve().parent))
-    _Loading.active = True
+    before = threading.enumerate()
+    _Loading.active, _Loading.script = True, (file, name)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(ScriptStops):
+        with contextlib.redirect_stdout(io.StringIO()):
             spec.loader.exec_module(module)
+    except SystemExit as error:
+        if error.code is not READ_ENOUGH:
+            raise
     finally:
+        _Loading.threads |= frozenset(threading.enumerate()).difference(before)
         _Loading.active = False
+
+
+def script_read() -> tuple[str, str]:
+    """Return file and name of the script that this worker has read, or empty strings."""
+    return _Loading.script
 
 
 def found_modules(folder: str | None = None) -> list[str]:
@@ -72,8 +100,8 @@ class ExecutorFolder:
         self._first_call = pathlib.Path(folder, "first_call")
 
     def allow(self, name: str, path: str) -> None:
-        """Allow a function in calls that are put from now on."""
-        with self._functions.open("a") as file:
+        """Allow a function in calls that are put from now on. Does nothing once the workers have ended."""
+        with contextlib.suppress(FileNotFoundError), self._functions.open("a") as file:
             file.write(f"{name} {path}\n")
 
     def find(self, name: str) -> Any:
@@ -82,7 +110,11 @@ class ExecutorFolder:
             for line in self._functions.read_text().splitlines():
                 listed, _, path = line.partition(" ")
                 if listed == name:
-                    return pkgutil.resolve_name(path)
+                    _Loading.importing = True
+                    try:
+                        return pkgutil.resolve_name(path)
+                    finally:
+                        _Loading.importing = False
         return None
 
     def run_first(self, call: bytes) -> None:
@@ -92,6 +124,12 @@ class ExecutorFolder:
     def first_call(self) -> bytes:
         """Return the call that each worker runs when it starts, or b"" if there is none."""
         return self._first_call.read_bytes() if self._first_call.exists() else b""
+
+
+def main_file(module: str = "__main__") -> str | None:
+    """Return the file of this process's script, or None without one, as for an interactive session."""
+    file = getattr(sys.modules[module], "__file__", None)
+    return None if file is None or _is_session(file) else str(file)
 
 
 def main_name(module: str = "__main__") -> str:
@@ -107,3 +145,8 @@ def main_name(module: str = "__main__") -> str:
 @functools.lru_cache(maxsize=4)
 def _stem(file: str) -> str:
     return pathlib.Path(file).stem
+
+
+@functools.lru_cache(maxsize=4)
+def _is_session(file: str) -> bool:
+    return file == "<stdin>" or pathlib.Path(file).parent.name == "_pyrepl"  # with Python 3.13

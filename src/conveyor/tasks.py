@@ -245,6 +245,7 @@ class Registry:
         self.lazy: dict[str, str] = {}
         self.modules: set[str] = set()
         self._script: tuple[str, str] | None = None
+        self._script_name = ""
         self._allowed: Callable[[str], Any] = lambda _: None
         self._reading = threading.RLock()  # a script may look for a task of its own
 
@@ -263,7 +264,7 @@ class Registry:
 
     def promise_script(self, file: str, name: str) -> None:
         """Set the script that is read, for its tasks and functions only, if a task is unknown otherwise."""
-        self._script = (file, name)
+        self._script, self._script_name = (file, name), name
 
     def allow(self, find: Callable[[str], Any]) -> None:
         """Allow the further functions that `find` returns for their names; it returns None for others."""
@@ -313,9 +314,10 @@ class Registry:
             task: Task[..., Any] = Task(function, name, PutOptions(), RunOptions())
             self.tasks[name] = task
             return task
-        raise UnknownTask(
-            f"unknown task {name!r}", hint="start the consumer with --tasks MODULE, or correct the name"
-        )
+        hint = "start the consumer with --tasks MODULE, or correct the name"
+        if self._script_name and name.rpartition(".")[0] == self._script_name:
+            hint = "define it above the script's first use of a queue or consumer, or in a module of its own"
+        raise UnknownTask(f"unknown task {name!r}", hint=hint)
 
     def _own_function(self, name: str) -> Callable[..., Any] | None:
         module, _, function_name = name.rpartition(".")

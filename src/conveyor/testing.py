@@ -30,12 +30,13 @@ from conveyor.store.command import Command, milliseconds
 from conveyor.task_def import TASKS
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
-from conveyor.wire.call import check_seconds
+from conveyor.wire.call import as_seconds, check_seconds
 from conveyor.wire.control_messages import Progress, encode
 from conveyor.wire.outcome import Cancel, Fail, Release, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
 
     from conveyor.consumer.execution import Runnable
     from conveyor.job import Job
@@ -294,20 +295,21 @@ def _close_loops() -> None:
 # --- a clock to move
 
 
-def advance(seconds: float, *queues: BaseQueue | str) -> int:
+def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
     """Make delayed jobs and retries due as if time had passed, and return how many became due.
 
     Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
     renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
     of seconds, and for the user's embedded server.
     """
-    check_seconds("seconds", seconds)
+    passed: float = as_seconds(seconds)
+    check_seconds("seconds", passed)
     due = 0
     for client, queue in _targets(queues):
         shift = client.run(records.due_shift(queue))
         if shift is not None:
             delayed = client.run(commands.count(queue)).delayed
-            client.run(records.set_due_shift(queue, shift + milliseconds(seconds)))
+            client.run(records.set_due_shift(queue, shift + milliseconds(passed)))
             while client.run(commands.promote(queue)):
                 pass
             due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some

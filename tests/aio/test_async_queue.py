@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import BadCall, Full, LeaseLost, StoreUnavailable, aio, task
+from conveyor import BadCall, Full, LeaseLost, Queue, StoreUnavailable, aio, task
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ def test_items_are_got_in_order_and_joined(queue: aio.Queue[Any]) -> None:
         return items
 
     assert asyncio.run(use()) == ["first", {"second": 2}, 3]
+
+
+def test_another_library_of_coroutines_is_told_what_to_do(queue: aio.Queue[Any], server: Any) -> None:
+    job = Queue("aio", store=server.client).submit(double, 1)
+    for call in (queue.get(), aio.Queue("aio", store=server.client).submit(double, 1), job.result_async()):
+        with pytest.raises(RuntimeError, match="in trio, run the blocking methods in a thread"):
+            call.send(None)
 
 
 def test_put_waits_for_room_and_get_for_an_item(server: Any) -> None:

@@ -56,6 +56,21 @@ with Consumer("letters", workers=2):
     for job in jobs:
         job.result(timeout=20)
 """
+DEFINED_TOO_LATE = """
+from conveyor import Consumer, JobFailed, Queue
+
+queue = Queue("sums")
+queue.qsize()
+
+def add(a: int, b: int) -> int:
+    return a + b
+
+with Consumer("sums", workers=1):
+    try:
+        queue.submit(add, 2, 3).result(timeout=20)
+    except JobFailed as error:
+        print(error)
+"""
 ORDERS_FIRST = """
 import sys
 from conveyor import Consumer, task
@@ -123,6 +138,12 @@ def test_script_that_orders_before_it_consumes_splits_once(folder: Path) -> None
     path = folder / "splits"
     assert run_script(folder, ORDERS_FIRST, str(path)).stdout == "[0, 1, 2]\n"
     assert lines(path) == ["split"]
+
+
+def test_function_below_the_first_use_fails_with_what_to_do(folder: Path) -> None:
+    done = run_script(folder, DEFINED_TOO_LATE)
+    assert "unknown task" in done.stdout
+    assert "define it above the script's first use of a queue" in done.stdout
 
 
 def test_task_output_appears_where_the_script_prints(folder: Path) -> None:

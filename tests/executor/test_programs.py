@@ -97,6 +97,38 @@ print(executor.submit(nap, 0).result())
 executor.submit(nap, 0.5).add_done_callback(lambda future: print("ended with", future.result(), flush=True))
 print("end of the script")
 """
+#: Has no guard, and calls that use executors of their own. It would start itself again and again if these imported it.
+NESTED = """
+import os
+from conveyor import Executor
+
+depth = os.environ["DEPTH"] = os.environ.get("DEPTH", "") + "x"
+assert len(depth) <= 3, "the program, its workers, and theirs"
+
+def square(number):
+    return number * number
+
+def add_squares(count):
+    with Executor(1) as executor:
+        return sum(executor.map(square, range(count)))
+
+with Executor(1) as executor:
+    print(list(executor.map(add_squares, range(1, 4))))
+"""
+#: A module that uses an executor while it is imported, which its workers would do in turn.
+AT_IMPORT = """
+import os
+from conveyor import Executor
+
+depth = os.environ["DEPTH"] = os.environ.get("DEPTH", "") + "x"
+assert len(depth) <= 3, "the program, and its workers, which read it and then import this"
+
+def double(number):
+    return 2 * number
+
+with Executor(1) as executor:
+    print(executor.submit(double, 1).result())
+"""
 #: Uses the executor in ways that need its `__main__`.
 OWN_FUNCTIONS = """
 from functools import partial
@@ -209,6 +241,19 @@ def test_program_ends_after_its_calls_and_their_callbacks(run: Run) -> None:
     done = run(OPEN_END)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "0\nend of the script\nended with 0.5\n"
+
+
+def test_calls_of_a_program_can_use_executors(run: Run) -> None:
+    done = run(NESTED)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[0, 1, 5]\n"
+
+
+def test_module_whose_import_uses_an_executor_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "at_import.py").write_text(AT_IMPORT)
+    done = run("import at_import")
+    assert done.returncode == 1
+    assert "a module that workers import cannot start workers while it is imported" in done.stderr
 
 
 def test_traceback_of_the_worker_is_shown(run: Run) -> None:

@@ -9,6 +9,8 @@ import multiprocessing
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import executor_calls as calls
 import pytest
 
-from conveyor import BadCall, Consumer, Executor, JobFailed, JobLost, Queue
+from conveyor import BadCall, Consumer, Executor, Job, JobFailed, JobGone, JobLost, Queue
 from conveyor.executor import CallLost
 from conveyor.store import commands
 from conveyor.wire import ids
@@ -113,7 +115,9 @@ def test_builtin_exception_keeps_its_type(
     assert "executor_calls.py" in error.__cause__.__notes__[0], "the traceback of the worker"
 
 
-@pytest.mark.parametrize("name", ["UnicodeDecodeError", "ShopClosed", "SystemExit"])
+@pytest.mark.parametrize(
+    "name", ["UnicodeDecodeError", "ShopClosed", "SystemExit", "executor_calls.TimeoutError"]
+)
 def test_other_exceptions_are_the_jobs_failure(execute: Execute, name: str) -> None:
     with pytest.raises(JobFailed) as failed:
         execute(1).submit(calls.fail, name).result(timeout=30)
@@ -151,6 +155,44 @@ def test_failing_initializer_breaks_the_executor(execute: Execute) -> None:
         executor.submit(calls.double, 1)
 
 
+def test_call_that_is_put_while_the_workers_end_says_so(
+    execute: Execute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = execute(1)
+    executor.queue.pause()
+    submit = executor.queue.submit
+
+    def submit_and_break(*args: Any) -> Job[Any]:
+        job = submit(*args)
+        executor._calls.workers_ended("the workers broke", had_started=True)
+        with suppress(JobGone):
+            job.exception(timeout=20)
+        assert job.done(), "the deletion of the queue ended it"
+        submit(*args)  # as if this call had been put now
+        return job
+
+    monkeypatch.setattr(executor.queue, "submit", submit_and_break)
+    with pytest.raises(BrokenProcessPool, match="the workers broke"):
+        executor.submit(calls.double, 1).result(timeout=20)
+    assert queue_is_gone(executor)
+
+
+def test_program_that_is_killed_leaves_no_files(
+    one_server: Any, eventually: Callable[..., Any], tmp_path: Path
+) -> None:
+    code = (
+        "import os\nfrom conveyor import Executor\n"
+        "print(Executor(1).submit(len, 'abc').result(), os.listdir(os.environ['TMPDIR']), flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "CONVEYOR_URL": one_server.url, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("3 ['conveyor-executor-")
+    eventually(lambda: not list(tmp_path.iterdir()))
+
+
 def test_executor_with_a_killed_supervisor_is_broken(
     execute: Execute, eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -181,11 +223,13 @@ def test_calls_of_a_shared_queue_outlive_the_own_workers(
     future = executor.submit(calls.double, 2)
     os.kill(supervisor_of(executor, eventually), signal.SIGTERM)
     eventually(lambda: f"other consumers of the queue {shared} may run its calls" in caplog.text)
+    executor._calls.workers.join()
     executor.queue.resume()
     with Consumer(shared, workers=1, tasks=["executor_calls"], store=one_server.client):
         assert future.result(timeout=30) == 4
+        assert executor.submit(calls.add, 2).result(timeout=30) == 2, "one that its workers never ran"
     executor.shutdown()
-    assert executor.queue.count().accepted == 2
+    assert executor.queue.count().accepted == 3
 
 
 def test_given_queue_is_shared_with_its_other_consumers(
@@ -280,6 +324,9 @@ def test_arguments_are_checked_when_an_executor_is_made() -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         ({"queue": 2, "max_workers": 2}, "must be a Queue or a name"),
         ({"max_workers": 1001}, "between 1 and 1000"),
+        ({"max_workers": 4 / 2}, "max_workers must be a whole number, got 2.0"),
+        ({"queue": 4 / 2}, "max_workers must be a whole number, got 2.0"),
+        ({"max_workers": "2"}, "max_workers must be a whole number, got '2'"),
         ({"max_tasks_per_child": 5}, "max_tasks_per_child is not supported"),
         ({"mp_context": multiprocessing.get_context("fork")}, "cannot be forked"),
         ({"queue": "shared", "initializer": calls.begin}, "for workers of the executor itself"),

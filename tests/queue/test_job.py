@@ -55,6 +55,12 @@ def test_status_of_a_dead_job_is_failed_without_its_outcome(bench: Bench) -> Non
     assert job.status() == "failed"
 
 
+@pytest.mark.parametrize("number", [5, None, b"never-put"])
+def test_id_of_another_type_is_refused(bench: Bench, number: object) -> None:
+    with pytest.raises(BadCall, match="must be a str"):
+        Job(number, bench.queue.name, client=bench.client)  # type: ignore[arg-type]
+
+
 def test_unknown_job_is_gone_and_cannot_be_cancelled(bench: Bench) -> None:
     job = Job[int]("never-put", bench.queue.name, client=bench.client)
     assert job.status() == "gone"

@@ -51,8 +51,12 @@ def wait_in_a_loop(inner: Job[int], timeout: float | None) -> int:
     return asyncio.run(asyncio.wait_for(awaited(), timeout))
 
 
+def wait_for_any(inner: Job[int], timeout: float | None) -> int:
+    return next(job.as_completed([inner], timeout)).result()
+
+
 Wait = Callable[[Job[int], float | None], int]
-WAITS = pytest.mark.parametrize("wait", [wait, wait_in_a_loop])
+WAITS = pytest.mark.parametrize("wait", [wait, wait_in_a_loop, wait_for_any])
 
 
 @WAITS

@@ -84,6 +84,38 @@ def test_jobs_are_only_put_again(conveyor_queue):
 def test_environment_is_as_before():
     assert "CONVEYOR_URL" not in os.environ
 """
+USED_BEFORE = """
+import asyncio
+
+import pytest
+from conveyor import Full, Queue, aio
+from conveyor.testing import private_server
+
+used = Queue("used", maxsize=1)
+used_in_asyncio = aio.Queue("used")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def production():
+    with private_server() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVEYOR_URL", server.url)
+        used.put("a real item")
+        assert asyncio.run(used_in_asyncio.qsize()) == 1
+        yield
+
+
+def test_queue_is_that_of_the_test(conveyor_queue):
+    assert used.qsize() == asyncio.run(used_in_asyncio.qsize()) == 0
+    used.put("an item of the test")
+    with pytest.raises(Full):
+        used.put_nowait("another one")
+    assert asyncio.run(used_in_asyncio.get()) == "an item of the test"
+
+
+def test_queue_is_as_before():
+    assert used.get(timeout=5) == "a real item"
+    used.task_done()
+"""
 WHERE = """
 from pathlib import Path
 
@@ -119,6 +151,11 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_application_is_tested_without_warnings(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(shop=APPLICATION, test_shop=TESTS)
     assert run("-W", "error").parseoutcomes() == {"passed": 7}
+
+
+def test_queue_that_was_used_before_is_that_of_the_test(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(test_used=USED_BEFORE)
+    assert run("-W", "error").parseoutcomes() == {"passed": 2}
 
 
 def test_processes_of_xdist_have_servers_of_their_own(pytester: pytest.Pytester, run: Run) -> None:

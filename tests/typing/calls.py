@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from conveyor import Job, Queue, Task, task
+from conveyor import Job, Queue, Task, aio, task
 
 
 @task
@@ -56,6 +56,7 @@ async def lines(path: str) -> AsyncIterator[str]:
 
 
 QUEUE = Queue("numbers")
+ASYNC_QUEUE: aio.Queue[Any] = aio.Queue("numbers")
 
 
 # --- what a task is
@@ -148,6 +149,13 @@ assert_type(QUEUE.map(three, [1], ["2"], [b"3"]), Iterator[list[int]])
 QUEUE.map(count, ["5"])  # refused: arg-type; reportArgumentType reportCallIssue
 QUEUE.map(later, [1], [2])  # refused: arg-type; reportArgumentType reportCallIssue
 QUEUE.map(name_of, ["Ada"], [1])  # refused: arg-type; reportArgumentType reportCallIssue
+
+assert_type(ASYNC_QUEUE.map(count, range(5)), AsyncIterator[int])
+assert_type(ASYNC_QUEUE.map(fetch, ["x"], buffersize=5), AsyncIterator[bytes])
+assert_type(ASYNC_QUEUE.map(name_of, ["Ada"], ["Lovelace"]), AsyncIterator[str])
+assert_type(ASYNC_QUEUE.map(anything, [5]), AsyncIterator[Any])
+ASYNC_QUEUE.map(count, ["5"])  # refused: arg-type; reportArgumentType reportCallIssue
+ASYNC_QUEUE.map(later, [1], [2])  # refused: arg-type; reportArgumentType reportCallIssue
 
 
 # --- options

@@ -201,6 +201,8 @@ def test_invalid_run_options_are_refused_by_name(wrong: dict[str, Any]) -> None:
         {"delay": MOMENT},
         {"delay": "tomorrow"},
         {"wait": "long"},
+        {"queue": "two words"},
+        {"queue": None},
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ import inspect
 import pathlib
 import uuid
 from collections.abc import Sequence  # noqa: TC003 - a hint that is resolved
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,6 +31,11 @@ class Color(enum.Enum):
 class Point:
     x: int
     y: float = 0.0
+
+
+class Row(NamedTuple):
+    x: int
+    y: int
 
 
 def plain(first: int, second: str = "two", *, third: float = 3.0) -> int:
@@ -320,6 +325,19 @@ def test_function_that_workers_cannot_find_is_refused(what: str) -> None:
         name_of(function)
     assert message in str(refusal.value)
     assert "def at module level" in refusal.value.hint
+
+
+@pytest.mark.parametrize("row", [5, None, "ab", b"ab", {"first": 1}, iter([1])])
+@pytest.mark.parametrize("others", [[], [(1, "two")]])
+def test_row_that_is_no_tuple_is_refused(row: Any, others: list[Any]) -> None:
+    with pytest.raises(BadCall, match="must be a tuple, got"):
+        Signature(untyped).encode_all([(args, {}) for args in [*others, row]])
+
+
+@pytest.mark.parametrize("row", [[1, 2], np.array([1, 2]), Row(1, 2)])
+def test_other_sequence_is_a_row(row: Any) -> None:
+    signature = Signature(untyped)
+    assert signature.encode_all([(row, {})]) == [signature.encode(tuple(row), {})]
 
 
 def test_builtin_with_a_signature_has_a_name() -> None:

@@ -95,6 +95,7 @@ class Consumer:
         Raises ConveyorError if they do not start.
         """
         task_loading.stop_script()
+        task_loading.refuse_consumers()
         if self._process is not None:
             return
         connect(self.settings.url or None)  # starts the embedded server here, so that its line appears here
@@ -295,10 +296,13 @@ def _url(store: Client | str | None) -> str:
 
 
 def _own_script() -> tuple[str, str]:
-    """Return file and name of the script this process was started with, or empty strings if it cannot be reloaded."""
-    main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
-    name = task_loading.main_name()
-    if file is None or not pathlib.Path(file).is_file() or name.partition(".")[0] == "conveyor":
+    """Return file and name of the script this process was started with, or empty strings if it cannot be reloaded.
+
+    In a worker that has read a script, it is that one: a module of it must not be imported, which would run it.
+    """
+    file, name = task_loading.main_file(), task_loading.main_name()
+    if name.partition(".")[0] == "conveyor":
+        return task_loading.script_read()
+    if file is None or not pathlib.Path(file).is_file():
         return "", ""
     return str(pathlib.Path(file).resolve()), name

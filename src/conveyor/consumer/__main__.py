@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> int:
 
     supervisor = Supervisor(consumer_name(), settings, client, work)
     status = supervisor.run(lambda: report(b"ready\n"))
+    shutil.rmtree(settings.executor, ignore_errors=True)  # if there is one; the caller may have been killed
     if status == 0:  # the caller may not learn the exit code
         done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
         report(f"left {' '.join(done)}\n".encode())

@@ -67,8 +67,8 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             raise BadCall(message, hint="name one or more")
         for queue in self.queues:
             ids.checked_queue(queue)
-        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
-            message = f"workers must be between 1 and {MAX_WORKERS}, got {self.workers}"
+        if self.workers is not None and not (type(self.workers) is int and 1 <= self.workers <= MAX_WORKERS):
+            message = f"workers must be a whole number between 1 and {MAX_WORKERS}, got {self.workers!r}"
             raise BadCall(message, hint="leave it out for one worker per core")
         seconds = self.leave_grace
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)

@@ -32,8 +32,8 @@ def connect(url: str | Path | None = None, deadline: Deadline | None = None) -> 
     embedded server cannot be started in time.
     """
     url = url or os.environ.get("CONVEYOR_URL") or None
-    if url in _clients:
-        return _clients[url]
+    if (known := _known(url)) is not None:
+        return known
     end = Deadline(time_for(deadline))
     lock = _lock()  # two threads may race here, and both must get the same client
     if not lock.acquire(timeout=end.left(threading.TIMEOUT_MAX)):
@@ -52,11 +52,13 @@ def connect(url: str | Path | None = None, deadline: Deadline | None = None) -> 
 def connected(url: str | Path | None = None) -> Client | None:
     """Return the client as `connect` does, or None if that would have to wait. For asyncio."""
     url = url or os.environ.get("CONVEYOR_URL") or None
+    if (known := _known(url)) is not None:
+        return known
     lock = _lock()
     if not lock.acquire(blocking=False):
         return None
     try:
-        return _client(url) if isinstance(url, str) else _embedded_clients.get(url)
+        return _client(url) if isinstance(url, str) else None
     finally:
         lock.release()
 
@@ -88,10 +90,14 @@ def announce(client: Client) -> None:
 
 
 _lock = PerProcess(threading.Lock)  # a forked child must not inherit it from a thread of its parent
-_clients: dict[str | Path | None, Client] = {}
+_clients: dict[str, Client] = {}
 """By URL, each as it was given, and as it is written normally."""
 _embedded_clients: dict[Path | None, Client] = {}
 """By state folder. None is that of the environment, even if the environment has changed since."""
+
+
+def _known(url: str | Path | None) -> Client | None:
+    return _clients.get(url) if isinstance(url, str) else _embedded_clients.get(url)
 
 
 def _client(url: str) -> Client:

@@ -425,9 +425,19 @@ class AsyncClient:
             self._idle.pop().close()
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop. Raises RuntimeError outside asyncio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "no event loop of asyncio runs here; in trio, run the blocking methods in a thread"
+        ) from None
+
+
 def async_client_of(client: Client) -> AsyncClient:
     """Return the client of the running event loop for the server of a blocking client."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     found = _clients.get((loop, client))
     if found is None:
         found = AsyncClient(client)
@@ -445,4 +455,4 @@ _connecting = PerProcess(partial(ThreadPoolExecutor, 1, "conveyor-connecting"))
 
 async def connect_soon(connect: Callable[[], Client]) -> Client:
     """Return a client that has to be waited for, such as that of the embedded server, which may have to start."""
-    return await asyncio.get_running_loop().run_in_executor(_connecting(), connect)
+    return await running_loop().run_in_executor(_connecting(), connect)

@@ -14,6 +14,7 @@ from conveyor.errors import BadCall, TooLarge
 from conveyor.wire import codec, redaction
 from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.durability import read_durability
+from conveyor.wire.ids import checked_queue
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import signature_of
 
@@ -76,10 +77,10 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds before the first retry, doubled for each further one."""
     timeout: float | None = None
     """Max seconds of a run, after which its worker is killed; None for no limit."""
-    serializer: str | None = None
-    """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
     keep: float = KEEP
     """Seconds that its outcome is kept."""
+    serializer: str | None = None
+    """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
 
     def __post_init__(self) -> None:
         check_whole("retries", self.retries, MAX_RETRIES)
@@ -108,6 +109,7 @@ class PutOptions(msgspec.Struct, frozen=True):
     """Max seconds to wait for room in a full queue; 0 for not at all, None for no limit."""
 
     def __post_init__(self) -> None:
+        checked_queue(self.queue)
         check_whole("priority", self.priority, MAX_PRIORITY)
         check_seconds("delay", self.seconds_left())
         if self.wait is not None:
@@ -231,8 +233,8 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
     """Return the bytes before and after the arguments; the same for all calls that are put together.
 
-    Defaults are left out: the labels if nothing can be secret, then the options. A `keep` that is not the default comes
-    last, as the last option or again after the labels: there the server's scripts find it.
+    Defaults are left out: the serializer, the labels if nothing can be secret, then the options. A `keep` that is not
+    the default comes last, as the last option or again after the labels: there the server's scripts find it.
     """
     head, tail = _fixed_parts(name, options, labels)
     return head, codec.encode_flat(round(clock.wall(), 3)) + tail
@@ -242,12 +244,15 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
 def _fixed_parts(name: str, options: RunOptions, labels: Labels) -> tuple[bytes, bytes]:
     """Return the bytes before the arguments, and those after the time that follows them."""
     fields: list[bytes] = []
-    if labels.may_hide:
-        fields += msgspec.msgpack.encode(options), msgspec.msgpack.encode(labels)
+    values = msgspec.structs.astuple(msgspec.structs.replace(options, keep=float(options.keep)))
+    if options.serializer is None:
+        values = values[:-1]
+    if labels.may_hide or options.serializer is not None:
+        fields += msgspec.msgpack.encode(values), msgspec.msgpack.encode(labels)
         if options.keep != KEEP:
             fields.append(codec.encode(float(options.keep)))
     elif options != DEFAULTS:
-        fields.append(msgspec.msgpack.encode(msgspec.structs.replace(options, keep=float(options.keep))))
+        fields.append(msgspec.msgpack.encode(values))
     return bytes((0x94 + len(fields),)) + codec.encode(name), b"".join(fields)
 
 

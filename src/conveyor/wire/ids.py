@@ -114,7 +114,7 @@ def producer_of(job_id: str) -> str:
 
 def checked_id(job_id: str) -> str:
     """Return a job id that a user chose. Raises BadCall unless it is 1 to 64 letters, digits or `._:-`."""
-    if not _VALID_ID.fullmatch(job_id):
+    if not isinstance(job_id, str) or not _VALID_ID.fullmatch(job_id):
         raise BadCall(
             f"invalid job id {job_id!r:.80}",
             hint="use 1 to 64 letters, digits or ._:- and start with a letter or digit",

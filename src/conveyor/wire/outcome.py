@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import random
 import traceback as tracebacks
 from typing import TYPE_CHECKING, Any
@@ -219,9 +220,12 @@ def result_bytes(value: object, encode: Callable[[object], bytes] = codec.encode
 def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
     """Return an exception as data: name of its type, message and traceback, all strings of limited length.
 
-    They contain none of `secrets`, which `redaction.secret_texts` returns.
+    The name has its module in front if it could be mistaken for a built-in one. They contain none of `secrets`, which
+    `redaction.secret_texts` returns.
     """
     kind = type(error).__qualname__
+    if type(error) is not getattr(builtins, kind, type(error)):
+        kind = f"{type(error).__module__}.{kind}"
     try:
         message = str(error)
         if isinstance(error, ConveyorError) and error.hint:

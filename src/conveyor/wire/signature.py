@@ -6,15 +6,15 @@ import contextlib
 import functools
 import inspect
 import itertools
-import sys
 import types
 import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from conveyor.errors import BadCall
-from conveyor.task_loading import main_name
+from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
@@ -160,18 +160,26 @@ class Signature:
             made = self._encode_alike([args for args, kwargs in calls if not kwargs], len(calls))
             if made:
                 return made
-        return [self.encode(args, kwargs) for args, kwargs in calls]
+        return [self.encode(self._row(args), kwargs) for args, kwargs in calls]
+
+    def _row(self, args: Any) -> tuple[Any, ...]:
+        """Return the positional arguments of a call as a tuple. Raises BadCall for a single value that is none."""
+        if isinstance(args, tuple):
+            return args
+        if isinstance(args, str | bytes | Mapping) or not hasattr(args, "__len__"):
+            raise BadCall(
+                f"{self.name}(): the arguments of each call must be a tuple, got `{type(args).__name__}`",
+                hint="write a single argument as (argument,); for keyword arguments use `submit_parts`",
+            )
+        return tuple(args)
 
     def _encode_alike(self, calls: list[tuple[Any, ...]], wanted: int) -> list[bytes]:
         """Return the bytes of calls without keyword arguments, or nothing if there are others or one is invalid."""
-        sizes, kinds = set(map(len, calls)), set(map(type, calls))
-        count = min(sizes, default=0)
-        if (
-            len(calls) < wanted
-            or len(sizes) > 1
-            or kinds != {tuple}
-            or not self._required <= count <= self._most
-        ):
+        if len(calls) < wanted or set(map(type, calls)) != {tuple}:
+            return []
+        sizes = set(map(len, calls))
+        count = min(sizes)
+        if len(sizes) > 1 or not self._required <= count <= self._most:
             return []
         if not (self._is_flat and _FLAT.issuperset(map(type, itertools.chain.from_iterable(calls)))):
             return []
@@ -313,7 +321,7 @@ def name_of(function: Any) -> str:
     if not module or not name or "." in name or "<" in name or isinstance(function, type):
         raise _nameless(function, name)
     if module in _MAIN:
-        if getattr(sys.modules[module], "__file__", "<stdin>") == "<stdin>":
+        if main_file(module) is None:
             raise BadCall(
                 f"{name} belongs to a program without a file, such as an interactive session, so no worker finds it",
                 hint="save it in a module, such as tasks.py, and import it",

@@ -45,6 +45,10 @@ class ShopClosed(Exception):
     """An error of the user's own."""
 
 
+class TimeoutError(Exception):  # noqa: A001 - as in other libraries
+    """An error of the user's own with the name of a built-in one."""
+
+
 @task(name="stock.count", retries=2)
 def count_stock(number: int) -> int:
     return number + 1
@@ -80,6 +84,7 @@ def fail(name: str) -> None:
         "UnicodeDecodeError": b"\xff".decode,
         "no message": lambda: exec("assert False"),
         "ShopClosed": lambda: throw(ShopClosed("at night")),
+        "executor_calls.TimeoutError": lambda: throw(TimeoutError("too late")),
         "SystemExit": lambda: throw(SystemExit(3)),
     }
     errors[name]()
