@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -11,9 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conveyor.errors import BadCall
-from conveyor.held_items import holder_of
-from conveyor.inbox import inbox_of
-from conveyor.store import Client
 from conveyor.wire import ids
 
 
@@ -64,17 +62,36 @@ def test_forked_child_gets_a_new_name_if_the_parent_makes_ids(forked: Any) -> No
     assert ids.producer_of(of_the_child) != ids.producer()
 
 
-def test_child_forked_by_c_code_gets_a_new_name(forked: Any) -> None:
+#: A program of one thread: if another one waited for the interpreter's lock, a child forked so would wait for it.
+FORKED_BY_C_CODE = """
+import ctypes, os
+from conveyor.held_items import holder_of
+from conveyor.inbox import inbox_of
+from conveyor.store import Client
+from conveyor.wire import ids
+
+client = Client("redis://localhost")
+
+def tell():
+    names = inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])
+    print(*names, flush=True)
+
+tell()
+child = ctypes.PyDLL(None).fork()
+if child == 0:
+    tell()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_child_forked_by_c_code_gets_a_new_name() -> None:
     """As uWSGI forks: no hook of Python's runs in the child."""
-    client = Client("redis://localhost")
-    mine = inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])
-
-    def names() -> str:
-        return " ".join([inbox_of(client).name, holder_of(client).owner, ids.producer_of(ids.new_ids(1)[0])])
-
-    child = forked(names, fork=ctypes.PyDLL(None).fork).split()
-    assert len(child) == 3
-    assert not set(child) & set(mine)
+    command = [sys.executable, "-c", FORKED_BY_C_CODE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    mine, of_the_child = (line.split() for line in done.stdout.splitlines())
+    assert len(of_the_child) == 3
+    assert not set(of_the_child) & set(mine)
 
 
 @pytest.mark.parametrize("name", ["a", "A1._:-z", "9" * 64, "invoice-2024:7"])
