@@ -183,6 +183,15 @@ def test_signature_is_for_the_task_and_all_arguments() -> None:
         codec.decode(job.args)
 
 
+@pytest.mark.parametrize("head", [b"", b"\x91", b"\x81\xa1a"])
+def test_signed_value_is_not_read_in_arguments(head: bytes) -> None:
+    value = head + codec.encode_any(Trap())  # an item, or a result, from elsewhere on the server
+    for args, kwargs in ((b"\x91" + value, b"\x80"), (b"\x90", b"\x81\xa5model" + value)):
+        with pytest.raises(ValueError, match="unknown extension type 125"):
+            signature_of(predict).decode(msgspec.Raw(args), msgspec.Raw(kwargs), "predict")
+    assert READ == []
+
+
 def test_function_that_travels_arrives_only_if_signed() -> None:
     carried = signed.PickledFunction(Model)
     job = encoded(signed.call_function, carried, 3, name=FUNCTION)

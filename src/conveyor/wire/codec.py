@@ -36,6 +36,7 @@ __all__ = [
     "decode_data",
     "decode_signed",
     "decode_trusted",
+    "decode_unsigned",
     "encode",
     "encode_any",
     "encode_pickled",
@@ -122,12 +123,17 @@ def encode_flat(tree: object) -> bytes:
 
 
 def decode(data: bytes | memoryview | Raw) -> Any:
-    """Return the value of bytes made by `encode`.
+    """Return the value of bytes made by `encode` or `encode_any`.
 
     Raises UnknownClass if this process does not have the class of an object, Untrusted if no key of this process has
     signed what was pickled, and ValueError for invalid bytes, whatever a type's reader raises.
     """
     return _decoded(_decoder, data)
+
+
+def decode_unsigned(data: bytes | Raw) -> Any:
+    """Return the value of bytes made by `encode`, in which nothing is signed. Raises what `decode` raises."""
+    return _decoded(_unsigned_decoder, data)
 
 
 def decode_signed(data: bytes | Raw, purpose: bytes) -> Any:
@@ -165,7 +171,7 @@ def _invalid(error: Exception) -> ValueError:
 
 def decoder(hint: Any) -> Callable[[bytes | Raw], Any]:
     """Return a function that decodes and converts in one step, for a hint of which `hints.is_direct` is true."""
-    return Decoder(hint, ext_hook=_restore, dec_hook=_rebuild).decode
+    return Decoder(hint, ext_hook=_restore_unsigned, dec_hook=_rebuild).decode
 
 
 def has_objects(data: bytes | Raw) -> bool:
@@ -346,6 +352,10 @@ def _restore(code: int, data: memoryview) -> Any:
     return _restored(code, data, _decoder, objects.rebuilt)
 
 
+def _restore_unsigned(code: int, data: memoryview) -> Any:
+    return _restored(code, data, _unsigned_decoder, objects.rebuilt)
+
+
 def _restore_signed(code: int, data: memoryview) -> Any:
     if code == _PICKLED:
         _, pickle = msgspec.msgpack.decode(data)
@@ -414,5 +424,6 @@ _RESTORES: dict[int, Callable[[bytes], Any]] = {
     _ARRAY: _restore_array,
 }
 _decoder: Decoder[Any] = Decoder(ext_hook=_restore)
+_unsigned_decoder: Decoder[Any] = Decoder(ext_hook=_restore_unsigned)
 _signed_decoder: Decoder[Any] = Decoder(ext_hook=_restore_signed)
 _data_decoder: Decoder[Any] = Decoder(ext_hook=_restore_data)
