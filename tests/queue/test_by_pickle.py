@@ -11,7 +11,9 @@ import pytest
 
 from conveyor import BadCall, Executor, JobFailed, LifoQueue, PriorityQueue, Queue, Untrusted, aio, task
 from conveyor.store import commands
-from conveyor.wire import signed
+from conveyor.tasks import registry
+from conveyor.wire import call, signed
+from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,6 +169,20 @@ def test_job_without_a_signature_calls_no_function(one_server: Server) -> None:
         client.run(commands.resume("forged"))
         with pytest.raises(JobFailed, match="Untrusted"):
             waiting.result(60)
+
+
+def test_secrets_of_pickled_functions_are_hidden_by_position(one_server: Server) -> None:
+    def log_in(user: str, password: str, *tokens: str) -> None:
+        raise ValueError(f"{user} used {password} and {tokens[0]}")
+
+    queue = Queue("secrets", serializer="pickle", store=one_server.client)
+    job = queue.submit(log_in, "ada", "sesame22", "t0ken-99")
+    data = call.decode_call(one_server.raw.hget("conveyor:{secrets}:jobs", job.id))
+    assert preview(data, registry.labels(data.task), 300).endswith(", user='ada', password=•••, •••")
+    with Executor("secrets", 1, store=one_server.client) as pool:
+        pool.submit(len, "abc").result(60)
+        with pytest.raises(JobFailed, match="ada used ••• and •••"):
+            job.result(60)
 
 
 def test_server_without_a_key_is_refused_before_anything_is_put(

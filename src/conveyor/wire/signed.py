@@ -40,7 +40,12 @@ class PickledFunction:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
         self.name, self.data = name_of(function), pickled(function)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels: the function itself only as bytes."""
+        return {"name": self.name, "data": self.data}
 
 
 def call_function(function: PickledFunction, /, *args: Any, **kwargs: Any) -> Any:
