@@ -129,13 +129,21 @@ def test_task_chooses_for_itself(one_server: Server) -> None:
         Queue("chosen", serializer="json")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [("another" * 10, "fits no key of this process, so it was not read"), ("short", "less")],
+)
 def test_item_of_another_key_returns_to_the_queue(
-    one_server: Server, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    one_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+    other: str,
+    reason: str,
 ) -> None:
     queue = Queue("models", serializer="pickle", store=one_server.client)
     queue.put(Model(3))
-    monkeypatch.setenv(signed.KEY_VARIABLE, "another" * 10)
-    with pytest.raises(Untrusted, match="fits no key of this process, so it was not read"):
+    monkeypatch.setenv(signed.KEY_VARIABLE, other)
+    with pytest.raises(Untrusted, match=reason):
         queue.get()
     eventually(lambda: queue.count().ready == 1)
     monkeypatch.setenv(signed.KEY_VARIABLE, KEY)

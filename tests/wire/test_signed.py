@@ -170,6 +170,55 @@ def test_short_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         codec.encode_any(Model(3))
 
 
+def test_reader_with_a_short_key_trusts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.encode_any(Model(3))
+    monkeypatch.setenv(signed.KEY_VARIABLE, "short")
+    with pytest.raises(
+        Untrusted, match="a pickled value arrived, but a key in CONVEYOR_KEY has less than 32"
+    ):
+        codec.decode(data)
+
+
+def test_key_is_any_bytes_without_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        signed.KEY_VARIABLE, f" schl\u00fcssel {os.fsdecode(bytes([255]))} and many more bytes \n"
+    )
+    assert codec.decode(codec.encode_any(Model(3))) == Model(3)
+
+
+@pytest.mark.parametrize("content", [b"", b"k" * 31])
+def test_empty_or_short_key_file_is_refused(
+    content: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = codec.encode_any(Model(3))
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(Untrusted, match="belongs to another user, or has less than 32 characters"):
+        codec.decode(data)
+    with pytest.raises(BadCall, match="has less than 32 characters") as caught:
+        codec.encode_any(Model(3))
+    assert caught.value.hint.startswith("delete the file for a new key")
+
+
+def test_key_file_of_another_user_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    codec.encode_any(Model(3))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(BadCall, match="belongs to another user"):
+        codec.encode_any(Model(3))
+
+
+def test_key_file_is_not_read_through_a_link(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    (tmp_path / "elsewhere").write_text(KEY)
+    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        codec.encode_any(Model(3))
+
+
 def test_signature_is_for_the_task_and_all_arguments() -> None:
     job = encoded(predict, Model(3), note=1)
     for other in (

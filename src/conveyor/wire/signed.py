@@ -11,7 +11,6 @@ import contextlib
 import hmac
 import os
 import secrets
-import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import BadCall, Untrusted
@@ -30,7 +29,6 @@ _TAG_SIZE = 32
 _MAKE = f"set {KEY_VARIABLE} to the same secret for all producers and consumers, made with `openssl rand -base64 32`"
 
 _folders: list[Path] = []
-_making = threading.Lock()
 
 
 class PickledFunction:
@@ -68,7 +66,11 @@ def sign(content: bytes, purpose: bytes) -> bytes:
 def opened(data: bytes, purpose: bytes) -> bytes:
     """Return content that was signed for this purpose. Raises Untrusted if no key of this process has signed it."""
     tag, content = data[:_TAG_SIZE], data[_TAG_SIZE:]
-    message, keys = _message(content, purpose), _keys()
+    message = _message(content, purpose)
+    try:
+        keys = _keys()
+    except BadCall as error:
+        raise Untrusted(f"a pickled value arrived, but {error.message}", hint=error.hint) from None
     if not keys:
         raise Untrusted(
             "a pickled value arrived, and this process has no key to check its signature", hint=_MAKE
@@ -123,19 +125,27 @@ def _message(content: bytes, purpose: bytes) -> bytes:
 
 
 def _keys() -> list[bytes]:
-    """Return the keys that are accepted, of which the first signs."""
-    found = _keys_of_environment()
+    """Return the keys that are accepted, of which the first signs. Raises BadCall if one is unusable."""
+    found = [os.fsencode(one.strip()) for one in os.environ.get(KEY_VARIABLE, "").split(",")]
+    if any(0 < len(one) < MIN_KEY for one in found):
+        raise BadCall(f"a key in {KEY_VARIABLE} has less than {MIN_KEY} characters", hint=_MAKE)
+    found = list(filter(None, found))
     for folder in _folders:
-        with contextlib.suppress(OSError):
-            found.append((folder / "key").read_bytes())
+        with contextlib.suppress(FileNotFoundError):
+            found.append(_key_in(folder / "key"))
     return found
 
 
-def _keys_of_environment() -> list[bytes]:
-    found = [one.strip() for one in os.environ.get(KEY_VARIABLE, "").split(",")]
-    if any(0 < len(one) < MIN_KEY for one in found):
-        raise BadCall(f"a key in {KEY_VARIABLE} has less than {MIN_KEY} characters", hint=_MAKE)
-    return [one.encode() for one in found if one]
+def _key_in(file: Path) -> bytes:
+    """Return the key in a file of this user. Raises BadCall if another user or an interrupted write has made it."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as found:
+        owner, key = os.fstat(found.fileno()).st_uid, found.read()
+    if owner != os.geteuid() or len(key) < MIN_KEY:
+        raise BadCall(
+            f"the key in {file} belongs to another user, or has less than {MIN_KEY} characters",
+            hint="delete the file for a new key; what the old one has signed is not read any more",
+        )
+    return key
 
 
 def _made_key() -> list[bytes]:
@@ -144,11 +154,13 @@ def _made_key() -> list[bytes]:
         raise BadCall('serializer="pickle" needs a key, which signs what is pickled', hint=_MAKE)
     file = _folders[0] / "key"
     made = file.with_name(f"key-{secrets.token_hex(8)}")
-    with _making:
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as new:
+    try:
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
             new.write(secrets.token_hex(MIN_KEY).encode())
-        with contextlib.suppress(FileExistsError):  # another process was faster
+            new.flush()
+            os.fsync(new.fileno())  # or it could be empty after a power cut
+        with contextlib.suppress(FileExistsError):  # another thread or process was faster
             os.link(made, file)
-        made.unlink()
-    return [file.read_bytes()]
+    finally:
+        made.unlink(missing_ok=True)
+    return [_key_in(file)]
