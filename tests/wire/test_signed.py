@@ -113,6 +113,41 @@ def test_without_cloudpickle_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) 
     assert "install cloudpickle" in caught.value.hint
 
 
+class Unreadable:
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ((__import__, "no_such_module"), "ModuleNotFoundError: No module named 'no_such_module'"),
+        ((sys.exit, 3), "SystemExit: 3"),
+        ((int, "a"), "ValueError: invalid literal"),
+    ],
+)
+def test_pickle_that_cannot_be_read_is_named(call: Any, reason: str) -> None:
+    data = codec.encode_any([Unreadable(*call)])
+    with pytest.raises(ValueError, match=f"the pickle of builtins:list cannot be read: {reason}"):
+        codec.decode(data)
+
+
+def test_code_of_another_python_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = encoded(signed.call_function, signed.PickledFunction(lambda: 1), name=FUNCTION)
+    code, data = codec.encode_any(lambda: 1), codec.encode_any(Model(3))
+    monkeypatch.setattr(signed, "_PYTHON", "3.99")
+    reason = r"it has code of Python 3\.\d+, which this Python 3.99 cannot run"
+    with pytest.raises(ValueError, match=reason) as caught:
+        codec.decode(code)
+    assert isinstance(caught.value.__cause__, ImportError)
+    with pytest.raises(ValueError, match=reason):
+        signature_of(signed.call_function).decode(carried.args, carried.kwargs, FUNCTION)
+    assert codec.decode(data) == Model(3)
+
+
 def tampered(data: bytes, place: int) -> bytes:
     return data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
 

@@ -106,7 +106,7 @@ def encode_any(value: object) -> bytes:
 
 def encode_pickled(value: object) -> bytes:
     """Return the bytes of a value's pickle, which is read only if they are signed. Raises BadCall."""
-    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), signed.pickled(value)))))
+    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), *signed.pickled(value)))))
 
 
 def encode_signed(data: bytes, purpose: bytes) -> bytes:
@@ -358,8 +358,12 @@ def _restore_unsigned(code: int, data: memoryview) -> Any:
 
 def _restore_signed(code: int, data: memoryview) -> Any:
     if code == _PICKLED:
-        _, pickle = msgspec.msgpack.decode(data)
-        return signed.unpickled(pickle)
+        name, *pickle = msgspec.msgpack.decode(data)
+        try:
+            return signed.unpickled(*pickle)
+        except (Exception, SystemExit) as error:  # whatever the object's own methods raise
+            text = f"the pickle of {name} cannot be read: {type(error).__name__}: {error}"
+            raise ValueError(text) from error
     return _restored(code, data, _signed_decoder, objects.rebuilt)
 
 
@@ -367,7 +371,7 @@ def _restore_data(code: int, data: memoryview) -> Any:
     if code == _SIGNED:
         return _data_decoder.decode(signed.content_of(bytes(data)))
     if code == _PICKLED:
-        name, pickle = msgspec.msgpack.decode(data)
+        name, pickle, *_ = msgspec.msgpack.decode(data)
         return objects.ObjectData(str(name), {"pickled": f"{len(pickle):,} bytes"})
     if code == _INTEGER and len(data) > MAX_SHOWN_INTEGER:
         return objects.ObjectData("int", [hex(_RESTORES[code](bytes(data)))])

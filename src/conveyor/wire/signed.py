@@ -11,6 +11,7 @@ import contextlib
 import hmac
 import os
 import secrets
+import sys
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import BadCall, Untrusted
@@ -26,6 +27,8 @@ MIN_KEY = 32
 #: What is signed: the arguments of a call, for its task, or any other value.
 CALL, VALUE = b"call", b"value"
 _TAG_SIZE = 32
+#: What a pickle has in it if it takes code along, and the only version of Python that can run this process's code.
+_CODE, _PYTHON = b"CodeType", "{}.{}".format(*sys.version_info)
 _MAKE = f"set {KEY_VARIABLE} to the same secret for all producers and consumers, made with `openssl rand -base64 32`"
 
 _folders: list[Path] = []
@@ -39,7 +42,7 @@ class PickledFunction:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.name, self.data = name_of(function), pickled(function)
+        self.name, (self.data, _) = name_of(function), pickled(function)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what travels: the function itself only as bytes."""
@@ -88,8 +91,11 @@ def content_of(data: bytes) -> bytes:
     return data[_TAG_SIZE:]
 
 
-def pickled(value: Any) -> bytes:
-    """Return the pickle of a value, by cloudpickle if that is installed. Raises BadCall if there is none."""
+def pickled(value: Any) -> tuple[bytes, str]:
+    """Return the pickle of a value, by cloudpickle if that is installed, and the version of Python it needs, if any.
+
+    Raises BadCall if there is none.
+    """
     try:
         from cloudpickle import dumps  # noqa: PLC0415 - an optional extra
 
@@ -102,13 +108,15 @@ def pickled(value: Any) -> bytes:
         data: bytes = dumps(value)
     except Exception as error:  # whatever the object's own methods raise
         raise BadCall(f"it cannot be pickled: {type(error).__name__}: {error}", hint=hint) from error
-    return data
+    return data, _PYTHON if _CODE in data else ""
 
 
-def unpickled(data: bytes) -> Any:
+def unpickled(data: bytes, python: str = "") -> Any:
     """Return the value of a pickle that was signed. Raises whatever reading it raises."""
     import pickle  # noqa: PLC0415 - only for those who chose it
 
+    if python not in {"", _PYTHON}:  # which would crash the process
+        raise ImportError(f"it has code of Python {python}, which this Python {_PYTHON} cannot run")
     return pickle.loads(data)  # noqa: S301 - the signature was compared
 
 
