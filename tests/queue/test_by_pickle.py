@@ -80,6 +80,13 @@ def test_errors_of_a_call_are_those_of_the_function(pool: Executor) -> None:
         pool.submit(threading.Lock).result(60)
 
 
+def test_object_that_cannot_be_called_is_refused(pool: Executor) -> None:
+    with pytest.raises(BadCall, match="'Model' objects cannot be called"):
+        pool.submit(Model(3))  # type: ignore[arg-type]
+    with pytest.raises(BadCall, match="'int' objects cannot be called"):
+        pool.queue.submit(5)  # type: ignore[arg-type]
+
+
 def test_coroutines_and_generators_travel_too(pool: Executor) -> None:
     async def soon(value: int) -> Model:
         await asyncio.sleep(0)

@@ -148,6 +148,17 @@ def test_code_of_another_python_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -
     assert codec.decode(data) == Model(3)
 
 
+class Proxy:
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError(name)
+
+
+def test_object_is_named_after_its_class_whatever_its_attributes() -> None:
+    assert signed.name_of(Proxy()) == f"{__name__}:Proxy"
+    assert signed.name_of(Model(3).__init__) == f"{__name__}:Model.__init__"  # type: ignore[misc]
+    assert signed.name_of(Model) == f"{__name__}:Model"
+
+
 def tampered(data: bytes, place: int) -> bytes:
     return data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
 

@@ -35,12 +35,15 @@ _folders: list[Path] = []
 
 
 class PickledFunction:
-    """A function that travels with its calls, as it was when this was made. Raises BadCall if it cannot be pickled.
+    """A function that travels with its calls, as it was when this was made.
 
+    Raises BadCall if it cannot be pickled, or is not a function.
     It is not data, so it arrives only in a pickle, and that is read only if it was signed.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise BadCall(f"{type(function).__qualname__!r} objects cannot be called")
         self.function = function
         self.name, (self.data, _) = name_of(function), pickled(function)
 
@@ -124,7 +127,10 @@ def name_of(value: Any) -> str:
     """Return what people see of a pickled value: `module:name` of a function or class, or else of the value's class."""
     if isinstance(value, PickledFunction):
         return value.name
-    named = value if hasattr(value, "__qualname__") else type(value)
+    try:
+        named = value if isinstance(value.__qualname__, str) else type(value)
+    except Exception:  # noqa: BLE001 - it has none, or a `__getattr__` that raises something else
+        named = type(value)
     return f"{getattr(named, '__module__', None) or ''}:{named.__qualname__}"
 
 
