@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import sys
@@ -199,15 +200,17 @@ def test_process_without_a_key_reads_and_signs_nothing(monkeypatch: pytest.Monke
     assert READ == []
 
 
-def test_keys_can_be_changed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = codec.encode_any(Model(3))
-    monkeypatch.setenv(signed.KEY_VARIABLE, f"{OTHER_KEY}, {KEY}")
-    assert codec.decode(old) == Model(3)
-    new = codec.encode_any(Model(4))
-    monkeypatch.setenv(signed.KEY_VARIABLE, OTHER_KEY)
-    assert codec.decode(new) == Model(4)
+def test_key_is_changed_in_three_steps_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = KEY, f"{KEY},{OTHER_KEY}", f"{OTHER_KEY}, {KEY}", OTHER_KEY
+    for step in itertools.pairwise(steps):  # some processes have taken it, others have not
+        for writer, reader in (step, step[::-1]):
+            monkeypatch.setenv(signed.KEY_VARIABLE, writer)
+            data = codec.encode_any(Model(3))
+            monkeypatch.setenv(signed.KEY_VARIABLE, reader)
+            assert codec.decode(data) == Model(3)
+    monkeypatch.setenv(signed.KEY_VARIABLE, KEY)
     with pytest.raises(Untrusted):
-        codec.decode(old)
+        codec.decode(data)
 
 
 def test_short_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
