@@ -80,6 +80,31 @@ def test_errors_of_a_call_are_those_of_the_function(pool: Executor) -> None:
         pool.submit(threading.Lock).result(60)
 
 
+class Remote:
+    """A proxy that has every attribute."""
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> Remote:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Remote(f"{self.path}.{name}")
+
+    def __call__(self, number: int) -> str:
+        return f"{self.path}({number})"
+
+
+def test_proxies_and_local_tasks_travel(pool: Executor) -> None:
+    @task(name="local", redact=("pin",))
+    def local(pin: str) -> None:
+        raise ValueError(pin)
+
+    assert pool.submit(Remote().math.square, 5).result(60) == ".math.square(5)"
+    with pytest.raises(ValueError, match=r"^•••$"):
+        pool.submit(local, "31415926").result(60)
+
+
 def test_object_that_cannot_be_called_is_refused(pool: Executor) -> None:
     with pytest.raises(BadCall, match="'Model' objects cannot be called"):
         pool.submit(Model(3))  # type: ignore[arg-type]

@@ -212,7 +212,10 @@ def _labels_of(function: Any, calls: Sequence[tuple[tuple[Any, ...], dict[str, A
     first = calls[0][0][:1] if function is call_function and calls else ()
     if not (first and isinstance(first[0], PickledFunction)):
         return signature_of(function).labels(getattr(function, "redact", ()))
-    own = Signature(first[0].function).labels(getattr(first[0].function, "redact", ()))
+    redact = getattr(
+        first[0].function, "redact", ()
+    )  # of a task; another object may have anything of this name
+    own = Signature(first[0].function).labels(redact if isinstance(redact, tuple) else ())
     return own._replace(names=("function", *own.names))
 
 
