@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,8 @@ def conveyor_queue(conveyor_server: PrivateServer, monkeypatch: pytest.MonkeyPat
 
     conveyor_server.clear()
     monkeypatch.setenv("CONVEYOR_URL", conveyor_server.url)
+    if not os.environ.get("CONVEYOR_KEY"):
+        monkeypatch.setenv("CONVEYOR_KEY", conveyor_server.key)
     return Queue()
 
 

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import contextvars
 import logging
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -68,10 +69,11 @@ _log = logging.getLogger("conveyor")
 
 
 class PrivateServer:
-    """A server for the tests of this process; `url` is its URL."""
+    """A server for the tests of this process; `url` is its URL, and `key` a key for CONVEYOR_KEY."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.key = secrets.token_hex(32)
 
     def clear(self) -> None:
         """Remove all data from the server, and forget in this process what belonged to them."""

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conveyor.queue import Queue
-from conveyor.store import control_channel
+from conveyor.store import commands, control_channel
 from conveyor.store.address import shown
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
-from conveyor.wire.outcome import MESSAGE_LIMIT
+from conveyor.wire.outcome import MESSAGE_LIMIT, encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +150,17 @@ def test_dead_jobs_show_the_longest_error_in_full(at_server: Any, conveyor: Any,
     assert start_consumer("failures", "-n", 1, "--until-empty").wait(20) == 0
     (listed,) = conveyor("jobs", "failures", "--state", "dead", "--json").document["jobs"]
     assert listed["error"] == f"ValueError: {message}"
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_job_with_an_unreadable_outcome_is_shown(at_server: Any, conveyor: Any, state: str) -> None:
+    job = conveyor("produce", "shape", 7).out.strip()
+    outcome = encode_settled(state, b"\xc7\x01\x7e\xff")  # a pickle that is none
+    at_server.client.run(commands.purge("shapes", "ready", 1, outcome, 60.0))
+    for words in (("job", job), ("job", job, "--json")):
+        done = conveyor(*words)
+        assert done.code == 0
+        assert "Undecodable" in done.out
 
 
 def test_workers_show_their_current_job(

@@ -11,8 +11,9 @@ import pytest
 
 from conveyor import BadCall, Executor, JobFailed, LifoQueue, PriorityQueue, Queue, Untrusted, aio, task
 from conveyor.store import commands
-from conveyor.wire import signed
-from conveyor.wire.call import decode_call
+from conveyor.tasks import registry
+from conveyor.wire import call, signed
+from conveyor.wire.redaction import preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,6 +80,38 @@ def test_errors_of_a_call_are_those_of_the_function(pool: Executor) -> None:
         pool.submit(threading.Lock).result(60)
 
 
+class Remote:
+    """A proxy that has every attribute."""
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+
+    def __getattr__(self, name: str) -> Remote:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Remote(f"{self.path}.{name}")
+
+    def __call__(self, number: int) -> str:
+        return f"{self.path}({number})"
+
+
+def test_proxies_and_local_tasks_travel(pool: Executor) -> None:
+    @task(name="local", redact=("pin",))
+    def local(pin: str) -> None:
+        raise ValueError(pin)
+
+    assert pool.submit(Remote().math.square, 5).result(60) == ".math.square(5)"
+    with pytest.raises(ValueError, match=r"^•••$"):
+        pool.submit(local, "31415926").result(60)
+
+
+def test_object_that_cannot_be_called_is_refused(pool: Executor) -> None:
+    with pytest.raises(BadCall, match="'Model' objects cannot be called"):
+        pool.submit(Model(3))  # type: ignore[arg-type]
+    with pytest.raises(BadCall, match="'int' objects cannot be called"):
+        pool.queue.submit(5)  # type: ignore[arg-type]
+
+
 def test_coroutines_and_generators_travel_too(pool: Executor) -> None:
     async def soon(value: int) -> Model:
         await asyncio.sleep(0)
@@ -128,13 +161,21 @@ def test_task_chooses_for_itself(one_server: Server) -> None:
         Queue("chosen", serializer="json")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [("another" * 10, "fits no key of this process, so it was not read"), ("short", "less")],
+)
 def test_item_of_another_key_returns_to_the_queue(
-    one_server: Server, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    one_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+    other: str,
+    reason: str,
 ) -> None:
     queue = Queue("models", serializer="pickle", store=one_server.client)
     queue.put(Model(3))
-    monkeypatch.setenv(signed.KEY_VARIABLE, "another" * 10)
-    with pytest.raises(Untrusted, match="fits no key of this process, so it was not read"):
+    monkeypatch.setenv(signed.KEY_VARIABLE, other)
+    with pytest.raises(Untrusted, match=reason):
         queue.get()
     eventually(lambda: queue.count().ready == 1)
     monkeypatch.setenv(signed.KEY_VARIABLE, KEY)
@@ -161,13 +202,27 @@ def test_job_without_a_signature_calls_no_function(one_server: Server) -> None:
         client.run(commands.pause("forged"))
         waiting = pool.submit(lambda value: value, 2)
         data = one_server.raw.hget("conveyor:{forged}:jobs", waiting.job.id)
-        arguments = bytes(decode_call(data).args)
+        arguments = bytes(call.decode_call(data).args)
         assert arguments.endswith(b"\x02")
         forged = data.replace(arguments, arguments[:-1] + b"\x03")
         one_server.raw.hset("conveyor:{forged}:jobs", waiting.job.id, forged)
         client.run(commands.resume("forged"))
         with pytest.raises(JobFailed, match="Untrusted"):
             waiting.result(60)
+
+
+def test_secrets_of_pickled_functions_are_hidden_by_position(one_server: Server) -> None:
+    def log_in(user: str, password: str, *tokens: str) -> None:
+        raise ValueError(f"{user} used {password} and {tokens[0]}")
+
+    queue = Queue("secrets", serializer="pickle", store=one_server.client)
+    job = queue.submit(log_in, "ada", "sesame22", "t0ken-99")
+    data = call.decode_call(one_server.raw.hget("conveyor:{secrets}:jobs", job.id))
+    assert preview(data, registry.labels(data.task), 300).endswith(", user='ada', password=•••, •••")
+    with Executor("secrets", 1, store=one_server.client) as pool:
+        pool.submit(len, "abc").result(60)
+        with pytest.raises(JobFailed, match="ada used ••• and •••"):
+            job.result(60)
 
 
 def test_server_without_a_key_is_refused_before_anything_is_put(

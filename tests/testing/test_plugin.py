@@ -40,7 +40,7 @@ TESTS = """
 import os
 
 import pytest
-from conveyor import JobFailed
+from conveyor import JobFailed, Queue
 from conveyor.testing import advance, run_jobs
 
 import shop
@@ -76,13 +76,20 @@ def test_failed_job_is_retried_later(conveyor_queue):
         job.result()
 
 
+def test_functions_and_items_are_pickled(conveyor_inline):
+    queue = Queue("models", serializer="pickle")
+    assert queue.submit(lambda number: number + 1, 2).result() == 3
+    queue.put(len)
+    assert queue.get() is len
+
+
 def test_jobs_are_only_put_again(conveyor_queue):
     shop.welcome("Ada")
     assert shop.letters.full()
 
 
 def test_environment_is_as_before():
-    assert "CONVEYOR_URL" not in os.environ
+    assert not {"CONVEYOR_URL", "CONVEYOR_KEY"} & set(os.environ)
 """
 USED_BEFORE = """
 import asyncio
@@ -150,7 +157,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_application_is_tested_without_warnings(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(shop=APPLICATION, test_shop=TESTS)
-    assert run("-W", "error").parseoutcomes() == {"passed": 7}
+    assert run("-W", "error").parseoutcomes() == {"passed": 8}
 
 
 def test_queue_that_was_used_before_is_that_of_the_test(pytester: pytest.Pytester, run: Run) -> None:

@@ -99,6 +99,16 @@ def test_object_in_a_result_is_readable_without_its_class() -> None:
 
 
 @pytest.mark.parametrize(
+    "value", [Color.RED, [Color.RED, "", ""], ["a", "b"], "text", None, [b"a", b"b", b"c"]]
+)
+def test_error_is_text_and_nothing_else_in_its_place_is_rebuilt(value: object) -> None:
+    error = settled("failed", value).error()
+    assert isinstance(error, JobFailed)
+    assert (error.kind, error.traceback) == ("Undecodable", "")
+    assert error.reason.startswith("the bytes of its error are invalid: Expected `")
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"\x93", b"\xc1", b"no", b"\x93\xa4done" + b"\x91" * 400_000 + b"\x01"]
 )
 def test_invalid_outcome_bytes_are_a_decode_error(data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import sys
@@ -113,6 +114,52 @@ def test_without_cloudpickle_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) 
     assert "install cloudpickle" in caught.value.hint
 
 
+class Unreadable:
+    def __init__(self, function: Any, *args: Any) -> None:
+        self.call = function, args
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ((__import__, "no_such_module"), "ModuleNotFoundError: No module named 'no_such_module'"),
+        ((sys.exit, 3), "SystemExit: 3"),
+        ((int, "a"), "ValueError: invalid literal"),
+    ],
+)
+def test_pickle_that_cannot_be_read_is_named(call: Any, reason: str) -> None:
+    data = codec.encode_any([Unreadable(*call)])
+    with pytest.raises(ValueError, match=f"the pickle of builtins:list cannot be read: {reason}"):
+        codec.decode(data)
+
+
+def test_code_of_another_python_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    carried = encoded(signed.call_function, signed.PickledFunction(lambda: 1), name=FUNCTION)
+    code, data = codec.encode_any(lambda: 1), codec.encode_any(Model(3))
+    monkeypatch.setattr(signed, "_PYTHON", "3.99")
+    reason = r"it has code of Python 3\.\d+, which this Python 3.99 cannot run"
+    with pytest.raises(ValueError, match=reason) as caught:
+        codec.decode(code)
+    assert isinstance(caught.value.__cause__, ImportError)
+    with pytest.raises(ValueError, match=reason):
+        signature_of(signed.call_function).decode(carried.args, carried.kwargs, FUNCTION)
+    assert codec.decode(data) == Model(3)
+
+
+class Proxy:
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError(name)
+
+
+def test_object_is_named_after_its_class_whatever_its_attributes() -> None:
+    assert signed.name_of(Proxy()) == f"{__name__}:Proxy"
+    assert signed.name_of(Model(3).__init__) == f"{__name__}:Model.__init__"  # type: ignore[misc]
+    assert signed.name_of(Model) == f"{__name__}:Model"
+
+
 def tampered(data: bytes, place: int) -> bytes:
     return data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
 
@@ -153,20 +200,71 @@ def test_process_without_a_key_reads_and_signs_nothing(monkeypatch: pytest.Monke
     assert READ == []
 
 
-def test_keys_can_be_changed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = codec.encode_any(Model(3))
-    monkeypatch.setenv(signed.KEY_VARIABLE, f"{OTHER_KEY}, {KEY}")
-    assert codec.decode(old) == Model(3)
-    new = codec.encode_any(Model(4))
-    monkeypatch.setenv(signed.KEY_VARIABLE, OTHER_KEY)
-    assert codec.decode(new) == Model(4)
+def test_key_is_changed_in_three_steps_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = KEY, f"{KEY},{OTHER_KEY}", f"{OTHER_KEY}, {KEY}", OTHER_KEY
+    for step in itertools.pairwise(steps):  # some processes have taken it, others have not
+        for writer, reader in (step, step[::-1]):
+            monkeypatch.setenv(signed.KEY_VARIABLE, writer)
+            data = codec.encode_any(Model(3))
+            monkeypatch.setenv(signed.KEY_VARIABLE, reader)
+            assert codec.decode(data) == Model(3)
+    monkeypatch.setenv(signed.KEY_VARIABLE, KEY)
     with pytest.raises(Untrusted):
-        codec.decode(old)
+        codec.decode(data)
 
 
 def test_short_key_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(signed.KEY_VARIABLE, f"{KEY},short")
     with pytest.raises(BadCall, match="less than 32 characters"):
+        codec.encode_any(Model(3))
+
+
+def test_reader_with_a_short_key_trusts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = codec.encode_any(Model(3))
+    monkeypatch.setenv(signed.KEY_VARIABLE, "short")
+    with pytest.raises(
+        Untrusted, match="a pickled value arrived, but a key in CONVEYOR_KEY has less than 32"
+    ):
+        codec.decode(data)
+
+
+def test_key_is_any_bytes_without_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        signed.KEY_VARIABLE, f" schl\u00fcssel {os.fsdecode(bytes([255]))} and many more bytes \n"
+    )
+    assert codec.decode(codec.encode_any(Model(3))) == Model(3)
+
+
+@pytest.mark.parametrize("content", [b"", b"k" * 31])
+def test_empty_or_short_key_file_is_refused(
+    content: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = codec.encode_any(Model(3))
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(Untrusted, match="belongs to another user, or has less than 32 characters"):
+        codec.decode(data)
+    with pytest.raises(BadCall, match="has less than 32 characters") as caught:
+        codec.encode_any(Model(3))
+    assert caught.value.hint.startswith("delete the file for a new key")
+
+
+def test_key_file_of_another_user_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    codec.encode_any(Model(3))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(BadCall, match="belongs to another user"):
+        codec.encode_any(Model(3))
+
+
+def test_key_file_is_not_read_through_a_link(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(signed.KEY_VARIABLE)
+    signed.use_folder(tmp_path)
+    (tmp_path / "elsewhere").write_text(KEY)
+    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
         codec.encode_any(Model(3))
 
 
@@ -181,6 +279,15 @@ def test_signature_is_for_the_task_and_all_arguments() -> None:
             decoded(other)
     with pytest.raises(Untrusted):  # arguments are no item
         codec.decode(job.args)
+
+
+@pytest.mark.parametrize("head", [b"", b"\x91", b"\x81\xa1a"])
+def test_signed_value_is_not_read_in_arguments(head: bytes) -> None:
+    value = head + codec.encode_any(Trap())  # an item, or a result, from elsewhere on the server
+    for args, kwargs in ((b"\x91" + value, b"\x80"), (b"\x90", b"\x81\xa5model" + value)):
+        with pytest.raises(ValueError, match="unknown extension type 125"):
+            signature_of(predict).decode(msgspec.Raw(args), msgspec.Raw(kwargs), "predict")
+    assert READ == []
 
 
 def test_function_that_travels_arrives_only_if_signed() -> None:

@@ -28,10 +28,12 @@ from conveyor.wire.redaction import no_labels, redacted, redacted_arguments, red
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from conveyor.errors import JobCancelled
     from conveyor.monitor import Inspector
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord
     from conveyor.wire.call import Call
+    from conveyor.wire.outcome import Settled
     from conveyor.wire.redaction import Labels, LabelsOf
 
     Row = dict[str, Any]
@@ -187,9 +189,8 @@ def _print(*parts: Text | str) -> None:
 
 def _print_outcome(details: JobRecord) -> None:
     """Print result or error, and the log."""
-    error = None if details.settled is None else details.settled.error()
+    result, error = _outcome(details.settled)
     if details.settled is not None and error is None:
-        result = redacted(details.settled.result_data())
         _print(Text("\nResult", style="bold"), *(f"  {line}" for line in value_lines(result)))
     elif isinstance(error, JobFailed):
         _print(Text("\nError", style="bold"), f"  {safe(str(error))}")
@@ -200,11 +201,21 @@ def _print_outcome(details: JobRecord) -> None:
         _print(Text("\nLog", style="bold"), *log)
 
 
+def _outcome(settled: Settled | None) -> tuple[Any, JobFailed | JobCancelled | None]:
+    """Return the result of a finished job for people, or its error, also if the result is unreadable."""
+    error = None if settled is None else settled.error()
+    if settled is None or error is not None:
+        return None, error
+    try:
+        return redacted(settled.result_data()), None
+    except ValueError as unreadable:
+        return None, JobFailed("Undecodable", f"the bytes of its result are invalid: {unreadable}")
+
+
 def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
     call, step, settled = details.call, details.progress, details.settled
     steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
-    error = None if settled is None else settled.error()
-    value = None if settled is None or error is not None else redacted(settled.result_data())
+    value, error = _outcome(settled)
     return {
         "id": details.id,
         "queue": details.queue,

@@ -16,7 +16,8 @@ from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.durability import read_durability
 from conveyor.wire.ids import checked_queue
 from conveyor.wire.redaction import Labels
-from conveyor.wire.signature import signature_of
+from conveyor.wire.signature import Signature, signature_of
+from conveyor.wire.signed import PickledFunction, call_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -196,7 +197,7 @@ def encode_calls(
 ) -> list[bytes]:
     """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one."""
     signature = signature_of(function)
-    labels = signature.labels(getattr(function, "redact", ()))
+    labels = _labels_of(function, calls)
     head, tail = _frame(name, options, labels)
     if options.serializer == PICKLE:
         encoded = [signature.encode_any(args, kwargs, name) for args, kwargs in calls]
@@ -204,6 +205,18 @@ def encode_calls(
         encoded = signature.encode_all(calls)
     made = _checked([head + arguments + tail for arguments in encoded])
     return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
+
+
+def _labels_of(function: Any, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> Labels:
+    """Return the labels of the arguments of calls, which may take their function along."""
+    first = calls[0][0][:1] if function is call_function and calls else ()
+    if not (first and isinstance(first[0], PickledFunction)):
+        return signature_of(function).labels(getattr(function, "redact", ()))
+    redact = getattr(
+        first[0].function, "redact", ()
+    )  # of a task; another object may have anything of this name
+    own = Signature(first[0].function).labels(redact if isinstance(redact, tuple) else ())
+    return own._replace(names=("function", *own.names))
 
 
 def encoder(serializer: str | None) -> Callable[[object], bytes]:

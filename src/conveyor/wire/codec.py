@@ -36,6 +36,7 @@ __all__ = [
     "decode_data",
     "decode_signed",
     "decode_trusted",
+    "decode_unsigned",
     "encode",
     "encode_any",
     "encode_pickled",
@@ -109,7 +110,7 @@ def encode_any(value: object) -> bytes:
 
 def encode_pickled(value: object) -> bytes:
     """Return the bytes of a value's pickle, which is read only if they are signed. Raises BadCall."""
-    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), signed.pickled(value)))))
+    return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), *signed.pickled(value)))))
 
 
 def encode_signed(data: bytes, purpose: bytes) -> bytes:
@@ -126,7 +127,7 @@ def encode_flat(tree: object) -> bytes:
 
 
 def decode(data: bytes | memoryview | Raw) -> Any:
-    """Return the value of bytes made by `encode`.
+    """Return the value of bytes made by `encode` or `encode_any`.
 
     Raises UnknownClass if this process does not have the class of an object, Untrusted if no key of this process has
     signed what was pickled, and ValueError for invalid bytes, whatever a type's reader raises.
@@ -137,6 +138,11 @@ def decode(data: bytes | memoryview | Raw) -> Any:
 def split(data: bytes) -> list[Raw]:
     """Return the bytes of the items of a list. Raises ValueError for invalid bytes."""
     return msgspec.msgpack.decode(data, type=list[Raw])
+
+
+def decode_unsigned(data: bytes | Raw) -> Any:
+    """Return the value of bytes made by `encode`, in which nothing is signed. Raises what `decode` raises."""
+    return _decoded(_unsigned_decoder, data)
 
 
 def decode_signed(data: bytes | Raw, purpose: bytes) -> Any:
@@ -174,7 +180,7 @@ def _invalid(error: Exception) -> ValueError:
 
 def decoder(hint: Any) -> Callable[[bytes | Raw], Any]:
     """Return a function that decodes and converts in one step, for a hint of which `hints.is_direct` is true."""
-    return Decoder(hint, ext_hook=_restore, dec_hook=_rebuild).decode
+    return Decoder(hint, ext_hook=_restore_unsigned, dec_hook=_rebuild).decode
 
 
 def has_objects(data: bytes | Raw) -> bool:
@@ -402,10 +408,18 @@ def _restore(code: int, data: memoryview) -> Any:
     return _restored(code, data, _decoder, objects.rebuilt)
 
 
+def _restore_unsigned(code: int, data: memoryview) -> Any:
+    return _restored(code, data, _unsigned_decoder, objects.rebuilt)
+
+
 def _restore_signed(code: int, data: memoryview) -> Any:
     if code == _PICKLED:
-        _, pickle = msgspec.msgpack.decode(data)
-        return signed.unpickled(pickle)
+        name, *pickle = msgspec.msgpack.decode(data)
+        try:
+            return signed.unpickled(*pickle)
+        except (Exception, SystemExit) as error:  # whatever the object's own methods raise
+            text = f"the pickle of {name} cannot be read: {type(error).__name__}: {error}"
+            raise ValueError(text) from error
     return _restored(code, data, _signed_decoder, objects.rebuilt)
 
 
@@ -413,7 +427,7 @@ def _restore_data(code: int, data: memoryview) -> Any:
     if code == _SIGNED:
         return _data_decoder.decode(signed.content_of(bytes(data)))
     if code == _PICKLED:
-        name, pickle = msgspec.msgpack.decode(data)
+        name, pickle, *_ = msgspec.msgpack.decode(data)
         return objects.ObjectData(str(name), {"pickled": f"{len(pickle):,} bytes"})
     if code == _INTEGER and len(data) > MAX_SHOWN_INTEGER:
         return objects.ObjectData("int", [hex(_RESTORES[code](bytes(data)))])
@@ -471,5 +485,6 @@ _RESTORES: dict[int, Callable[[bytes], Any]] = {
     _ARRAY: _restore_array,
 }
 _decoder: Decoder[Any] = Decoder(ext_hook=_restore)
+_unsigned_decoder: Decoder[Any] = Decoder(ext_hook=_restore_unsigned)
 _signed_decoder: Decoder[Any] = Decoder(ext_hook=_restore_signed)
 _data_decoder: Decoder[Any] = Decoder(ext_hook=_restore_data)

@@ -109,7 +109,10 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return None
         if self.state == "cancelled":
             return JobCancelled("the job was cancelled")
-        kind, message, traceback = codec.decode(self.value)
+        try:
+            kind, message, traceback = _decode_error(self.value)
+        except ValueError as error:
+            kind, message, traceback = "Undecodable", f"the bytes of its error are invalid: {error}", ""
         return (JobLost if self.state == "lost" else JobFailed)(kind, message, traceback)
 
 
@@ -158,6 +161,8 @@ decode_note = msgspec.msgpack.Decoder(Note).decode
 decode_cancellation = msgspec.msgpack.Decoder(Cancellation).decode
 decode_attempt = msgspec.msgpack.Decoder(Attempt).decode
 _decoder = msgspec.msgpack.Decoder(Settled)
+#: An error is text: nothing in it can be an object, let alone a signed one.
+_decode_error = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
 #: States of runs that do not count: the next one has the same number.
 UNCOUNTED = frozenset({"killed", "given back"})
 _STATES = ("done", "failed", "cancelled", "lost", "gone")

@@ -209,7 +209,7 @@ class Signature:
             purpose = _purpose(task, kwargs)
             positional, named = codec.decode_signed(args, purpose), codec.decode_trusted(kwargs)
         else:
-            positional, named = codec.decode(args), codec.decode(kwargs)
+            positional, named = codec.decode_unsigned(args), codec.decode_unsigned(kwargs)
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
         is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))

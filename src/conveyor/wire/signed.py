@@ -11,7 +11,7 @@ import contextlib
 import hmac
 import os
 import secrets
-import threading
+import sys
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import BadCall, Untrusted
@@ -27,20 +27,29 @@ MIN_KEY = 32
 #: What is signed: the arguments of a call, for its task, or any other value.
 CALL, VALUE = b"call", b"value"
 _TAG_SIZE = 32
+#: What a pickle has in it if it takes code along, and the only version of Python that can run this process's code.
+_CODE, _PYTHON = b"CodeType", "{}.{}".format(*sys.version_info)
 _MAKE = f"set {KEY_VARIABLE} to the same secret for all producers and consumers, made with `openssl rand -base64 32`"
 
 _folders: list[Path] = []
-_making = threading.Lock()
 
 
 class PickledFunction:
-    """A function that travels with its calls, as it was when this was made. Raises BadCall if it cannot be pickled.
+    """A function that travels with its calls, as it was when this was made.
 
+    Raises BadCall if it cannot be pickled, or is not a function.
     It is not data, so it arrives only in a pickle, and that is read only if it was signed.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.name, self.data = name_of(function), pickled(function)
+        if not callable(function):
+            raise BadCall(f"{type(function).__qualname__!r} objects cannot be called")
+        self.function = function
+        self.name, (self.data, _) = name_of(function), pickled(function)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what travels: the function itself only as bytes."""
+        return {"name": self.name, "data": self.data}
 
 
 def call_function(function: PickledFunction, /, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +72,11 @@ def sign(content: bytes, purpose: bytes) -> bytes:
 def opened(data: bytes, purpose: bytes) -> bytes:
     """Return content that was signed for this purpose. Raises Untrusted if no key of this process has signed it."""
     tag, content = data[:_TAG_SIZE], data[_TAG_SIZE:]
-    message, keys = _message(content, purpose), _keys()
+    message = _message(content, purpose)
+    try:
+        keys = _keys()
+    except BadCall as error:
+        raise Untrusted(f"a pickled value arrived, but {error.message}", hint=error.hint) from None
     if not keys:
         raise Untrusted(
             "a pickled value arrived, and this process has no key to check its signature", hint=_MAKE
@@ -81,8 +94,11 @@ def content_of(data: bytes) -> bytes:
     return data[_TAG_SIZE:]
 
 
-def pickled(value: Any) -> bytes:
-    """Return the pickle of a value, by cloudpickle if that is installed. Raises BadCall if there is none."""
+def pickled(value: Any) -> tuple[bytes, str]:
+    """Return the pickle of a value, by cloudpickle if that is installed, and the version of Python it needs, if any.
+
+    Raises BadCall if there is none.
+    """
     try:
         from cloudpickle import dumps  # noqa: PLC0415 - an optional extra
 
@@ -95,13 +111,15 @@ def pickled(value: Any) -> bytes:
         data: bytes = dumps(value)
     except Exception as error:  # whatever the object's own methods raise
         raise BadCall(f"it cannot be pickled: {type(error).__name__}: {error}", hint=hint) from error
-    return data
+    return data, _PYTHON if _CODE in data else ""
 
 
-def unpickled(data: bytes) -> Any:
+def unpickled(data: bytes, python: str = "") -> Any:
     """Return the value of a pickle that was signed. Raises whatever reading it raises."""
     import pickle  # noqa: PLC0415 - only for those who chose it
 
+    if python not in {"", _PYTHON}:  # which would crash the process
+        raise ImportError(f"it has code of Python {python}, which this Python {_PYTHON} cannot run")
     return pickle.loads(data)  # noqa: S301 - the signature was compared
 
 
@@ -109,7 +127,10 @@ def name_of(value: Any) -> str:
     """Return what people see of a pickled value: `module:name` of a function or class, or else of the value's class."""
     if isinstance(value, PickledFunction):
         return value.name
-    named = value if hasattr(value, "__qualname__") else type(value)
+    try:
+        named = value if isinstance(value.__qualname__, str) else type(value)
+    except Exception:  # noqa: BLE001 - it has none, or a `__getattr__` that raises something else
+        named = type(value)
     return f"{getattr(named, '__module__', None) or ''}:{named.__qualname__}"
 
 
@@ -118,19 +139,27 @@ def _message(content: bytes, purpose: bytes) -> bytes:
 
 
 def _keys() -> list[bytes]:
-    """Return the keys that are accepted, of which the first signs."""
-    found = _keys_of_environment()
+    """Return the keys that are accepted, of which the first signs. Raises BadCall if one is unusable."""
+    found = [os.fsencode(one.strip()) for one in os.environ.get(KEY_VARIABLE, "").split(",")]
+    if any(0 < len(one) < MIN_KEY for one in found):
+        raise BadCall(f"a key in {KEY_VARIABLE} has less than {MIN_KEY} characters", hint=_MAKE)
+    found = list(filter(None, found))
     for folder in _folders:
-        with contextlib.suppress(OSError):
-            found.append((folder / "key").read_bytes())
+        with contextlib.suppress(FileNotFoundError):
+            found.append(_key_in(folder / "key"))
     return found
 
 
-def _keys_of_environment() -> list[bytes]:
-    found = [one.strip() for one in os.environ.get(KEY_VARIABLE, "").split(",")]
-    if any(0 < len(one) < MIN_KEY for one in found):
-        raise BadCall(f"a key in {KEY_VARIABLE} has less than {MIN_KEY} characters", hint=_MAKE)
-    return [one.encode() for one in found if one]
+def _key_in(file: Path) -> bytes:
+    """Return the key in a file of this user. Raises BadCall if another user or an interrupted write has made it."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW), "rb") as found:
+        owner, key = os.fstat(found.fileno()).st_uid, found.read()
+    if owner != os.geteuid() or len(key) < MIN_KEY:
+        raise BadCall(
+            f"the key in {file} belongs to another user, or has less than {MIN_KEY} characters",
+            hint="delete the file for a new key; what the old one has signed is not read any more",
+        )
+    return key
 
 
 def _made_key() -> list[bytes]:
@@ -139,11 +168,13 @@ def _made_key() -> list[bytes]:
         raise BadCall('serializer="pickle" needs a key, which signs what is pickled', hint=_MAKE)
     file = _folders[0] / "key"
     made = file.with_name(f"key-{secrets.token_hex(8)}")
-    with _making:
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as new:
+    try:
+        with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as new:
             new.write(secrets.token_hex(MIN_KEY).encode())
-        with contextlib.suppress(FileExistsError):  # another process was faster
+            new.flush()
+            os.fsync(new.fileno())  # or it could be empty after a power cut
+        with contextlib.suppress(FileExistsError):  # another thread or process was faster
             os.link(made, file)
-        made.unlink()
-    return [file.read_bytes()]
+    finally:
+        made.unlink(missing_ok=True)
+    return [_key_in(file)]

@@ -12,10 +12,10 @@ from conveyor.dashboard.api.models import progress_of
 from conveyor.dashboard.page import NoSuchThing, Page, job_path
 from conveyor.dashboard.pages.workers import row_of
 from conveyor.dashboard.rendering import Bar, pretty
-from conveyor.errors import BadCall, ConveyorError
+from conveyor.errors import BadCall, ConveyorError, JobFailed
 from conveyor.monitor import job_record, workers
 from conveyor.store.query import Query, known, together
-from conveyor.wire import codec, control_messages, failure, ids
+from conveyor.wire import control_messages, failure, ids
 from conveyor.wire.redaction import redacted, redacted_text
 
 if TYPE_CHECKING:
@@ -115,17 +115,13 @@ class JobView(NamedTuple):
     @property
     def error(self) -> FailureView | None:
         """Why the job failed, or None if it has not failed."""
-        settled = self.job.settled
-        if settled is None or settled.state not in {"failed", "lost"}:
+        error = None if self.job.settled is None else self.job.settled.error()
+        if not isinstance(error, JobFailed):
             return None
-        try:
-            kind, message, traceback = map(str, codec.decode(settled.value))
-        except (msgspec.MsgspecError, ValueError, TypeError, ConveyorError):
-            return FailureView("?", "what is kept of it cannot be read", "", [])
-        where = str(failure.innermost(traceback) or "")
-        text = redacted_text(traceback)[-TRACEBACK_ROOM:]
+        where = str(failure.innermost(error.traceback) or "")
+        text = redacted_text(error.traceback)[-TRACEBACK_ROOM:]
         pieces = failure.traceback_parts(text) if text.strip() else []
-        return FailureView(kind, redacted_text(message), where, pieces)
+        return FailureView(error.kind, redacted_text(error.reason), where, pieces)
 
     @property
     def ended(self) -> float | None:
