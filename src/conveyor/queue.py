@@ -172,17 +172,19 @@ class BaseQueue:
         # The caller's own id points to no inbox, so the result must be looked up.
         is_own = not calls.jobs or ids.producer_of(calls.jobs[0][0]) != inbox.name
         covered = 0 if is_own else inbox.open_for(self.name)
-        handles: list[Job[Any]] = []
-        all_kept: list[Kept] = []
+        kept = Kept(self.name, calls.jobs, params, losses, calls.run.keep)
+        handles = make_jobs(calls.jobs, Submission(client, self.name, [], kept), covered)
+        all_kept, further = [kept], calls.further
+        if further is not None:
 
-        def with_handles(jobs: Jobs) -> Jobs:
-            kept = Kept(self.name, jobs, params, losses, calls.run.keep)
-            all_kept.append(kept)
-            handles.extend(make_jobs(jobs, Submission(client, self.name, [], kept), covered))
-            return jobs
+            def with_handles(jobs: Jobs) -> Jobs:
+                kept = Kept(self.name, jobs, params, losses, calls.run.keep)
+                all_kept.append(kept)
+                handles.extend(make_jobs(jobs, Submission(client, self.name, [], kept), covered))
+                return jobs
 
-        further = None if calls.further is None else map(with_handles, calls.further)
-        yield from self._put(inbox, Put(with_handles(calls.jobs), further, params), calls.deadline)
+            further = map(with_handles, further)
+        yield from self._put(inbox, Put(calls.jobs, further, params), calls.deadline)
         for kept in all_kept:
             inbox.keep(kept)
         return handles

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
-    from conveyor.store.command import Operation
+    from conveyor.store.command import Command, Operation
     from conveyor.wire.durability import Durability
 
 #: Max seconds of one block.
@@ -129,6 +129,11 @@ class _Feed:
         self.size -= sum([len(data) for _, data in self.jobs[:count]])
         del self.jobs[:count]
 
+    def end(self) -> None:
+        """Raise why there are no more jobs, if that was an error."""
+        if self.error is not None:
+            raise self.error
+
     def complete(self, error: BaseException) -> None:
         """Add to an error which jobs were put."""
         if isinstance(error, ConveyorError):
@@ -170,30 +175,26 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
             rest = params.rest + len(feed.jobs) - len(some)
             before = observer.knows(queue)
             asked = params if (waiter, rest) == ("", 0) else params._replace(waiter=waiter, rest=rest)
-            reply, lacking = yield from _put_some(client, queue, some, asked, deadline, feed)
+            put = commands.put(queue, some, asked)
+            if params.durability == MEMORY or not some:
+                (reply,), lacking = (yield Exchange((put,), time_for(deadline), None, feed)), ""
+            else:
+                reply, lacking = yield from _put_durably(client, put, params.durability, deadline)
             feed.accept(reply.accepted)
             if not observer.agrees(queue, before, reply.lineage):
                 yield partial(observer.observe, queue, before, reply.lineage)
-            yield from _list_new(queue, reply)
-            put, confirmed = some[: reply.accepted], feed.done - reply.accepted
-            _check_confirmed(queue, put, confirmed, params.durability, lacking)
+            if 0 < reply.accepted == reply.lineage.sequence:
+                yield from _list_new(queue)
+            if lacking:
+                _check_confirmed(queue, some[: reply.accepted], feed.done, params.durability, lacking)
             if not feed.jobs:
                 break
             # Others may have taken the room meanwhile: jobs sent without success stay few, compared with accepted ones.
             trust = 4 * reply.accepted if some else max(1, trust)
             room = reply.room
-            if room > 0:
-                continue
-            if deadline is None or deadline.passed():
-                raise Full(f"the queue {queue} is full")
-            if waiter:
-                wake = commands.await_wake(queue, waiter, deadline.left(1.0))
-                (room,) = yield Exchange((wake,), time_for(deadline))
-                room = int(room or 0)
-            else:
-                waiter = ids.unique()  # the next put with it joins the line
-        if feed.error is not None:
-            raise feed.error
+            if room <= 0:
+                waiter, room = yield from _wait_for_room(queue, waiter, deadline)
+        feed.end()
     except BaseException as error:
         stays = isinstance(error, Full) and params.waiter
         # The caller must get this error; a hanging server forgets the waiter without this command.
@@ -203,25 +204,29 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
         raise
 
 
+def _wait_for_room(queue: str, waiter: str, deadline: Deadline | None) -> Operation[tuple[str, int]]:
+    """Return a name in the line, and for how many jobs there is room: none before the next put has joined the line.
+
+    Raises Full after the deadline.
+    """
+    if deadline is None or deadline.passed():
+        raise Full(f"the queue {queue} is full")
+    if not waiter:
+        return ids.unique(), 0
+    (room,) = yield Exchange((commands.await_wake(queue, waiter, deadline.left(1.0)),), time_for(deadline))
+    return waiter, int(room or 0)
+
+
 def leave(queue: str, waiter: str) -> Operation[None]:
     """Leave the line; best effort, since the server forgets waiters that do not come back."""
     with contextlib.suppress(StoreError):
         yield Exchange((commands.leave(queue, waiter),), GRACE, 0.0)
 
 
-def _put_some(
-    client: Client,
-    queue: str,
-    jobs: Sequence[tuple[str, bytes]],
-    params: commands.PutParams,
-    deadline: Deadline | None,
-    meanwhile: Iterator[object],
+def _put_durably(
+    client: Client, put: Command, durability: Durability, deadline: Deadline | None
 ) -> Operation[tuple[commands.PutReply, str]]:
     """Put jobs. Return the reply, and what their level of durability lacks, or "" if it was reached."""
-    put, durability = commands.put(queue, jobs, params), params.durability
-    if not jobs or durability == MEMORY:
-        (reply,) = yield Exchange((put,), time_for(deadline), None, meanwhile)
-        return reply, ""
     seconds = CONFIRM_WITHIN if deadline is None else deadline.left(CONFIRM_WITHIN)
     within = time_for(deadline)
     if within is not None and durability.level != "written":  # that takes no time
@@ -238,10 +243,10 @@ def _put_some(
 
 
 def _check_confirmed(
-    queue: str, jobs: Sequence[tuple[str, bytes]], confirmed: int, durability: Durability, lacking: str
+    queue: str, jobs: Sequence[tuple[str, bytes]], done: int, durability: Durability, lacking: str
 ) -> None:
-    """Raise DurabilityUnknown if jobs, in the queue behind `confirmed` others, lack something for their level."""
-    if not jobs or not lacking:
+    """Raise DurabilityUnknown if jobs, the last of `done` in the queue, lack something for their level."""
+    if not jobs:
         return
     first, last, is_one = jobs[0][0], jobs[-1][0], len(jobs) == 1
     many = f"the job {last} is" if is_one else f"{len(jobs):,} jobs, {first} to {last}, are"
@@ -249,17 +254,15 @@ def _check_confirmed(
         f"{many} on the queue {queue}, but the level {durability} is not confirmed: {lacking}",
         hint=f"do not put {'it' if is_one else 'them'} again; `conveyor doctor` shows what the server can confirm",
     )
-    error.confirmed = confirmed
+    error.confirmed = done - len(jobs)
     raise error
 
 
-def _list_new(queue: str, reply: commands.PutReply) -> Operation[None]:
-    """Note the name of a queue if these are its first jobs; best effort.
+def _list_new(queue: str) -> Operation[None]:
+    """Note the name of a queue with its first jobs; best effort.
 
     It was noted before the put, but a deletion of the queue may have removed it meanwhile.
     """
-    if not 0 < reply.accepted == reply.lineage.sequence:
-        return
     with contextlib.suppress(StoreError):
         yield Exchange((commands.note_queue(queue),), NOTE_WITHIN, 0.0)
 
