@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections import deque
 from typing import (
     TYPE_CHECKING,
@@ -316,6 +317,12 @@ class LifoQueue(LastFirst, Queue[T]):
 
 class PriorityQueue(LowestFirst, Queue[T]):
     """A queue from which the entry with the lowest key is taken first, as `conveyor.PriorityQueue` is."""
+
+
+@functools.lru_cache(maxsize=1024)
+def queue_named(name: str) -> Queue[Any]:
+    """Return the queue of a name on the usual server, made once."""
+    return Queue(name)
 
 
 def _current_task() -> asyncio.Task[Any] | None:

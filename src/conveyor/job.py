@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
+from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
 
@@ -54,6 +56,8 @@ _UNREADABLE = encode_settled("failed", describe_text("BadOutcome", "the outcome 
 #: Seconds after which a job that waits for another one of its queue reports that no worker has taken that one. More
 #: than an idle worker needs to take a job, even if its wake-up was lost.
 UNTAKEN_AFTER = 3.0
+#: Coroutines that are woken in one turn of the event loop.
+MAX_WOKEN = 32
 #: Max seconds to find that out.
 _LOOK_WITHIN = 1.0
 _log = logging.getLogger("conveyor")
@@ -275,7 +279,7 @@ class Job(Generic[R]):
 
         if self.settled is None:
             loop = running_loop()
-            waker = _Waker(loop, loop.create_future())
+            waker = _Waker(loop)
             self._call_later(waker)
             current, report = current_job(), None
             if current.queue == self.queue_name:
@@ -436,26 +440,56 @@ def _next_finished(finished: SimpleQueue[Job[R]], deadline: Deadline, own: list[
 class _Waker:
     """A callback that wakes a coroutine. It never blocks, so the thread that receives results may run it."""
 
-    __slots__ = ("loop", "ready")
+    __slots__ = ("ready", "wakes")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Future[None]) -> None:
-        self.loop, self.ready = loop, ready
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self.wakes = _wakes.setdefault(loop, _Wakes())
 
     def __call__(self, _: Job[Any]) -> None:
         self.wake()
 
     def wake(self, error: Exception | None = None) -> None:
         """Wake the coroutine, and raise the error in it if there is one."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed, so no coroutine waits
-            self.loop.call_soon_threadsafe(self._set_ready, error)
+        self.wakes.add(self.ready, error)
 
-    def _set_ready(self, error: Exception | None) -> None:
-        if self.ready.done():
-            return
-        if error is None:
-            self.ready.set_result(None)
-        else:
-            self.ready.set_exception(error)
+
+class _Wakes:
+    """Futures of one event loop that are to be set: few in each of its turns, so that its other tasks go on."""
+
+    __slots__ = ("_is_scheduled", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
+        self._is_scheduled = False
+
+    def add(self, ready: asyncio.Future[None], error: Exception | None) -> None:
+        """Set a future, or raise an error in it. Thread-safe."""
+        self._waiting.append((ready, error))
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            loop = ready.get_loop()
+            with contextlib.suppress(RuntimeError):  # the loop was closed, so no coroutine waits
+                loop.call_soon_threadsafe(self._set_some, loop)
+
+    def _set_some(self, loop: asyncio.AbstractEventLoop) -> None:
+        for _ in range(min(MAX_WOKEN, len(self._waiting))):
+            ready, error = self._waiting.popleft()
+            if ready.done():
+                continue
+            if error is None:
+                ready.set_result(None)
+            else:
+                ready.set_exception(error)
+        self._is_scheduled = (
+            False  # before the look at what is left, which another thread may add to meanwhile
+        )
+        if self._waiting:
+            self._is_scheduled = True
+            loop.call_soon(self._set_some, loop)
+
+
+_wakes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Wakes] = weakref.WeakKeyDictionary()
 
 
 def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how

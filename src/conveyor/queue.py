@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, groupby, islice
 from typing import (
     TYPE_CHECKING,
@@ -694,13 +694,25 @@ def _encoded(
     function: Callable[..., object], calls: list[Arguments], options: RunOptions, own_id: str | None
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
-    name = call.FUNCTION if function is call_function else name_of(function)
-    data = call.encode_calls(function, name, calls, options)
+    data = call.encode_calls(function, _name(function), calls, options)
     check = getattr(function, "check", None)
     if check is not None:
         for args, kwargs in calls:
             check(*args, **kwargs)
     return _named(data, own_id)
+
+
+def _name(function: Callable[..., object]) -> str:
+    """Return the name of a function for workers, found once. Raises BadCall."""
+    try:
+        return _known_name(function)
+    except TypeError:  # it has no hash, or it is the BadCall
+        return name_of(function)
+
+
+@lru_cache(maxsize=4096)
+def _known_name(function: Callable[..., object]) -> str:
+    return call.FUNCTION if function is call_function else name_of(function)
 
 
 def _named(data: list[bytes], own_id: str | None = None) -> Jobs:

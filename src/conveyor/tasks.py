@@ -134,7 +134,7 @@ class Task(Generic[P, R_co]):
         Raises BadCall before anything is put if the arguments do not fit, ShutDown if the queue is shut down, and Full
         if there was no room within the seconds of the option `wait`.
         """
-        return Queue(self.put.queue).submit(self, *args, **kwargs)
+        return _queue(self.put.queue).submit(self, *args, **kwargs)
 
     @overload
     def submit_many(self: _Takes0[Coroutine[Any, Any, R]], calls: Iterable[tuple[()]]) -> list[Job[R]]: ...
@@ -158,7 +158,7 @@ class Task(Generic[P, R_co]):
 
         On an error, such as Full, `accepted` is how many were put, and `ids` are their ids.
         """
-        return Queue(self.put.queue).submit_many(self, calls)
+        return _queue(self.put.queue).submit_many(self, calls)
 
     @overload
     async def submit_async(
@@ -168,9 +168,9 @@ class Task(Generic[P, R_co]):
     async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]: ...
     async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> Job[Any]:
         """Put a call in asyncio, as `submit` does, without blocking the event loop. The handle can be awaited."""
-        from conveyor.aio import Queue as AsyncQueue  # noqa: PLC0415 - who awaits has asyncio already
+        from conveyor.aio import queue_named  # noqa: PLC0415 - a caller in asyncio has imported that already
 
-        return await AsyncQueue[Any](self.put.queue).submit(self, *args, **kwargs)
+        return await queue_named(self.put.queue).submit(self, *args, **kwargs)
 
     def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
         """Return the task with other options: those of `@task` without name and redact, and two for single calls.
@@ -221,6 +221,12 @@ class Task(Generic[P, R_co]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _queue(name: str) -> Queue:
+    """Return the queue of a name on the usual server, made once."""
+    return Queue(name)
 
 
 def _with_options(task: Task[P, R], put: PutOptions, run: RunOptions) -> Task[P, R]:

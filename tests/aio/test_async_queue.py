@@ -7,11 +7,14 @@ import itertools
 import os
 import signal
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from conveyor import BadCall, Full, LeaseLost, Queue, StoreUnavailable, aio, task
+from conveyor.job import MAX_WOKEN
+from conveyor.store.async_client import MAX_BEGUN
 from conveyor.store.client import Client
 
 if TYPE_CHECKING:
@@ -197,6 +200,39 @@ def test_many_awaited_jobs_need_no_thread_each(server: Any, settle_all: Callable
 
     threads = threading.active_count()
     assert asyncio.run(use()) == [7] * 10_000
+
+
+def test_few_coroutines_go_on_in_one_turn_of_the_loop(server: Any, settle_all: Callable[..., None]) -> None:
+    queue = aio.Queue[Any](next(_names), store=server.client)
+    put = 0
+    ended: Counter[int] = Counter()
+    turn = turns_of_puts = 0
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            await asyncio.sleep(0)
+            turn += 1
+
+    async def run(number: int) -> None:
+        nonlocal put, turns_of_puts
+        job = await queue.submit(double, number)
+        put, turns_of_puts = put + 1, turn
+        await job
+        ended[turn] += 1
+
+    async def use() -> None:
+        counting = asyncio.create_task(count_turns())
+        running = asyncio.gather(*(run(number) for number in range(2000)))
+        while put < 2000:  # noqa: ASYNC110 - it is counted by turns
+            await asyncio.sleep(0)
+        await asyncio.to_thread(settle_all, queue.name, 2000, 7)
+        await running
+        counting.cancel()
+
+    asyncio.run(use())
+    assert turns_of_puts >= 2000 / MAX_BEGUN
+    assert max(ended.values()) <= 2 * MAX_WOKEN
 
 
 def test_job_is_awaited_though_the_thread_pool_is_busy(server: Any, settle_all: Callable[..., None]) -> None:
