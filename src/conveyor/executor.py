@@ -101,7 +101,11 @@ class JobFuture(futures.Future[R]):
                 self.finish_cancelled()
             except JobFailed as failed:
                 self.set_exception(_raised_by_call(failed.with_traceback(None)))
-            except Exception as unreadable:  # noqa: BLE001 - such as JobGone
+            except KeyboardInterrupt as interrupt:  # of the thread that waits here
+                with contextlib.suppress(futures.InvalidStateError):
+                    self.set_exception(interrupt.with_traceback(None))
+                raise
+            except BaseException as unreadable:  # noqa: BLE001 - such as JobGone, or SystemExit of reading a pickle
                 self.set_exception(unreadable.with_traceback(None))
             else:
                 self.set_result(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,19 @@ def test_lambdas_closures_methods_and_classes_run_in_workers(pool: Executor) -> 
         return value if value == 0 else inner(value - 1)
 
     assert pool.submit(inner, 5).result(60) == 0
+
+
+class ExitWhenRead:
+    """Ends the thread that reads its pickle."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
+
+
+def test_exit_of_reading_a_result_is_the_error_of_its_future(pool: Executor) -> None:
+    with pytest.raises(SystemExit):
+        pool.submit(ExitWhenRead).result(60)
+    assert pool.submit(lambda: 5).result(60) == 5
 
 
 def test_initializer_may_be_a_closure(one_server: Server) -> None:
