@@ -527,7 +527,7 @@ class _Workers:
             if not self._consumer.settings.script:
                 raise BadCall(
                     f"workers cannot load {name}: this program was not started from a file",
-                    hint="define it in a module, or run a script",
+                    hint='define it in a module, or use serializer="pickle"',
                 )
             module = main_name()
         task = function

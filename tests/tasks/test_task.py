@@ -162,9 +162,8 @@ def test_function_of_a_program_without_a_file_is_refused(options: list[str]) -> 
     refusal = (
         "function belongs to a program without a file, such as an interactive session, so no worker finds it"
     )
-    assert (
-        done.stdout.splitlines() == [f"{refusal} / save it in a module, such as tasks.py, and import it"] * 2
-    )
+    hint = 'save it in a module, such as tasks.py, and import it, or use a queue with serializer="pickle"'
+    assert done.stdout.splitlines() == [f"{refusal} / {hint}"] * 2
 
 
 SPAWNING = """
