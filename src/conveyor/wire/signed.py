@@ -8,9 +8,12 @@ make a process read a pickle of theirs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
+import io
 import os
 import secrets
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +87,7 @@ def content_of(data: bytes) -> bytes:
 def pickled(value: Any) -> bytes:
     """Return the pickle of a value, by cloudpickle if that is installed. Raises BadCall if there is none."""
     try:
-        from cloudpickle import dumps  # noqa: PLC0415 - an optional extra
-
+        dumps = _cloudpickle()
         hint = "leave out what belongs to this process, such as connections, locks and open files"
     except ImportError:
         from pickle import dumps  # noqa: PLC0415 - only for those who chose it
@@ -96,6 +98,32 @@ def pickled(value: Any) -> bytes:
     except Exception as error:  # whatever the object's own methods raise
         raise BadCall(f"it cannot be pickled: {type(error).__name__}: {error}", hint=hint) from error
     return data
+
+
+@functools.cache
+def _cloudpickle() -> Callable[[Any], bytes]:
+    """Return the function that pickles by cloudpickle. Raises ImportError if it is not installed.
+
+    It refuses open text files, as pickle does, of which cloudpickle would send the content.
+    """
+    from cloudpickle import Pickler  # noqa: PLC0415 - an optional extra
+
+    known = Pickler.dispatch_table
+
+    def reduce_file(file: io.TextIOWrapper) -> Any:
+        if file is sys.stdout or file is sys.stderr:
+            return known[io.TextIOWrapper](file)
+        raise TypeError(f"cannot pickle {type(file).__name__!r} object")
+
+    class Strict(Pickler):  # type: ignore[misc]
+        dispatch_table = known.new_child({io.TextIOWrapper: reduce_file})
+
+    def dumps(value: Any) -> bytes:
+        with io.BytesIO() as made:
+            Strict(made).dump(value)
+            return made.getvalue()
+
+    return dumps
 
 
 def unpickled(data: bytes) -> Any:
