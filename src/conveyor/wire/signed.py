@@ -1,8 +1,8 @@
 """Pickles, for those who chose them, signed with a key that only their own processes have.
 
 Reading a pickle can run any code, so none is read before its signature was compared: HMAC-SHA-256 with a key of
-CONVEYOR_KEY, or with that in the state folder of an embedded server. Who can write to the server but has no key cannot
-make a process read a pickle of theirs.
+CONVEYOR_KEY, or with that in the state folder of an embedded server. A client that can write to the server but has no
+key cannot make a process read a pickle of its own.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def opened(data: bytes, purpose: bytes) -> bytes:
     if not any(hmac.compare_digest(tag, hmac.digest(key, message, "sha256")) for key in keys):
         raise Untrusted(
             "a pickled value arrived whose signature fits no key of this process, so it was not read",
-            hint=f"use the same {KEY_VARIABLE} everywhere; if it is, somebody else has written to the server",
+            hint=f"use the same {KEY_VARIABLE} everywhere; if it is the same, another client has written to the server",
         )
     return content
 
