@@ -1,7 +1,7 @@
 """The queue for asyncio: it behaves as `asyncio.Queue` does, between tasks, processes and machines.
 
-No call blocks the event loop. What `asyncio.Queue` answers at once, such as `qsize`, is a question to the server here,
-and has to be awaited.
+No call blocks the event loop. What `asyncio.Queue` returns immediately, such as `qsize`, takes a query to the
+server here, and has to be awaited.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Queue(BaseQueue, Generic[T]):
         """Mark an item of this object as processed: the oldest taken by this task, or else the oldest.
 
         Where another task awaited `get`, as in `asyncio.wait_for(queue.get(), 5)` before Python 3.12, name the item:
-        what `get` returned, the same object. Returns at once, and the item is settled in any case; await what it
+        what `get` returned, the same object. Returns immediately, and the item is settled in any case; await what it
         returns to be sure. That raises LeaseLost if the item went to another consumer. Raises ValueError if called more
         often than `get` of this object returned an item.
         """

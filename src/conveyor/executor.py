@@ -17,7 +17,7 @@ from collections import deque
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from msgspec import structs
 
@@ -44,7 +44,7 @@ from conveyor.wire.call import PutOptions, RunOptions
 from conveyor.wire.signed import PickledFunction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from multiprocessing.context import BaseContext
 
     from conveyor.job import Job
@@ -101,7 +101,11 @@ class JobFuture(futures.Future[R]):
                 self.finish_cancelled()
             except JobFailed as failed:
                 self.set_exception(_raised_by_call(failed.with_traceback(None)))
-            except Exception as unreadable:  # noqa: BLE001 - such as JobGone
+            except KeyboardInterrupt as interrupt:  # of the thread that waits here
+                with contextlib.suppress(futures.InvalidStateError):
+                    self.set_exception(interrupt.with_traceback(None))
+                raise
+            except BaseException as unreadable:  # noqa: BLE001 - such as JobGone, or SystemExit of reading a pickle
                 self.set_exception(unreadable.with_traceback(None))
             else:
                 self.set_result(result)
@@ -193,7 +197,13 @@ class Executor(futures.Executor):
             self._calls.workers = _Workers(self._calls, max_workers, modules, first)
         weakref.finalize(self, self._calls.close).atexit = False
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]:
+    @overload
+    def submit(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobFuture[R]: ...
+    @overload
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R]: ...
+    def submit(self, fn: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[Any]:
         """Put a call and return its future. Waits for room while the queue is full.
 
         An exception of the call comes with its own type if that is built-in, and has the JobFailed as its cause;
@@ -206,9 +216,19 @@ class Executor(futures.Executor):
         """
         with self._calls.putting():
             parts = _parts_of(fn, args, kwargs)
-            job: Job[R] = self.queue.submit(self._calls.known(parts.function), *parts.args, **parts.kwargs)
+            job = self.queue.submit(self._calls.known(parts.function), *parts.args, **parts.kwargs)
             return self._calls.add([job])[0]
 
+    @overload
+    def map(
+        self,
+        fn: Callable[..., Coroutine[Any, Any, R]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[R]: ...
+    @overload
     def map(
         self,
         fn: Callable[..., R],
@@ -216,7 +236,15 @@ class Executor(futures.Executor):
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
-    ) -> Iterator[R]:
+    ) -> Iterator[R]: ...
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
         """Put a call for each item (or each row of several iterables) now, and return the results in that order.
 
         With `buffersize`, at most that number of calls is put ahead of the results that were taken, and the iterables
@@ -523,7 +551,7 @@ class _Workers:
             if not self._consumer.settings.script:
                 raise BadCall(
                     f"workers cannot load {name}: this program was not started from a file",
-                    hint="define it in a module, or run a script",
+                    hint='define it in a module, or use serializer="pickle"',
                 )
             module = main_name()
         task = function

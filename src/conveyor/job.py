@@ -72,7 +72,7 @@ class Submission(NamedTuple):
     jobs: list[Job[Any]]
     """In the order of the put; empty if there is only one, which would keep itself alive."""
     kept: Kept | None = None
-    """Their bytes, in case that the server loses them."""
+    """Their bytes, in case the server loses them."""
 
 
 class Job(Generic[R]):
@@ -274,7 +274,7 @@ class Job(Generic[R]):
         return self.result()
 
     async def _wait_async(self) -> None:
-        # Who awaits has asyncio already; for others it is a sixth of the import of this package.
+        # A caller that awaits has imported asyncio; for others it is a sixth of the import of this package.
         from conveyor.store.async_client import running_loop  # noqa: PLC0415
 
         if self.settled is None:
@@ -303,7 +303,7 @@ class Job(Generic[R]):
 
     @property
     def kept(self) -> tuple[Kept | None, int]:
-        """The bytes kept in case that the server loses the job, and its number among them."""
+        """The bytes kept in case the server loses the job, and its number among them."""
         return self._submission.kept, self._place
 
     def neighbors(self, most: int) -> Sequence[Job[Any]]:

@@ -1,4 +1,4 @@
-"""What this process put on a server, kept in case that the server loses it.
+"""What this process put on a server, kept in case the server loses it.
 
 A server can come back empty or in an older state. Each reply to a put, and to a lookup of results, carries the birth of
 the queue and its sequence number, which only grows. A reply with another birth, or with a lower number before its own

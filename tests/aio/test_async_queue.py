@@ -352,3 +352,28 @@ def test_map_yields_results_in_order(server: Any, settle_all: Callable[..., None
         return [result async for result in queue.map(double, [1, 2, 3])]
 
     assert asyncio.run(use()) == [4, 4, 4]
+
+
+def test_tools_of_asyncio_take_jobs_as_documented(
+    server: Any, settle_all: Callable[[str, int, object], None]
+) -> None:
+    jobs = Queue("tools", store=server.client).submit_many(double, [(4,)] * 9)
+    first, second, third, fourth, fifth, sixth, *others = jobs
+
+    async def use() -> list[int]:
+        results = await asyncio.gather(*others)
+        results += [await one for one in asyncio.as_completed(others)]
+        results.append(await asyncio.wait_for(first, 30))
+        async with asyncio.timeout(30):
+            results.append(await second)
+        done, _ = await asyncio.wait([asyncio.ensure_future(third)])
+        results += [one.result() for one in done]
+        results.append(await asyncio.create_task(fourth.result_async()))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(fifth.result_async())
+        return [*results, task.result(), await asyncio.ensure_future(sixth)]
+
+    settling = threading.Thread(target=settle_all, args=("tools", len(jobs), 8))
+    settling.start()
+    assert asyncio.run(use()) == [8] * 12
+    settling.join()

@@ -1,4 +1,4 @@
-"""CPython's own tests of `asyncio.Queue`, loaded from the interpreter's `test` package, run against ours."""
+"""CPython's own tests of `asyncio.Queue`, run against ours."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import cpython
 from conveyor import aio
 
 if TYPE_CHECKING:
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from conveyor.clock import Deadline
     from conveyor.queue import Put
 
-pytest.importorskip("test.test_asyncio.test_queues", reason="this Python comes without its own tests")
-
-from test.test_asyncio import test_queues as theirs
-
+theirs = cpython.tests("test_asyncio.test_queues")
 _names = (f"theirs{number}" for number in itertools.count())
 
 #: Cases that do not apply, and why.

@@ -1,4 +1,4 @@
-"""CPython's own tests of `queue`, loaded from the running interpreter, against our three classes on each server."""
+"""CPython's own tests of `queue`, run against our three classes on each server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import conveyor
+import cpython
 
 if TYPE_CHECKING:
     from conftest import Server
     from conveyor.store import Client
 
-suite = pytest.importorskip("test.test_queue", reason="this Python comes without its own tests")
+suite = cpython.tests("test_queue")
 
 #: The test classes that run, each for one of our classes.
 APPLICABLE = ("QueueTest", "LifoQueueTest", "PriorityQueueTest")
@@ -84,3 +85,12 @@ def test_tables_name_all_test_classes_of_cpython() -> None:
     }
     assert found == {*APPLICABLE, *NOT_APPLICABLE}
     assert ADAPTED.keys() <= {*APPLICABLE}
+
+
+@pytest.mark.parametrize(("value", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_missing_tests_fail_only_in_ci(
+    value: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", value)
+    with pytest.raises(outcome, match="CPython's own tests are not installed here"):
+        cpython.tests("test_of_nothing")

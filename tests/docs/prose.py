@@ -19,7 +19,7 @@ PHRASE = re.compile(
     r"\b(work(ed|s)? off|heard of|(is|are) told|(is|are) no (?!longer|more|other|such)|for want of|anew|manners"
     r"|for ever|makes? no sense|came (of|to) |come along|(where|if) (nobody|none)|whom?ever|the means to|so many at"
     r"|(ran|waited) up to|still to give|brought up to date|count above is of|hold(s|ing) still"
-    r"|heed(s|ed)?|no news|does not answer|no bound|lifts it)\b",
+    r"|heed(s|ed)?|no news|does not answer|no bound|lifts it|somebody else|answers? at once)\b",
     re.IGNORECASE,
 )
 

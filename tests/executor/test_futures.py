@@ -123,6 +123,21 @@ def test_lost_outcome_is_the_error_of_the_future(bench: Bench, executor: Executo
     assert type(future.exception(timeout=20)).__name__ == "JobGone"
 
 
+class Interrupted:
+    """Stands for a job while the user presses Ctrl-C."""
+
+    def result(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_interrupt_while_a_result_is_read_reaches_its_thread(executor: Executor) -> None:
+    future = executor.submit(calls.double, 1)
+    for _ in range(2):  # the second finds the outcome set
+        with pytest.raises(KeyboardInterrupt):
+            future.finish(Interrupted())  # type: ignore[arg-type]
+    assert isinstance(future.exception(0), KeyboardInterrupt)
+
+
 def test_shutdown_waits_for_calls(
     bench: Bench, executor: Executor, thread: futures.ThreadPoolExecutor
 ) -> None:

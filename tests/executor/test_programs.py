@@ -281,4 +281,4 @@ def test_functions_of_a_program_without_a_file_are_refused(run: Run) -> None:
     done = run(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {code!r}], check=True)\n")
     assert (done.returncode, done.stderr) == (0, "")
     refusal = "workers cannot load double: this program was not started from a file"
-    assert done.stdout == f"3\n{refusal} / define it in a module, or run a script\n"
+    assert done.stdout == f'3\n{refusal} / define it in a module, or use serializer="pickle"\n'

@@ -1,41 +1,42 @@
-"""CPython's own tests of executors, run against ours, on Redis and on Valkey. None of them is copied."""
+"""CPython's own tests of executors, run against ours, on Redis and on Valkey."""
 
 from __future__ import annotations
 
 import functools
 import os
 import unittest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import KINDS
 
+import cpython
 from conveyor import Executor
-
-from .conftest import SUPPORT
-
-try:
-    from test_concurrent_futures import (
-        test_as_completed,
-        test_deadlock,
-        test_init,
-        test_process_pool,
-        test_shutdown,
-        test_wait,
-        util,
-    )
-except ImportError as error:
-    pytest.skip(str(error), allow_module_level=True)
+from conveyor.wire import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conftest import Servers
 
-INTERNALS = "uses the attributes of ProcessPoolExecutor"
-PICKLE = (
-    "needs pickle: an object of a class without fields, a class or a bound method as an argument or result"
+test_as_completed, test_deadlock, test_init, test_process_pool, test_shutdown, test_wait, util = (
+    cpython.tests(f"test_concurrent_futures.{name}")
+    for name in (
+        "test_as_completed",
+        "test_deadlock",
+        "test_init",
+        "test_process_pool",
+        "test_shutdown",
+        "test_wait",
+        "util",
+    )
 )
+
+INTERNALS = "uses the attributes of ProcessPoolExecutor"
+EXIT = "SystemExit of a worker is a JobFailed here, and ends no caller"
+SHARED = "objects of multiprocessing are for child processes, which our workers are not"
+GOES_ON = "an error of one call only; the executor goes on"
 SUITES = (
     test_process_pool.ProcessPoolExecutorTest,  # with the tests of all executors
     test_as_completed.AsCompletedTests,
@@ -45,16 +46,14 @@ SUITES = (
     test_init.FailingInitializerMixin,
     test_deadlock.ExecutorDeadlockTest,
 )
-#: Tests that do not apply, and why; ours for the same behavior are in test_executor.py.
+#: Tests that do not apply, and why; ours for the same behavior are in the other files of this folder.
 NOT_APPLICABLE = {
     # test_process_pool.py and executor.py
-    "test_no_stale_references": PICKLE,
-    "test_free_reference": PICKLE,
     "test_max_workers_too_large": "a limit of Windows",
     "test_killed_child": f"{INTERNALS}; a killed worker is replaced, and its call runs again",
     "test_traceback": "the arguments of an exception travel as its message; the cause is the JobFailed",
-    "test_ressources_gced_in_workers": PICKLE,
-    "test_saturation": f"{PICKLE}; {INTERNALS}",
+    "test_ressources_gced_in_workers": SHARED,
+    "test_saturation": f"{SHARED}; {INTERNALS}",
     "test_idle_process_reuse_one": f"{INTERNALS}; all workers start with the first call",
     "test_idle_process_reuse_multiple": f"{INTERNALS}; all workers start with the first call",
     "test_max_tasks_per_child": "max_tasks_per_child is refused",
@@ -62,32 +61,34 @@ NOT_APPLICABLE = {
     "test_max_tasks_early_shutdown": "max_tasks_per_child is refused",
     "test_python_finalization_error": f"{INTERNALS}; another number of threads",
     # test_shutdown.py
-    "test_processes_terminate": f"{PICKLE}; {INTERNALS}",
+    "test_processes_terminate": f"{SHARED}; {INTERNALS}",
     "test_context_manager_shutdown": f"makes a ProcessPoolExecutor itself, and {INTERNALS}",
     "test_del_shutdown": f"makes a ProcessPoolExecutor itself, and {INTERNALS}",
     "test_shutdown_no_wait": f"makes a ProcessPoolExecutor itself, and {INTERNALS}",
     # test_deadlock.py
-    "test_error_at_task_pickle": PICKLE,
-    "test_exit_at_task_unpickle": PICKLE,
-    "test_error_at_task_unpickle": PICKLE,
-    "test_crash_at_task_unpickle": PICKLE,
-    "test_exit_during_func_exec_on_worker": "SystemExit of a worker is a JobFailed here, and ends no caller",
-    "test_error_during_func_exec_on_worker": PICKLE,
-    "test_crash_during_result_pickle_on_worker": PICKLE,
-    "test_exit_during_result_pickle_on_worker": PICKLE,
-    "test_error_during_result_pickle_on_worker": PICKLE,
-    "test_error_during_result_unpickle_in_result_handler": PICKLE,
-    "test_exit_during_result_unpickle_in_result_handler": PICKLE,
-    "test_shutdown_deadlock_pickle": PICKLE,
+    "test_error_at_task_pickle": "raised by `submit` itself, as a BadCall",
+    "test_exit_at_task_unpickle": EXIT,
+    "test_error_at_task_unpickle": GOES_ON,
+    "test_exit_during_func_exec_on_worker": EXIT,
+    "test_exit_during_result_pickle_on_worker": EXIT,
+    "test_error_during_result_pickle_on_worker": "a JobFailed with a BadCall, as for all results that cannot travel",
+    "test_error_during_result_unpickle_in_result_handler": GOES_ON,
+    "test_exit_during_result_unpickle_in_result_handler": GOES_ON,
+    "test_shutdown_deadlock_pickle": f"{INTERNALS}; `submit` raises the error itself, as a BadCall",
     "test_crash_big_data": "arguments of more than 1 MiB are refused",
     "test_gh105829_should_not_deadlock_if_wakeup_pipe_full": INTERNALS,
 }
 #: Tests that do not apply in one suite only.
 NOT_APPLICABLE_IN = {
-    (
-        test_init.FailingInitializerMixin,
-        "test_initializer",
-    ): f"{PICKLE}; {INTERNALS}; the log of another module",
+    (test_init.FailingInitializerMixin, "test_initializer"): f"{INTERNALS}; the log of another module",
+}
+#: Tests of values that are not data.
+WITH_PICKLE = {
+    "test_no_stale_references",
+    "test_free_reference",
+    "test_crash_at_task_unpickle",
+    "test_error_during_func_exec_on_worker",
+    "test_crash_during_result_pickle_on_worker",
 }
 #: Tests that need a running call at a moment when our workers, which start in the background, may not be ready.
 WITH_STARTED_WORKERS = {"test_cancel_futures"}
@@ -103,10 +104,13 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
     def _server(self, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         with servers.lend(self.kind) as server:
             monkeypatch.setenv("CONVEYOR_URL", server.url)
+            monkeypatch.setenv(signed.KEY_VARIABLE, "a key of more than thirty-two characters")
             monkeypatch.setattr(test_shutdown, "assert_python_ok", functools.partial(run_with_ours))
             yield
 
     def setUp(self) -> None:
+        if self._testMethodName in WITH_PICKLE:
+            self.executor_type = functools.partial(Executor, serializer="pickle")
         super().setUp()
         if self._testMethodName in WITH_STARTED_WORKERS:
             self.executor.submit(int).result()
@@ -118,8 +122,9 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
 def run_with_ours(option: str, script: str, *, run: Any = test_shutdown.assert_python_ok) -> Any:
     """Run a script of the tests with its import changed."""
     script = script.replace("from concurrent.futures import", "from conveyor import")
-    script = script.replace("from test.test_concurrent_futures", "from test_concurrent_futures")
-    return run(option, script, CONVEYOR_URL=os.environ["CONVEYOR_URL"], PYTHONPATH=str(SUPPORT))
+    script = script.replace("from test.test_concurrent_futures", "from cpython.test_concurrent_futures")
+    folder = str(Path(cpython.__file__).parent)
+    return run(option, script, CONVEYOR_URL=os.environ["CONVEYOR_URL"], PYTHONPATH=folder)
 
 
 def applies(suite: type, name: str) -> bool:
@@ -148,6 +153,7 @@ del one, kind, made
 def test_table_names_existing_tests() -> None:
     existing = {name for suite in SUITES for name in names_of(suite)}
     assert NOT_APPLICABLE.keys() - existing == set()
+    assert WITH_PICKLE - existing == set()
     assert all(name in names_of(suite) for suite, name in NOT_APPLICABLE_IN)
 
 

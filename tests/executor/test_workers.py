@@ -181,8 +181,8 @@ def test_program_that_is_killed_leaves_no_files(
     one_server: Any, eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
     code = (
-        "import os\nfrom conveyor import Executor\n"
-        "print(Executor(1).submit(len, 'abc').result(), os.listdir(os.environ['TMPDIR']), flush=True)\n"
+        "import os\nfrom conveyor import Executor\nexecutor = Executor(1)\n"
+        "print(executor.submit(len, 'abc').result(), os.listdir(os.environ['TMPDIR']), flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     environment = {**os.environ, "CONVEYOR_URL": one_server.url, "TMPDIR": str(tmp_path)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,44 @@ def test_lambdas_closures_methods_and_classes_run_in_workers(pool: Executor) -> 
         return value if value == 0 else inner(value - 1)
 
     assert pool.submit(inner, 5).result(60) == 0
+
+
+SESSION = """
+from conveyor import Executor, Queue
+
+def double(number): return 2 * number
+
+with Executor("session", 1, serializer="pickle") as pool:
+    print(pool.submit(double, 3).result(60), Queue("session", serializer="pickle").submit(double, 4).result(60))
+
+"""
+
+
+@pytest.mark.parametrize("option", ["-", "-i"])
+def test_functions_of_a_session_travel(one_server: Server, option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, option],
+        input=SESSION,
+        env={**os.environ, "CONVEYOR_URL": one_server.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "6 8\n", done.stderr
+
+
+class ExitWhenRead:
+    """Ends the thread that reads its pickle."""
+
+    def __reduce__(self) -> Any:
+        return sys.exit, (3,)
+
+
+def test_exit_of_reading_a_result_is_the_error_of_its_future(pool: Executor) -> None:
+    with pytest.raises(SystemExit):
+        pool.submit(ExitWhenRead).result(60)
+    assert pool.submit(lambda: 5).result(60) == 5
 
 
 def test_initializer_may_be_a_closure(one_server: Server) -> None:

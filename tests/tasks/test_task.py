@@ -120,6 +120,8 @@ def test_options_returns_a_new_task_and_keeps_the_original() -> None:
         ({"retires": 3}, "unknown options: retires"),
         ({"priority": 256}, "priority must be a whole number between 0 and 255, got 256"),
         ({"priority": -1}, "priority must be a whole number"),
+        ({"delay": "x"}, "delay must be a number of seconds, got 'x'"),
+        ({"keep": None}, "keep must be a number of seconds, got None"),
         ({"delay": -1.0}, "delay must be between 0 and 315360000 seconds, got -1.0"),
         ({"retries": -1}, "retries must be a whole number"),
         ({"retries": True}, "retries must be a whole number"),
@@ -162,9 +164,8 @@ def test_function_of_a_program_without_a_file_is_refused(options: list[str]) -> 
     refusal = (
         "function belongs to a program without a file, such as an interactive session, so no worker finds it"
     )
-    assert (
-        done.stdout.splitlines() == [f"{refusal} / save it in a module, such as tasks.py, and import it"] * 2
-    )
+    hint = 'save it in a module, such as tasks.py, and import it, or use a queue with serializer="pickle"'
+    assert done.stdout.splitlines() == [f"{refusal} / {hint}"] * 2
 
 
 SPAWNING = """

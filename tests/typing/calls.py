@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from conveyor import Job, Queue, Task, aio, task
+from conveyor import Executor, Job, Queue, Task, aio, task
+from conveyor.executor import JobFuture
 
 
 @task
@@ -57,6 +58,7 @@ async def lines(path: str) -> AsyncIterator[str]:
 
 QUEUE = Queue("numbers")
 ASYNC_QUEUE: aio.Queue[Any] = aio.Queue("numbers")
+EXECUTOR = Executor("numbers")
 
 
 # --- what a task is
@@ -156,6 +158,20 @@ assert_type(ASYNC_QUEUE.map(name_of, ["Ada"], ["Lovelace"]), AsyncIterator[str])
 assert_type(ASYNC_QUEUE.map(anything, [5]), AsyncIterator[Any])
 ASYNC_QUEUE.map(count, ["5"])  # refused: arg-type; reportArgumentType reportCallIssue
 ASYNC_QUEUE.map(later, [1], [2])  # refused: arg-type; reportArgumentType reportCallIssue
+
+
+# --- executor
+
+assert_type(EXECUTOR.submit(name_of, "Ada", last="Lovelace"), JobFuture[str])
+assert_type(EXECUTOR.submit(later, 5), JobFuture[float])
+assert_type(EXECUTOR.submit(fetch, "x").result(), bytes)
+assert_type(EXECUTOR.submit(count, 5), JobFuture[int])
+assert_type(EXECUTOR.submit(anything, 5), JobFuture[Any])
+assert_type(EXECUTOR.map(later, [5]), Iterator[float])
+assert_type(EXECUTOR.map(fetch, ["x"], timeout=5), Iterator[bytes])
+assert_type(EXECUTOR.map(name_of, ["Ada"], ["Lovelace"]), Iterator[str])
+assert_type(EXECUTOR.map(anything, [5]), Iterator[Any])
+EXECUTOR.submit(later, "5")  # refused: call-overload; reportArgumentType reportCallIssue
 
 
 # --- options

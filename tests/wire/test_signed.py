@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import pickle
@@ -106,8 +107,27 @@ def test_value_that_cannot_be_pickled_is_refused() -> None:
     assert caught.value.hint.startswith("leave out what belongs to this process")
 
 
+@pytest.mark.parametrize("mode", ["r", "rb", "r+", "w"])
+def test_open_file_is_refused_at_any_depth(mode: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("dear reader")
+    with path.open(mode) as file:
+        for value in (file, {"files": [file]}, lambda: file):
+            with pytest.raises(BadCall, match="cannot pickle") as caught:
+                signed.pickled(value)
+            assert "open files" in caught.value.hint
+
+
+def test_files_in_memory_and_standard_output_are_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signed.unpickled(signed.pickled(io.StringIO("text"))).read() == "text"
+    with open(os.devnull, "w") as output:  # noqa: PTH123 - as sys.stdout is
+        monkeypatch.setattr(sys, "stdout", output)
+        assert signed.unpickled(signed.pickled(output)) is output
+
+
 def test_without_cloudpickle_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    monkeypatch.setattr(signed, "_cloudpickle", signed._cloudpickle.__wrapped__)  # without its cache
     assert codec.decode(codec.encode_any(Model(3))) == Model(3)
     with pytest.raises(BadCall, match="cannot be pickled") as caught:
         codec.encode_any(lambda: 1)

@@ -79,7 +79,7 @@ class CommandReceipt(NamedTuple):
 class Actions:
     """The actions of one user on one server. Thread-safe; each call waits for the server's reply.
 
-    An action that cannot be recorded happens all the same: its result has `recorded=False`. An action that the server
+    An action that cannot be recorded happens nevertheless: its result has `recorded=False`. An action that the server
     refuses is recorded as refused, and raises.
     """
 

@@ -34,7 +34,7 @@ GRACE = 0.2
 #: Seconds for which a command is retried while the server is unavailable, and max seconds between two attempts: work
 #: resumes within a second of the server's return.
 PATIENCE, MAX_PAUSE = 15.0, 0.5
-#: How often an unknown script is loaded, in case that others flush it at the same time.
+#: How often an unknown script is loaded, in case others flush it at the same time.
 LOADS = 5
 #: What the first word of a refusal means. Not here: the server is a replica now, or not up yet, and another one may
 #: have its address. Not now: this server will serve the command soon. Any other is final.

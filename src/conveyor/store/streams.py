@@ -64,7 +64,7 @@ def next_items(queue: str, job_id: str, position: int) -> Operation[NextItems]:
                 return NextItems(items)
             if (dead or not unfinished) and not entries:
                 return NextItems((), COMPLETE if has_seen_end else (yield from _why_none(queue, job_id)))
-            # A blocked read says nothing of a job that ended meanwhile without a stream: it is asked again at once.
+            # A blocked read misses a job that has finished meanwhile without a stream, so it asks again immediately.
             seconds = 0.0 if entries or seconds else MAX_BLOCK
 
 

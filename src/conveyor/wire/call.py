@@ -48,7 +48,9 @@ _LAST_TIME = 253_402_300_799.0
 
 def check_seconds(name: str, value: object) -> None:
     """Raise BadCall if an argument is not a finite number of seconds from 0 to MAX_SECONDS."""
-    if not (isinstance(value, int | float) and 0 <= value <= MAX_SECONDS):  # NaN compares False
+    if not isinstance(value, int | float):
+        raise BadCall(f"{name} must be a number of seconds, got {value!r:.80}")
+    if not 0 <= value <= MAX_SECONDS:  # NaN compares False
         raise BadCall(f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}")
 
 

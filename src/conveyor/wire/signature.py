@@ -33,7 +33,8 @@ _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 #: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
 _NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
-_DEFINE = 'define it with def at module level, or use a queue with serializer="pickle"'
+_PICKLE = 'or use a queue with serializer="pickle"'
+_DEFINE = f"define it with def at module level, {_PICKLE}"
 _OWN = "a function of your own, defined with def at module level"
 #: The modules of the program itself: the second in processes that multiprocessing has spawned.
 _MAIN = ("__main__", "__mp_main__")
@@ -324,7 +325,7 @@ def name_of(function: Any) -> str:
         if main_file(module) is None:
             raise BadCall(
                 f"{name} belongs to a program without a file, such as an interactive session, so no worker finds it",
-                hint="save it in a module, such as tasks.py, and import it",
+                hint=f"save it in a module, such as tasks.py, and import it, {_PICKLE}",
             )
         module = main_name(module)
     if isinstance(function, types.BuiltinFunctionType):

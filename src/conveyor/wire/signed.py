@@ -1,14 +1,16 @@
 """Pickles, for those who chose them, signed with a key that only their own processes have.
 
 Reading a pickle can run any code, so none is read before its signature was compared: HMAC-SHA-256 with a key of
-CONVEYOR_KEY, or with that in the state folder of an embedded server. Who can write to the server but has no key cannot
-make a process read a pickle of theirs.
+CONVEYOR_KEY, or with that in the state folder of an embedded server. A client that can write to the server but has no
+key cannot make a process read a pickle of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
+import io
 import os
 import secrets
 import sys
@@ -84,7 +86,7 @@ def opened(data: bytes, purpose: bytes) -> bytes:
     if not any(hmac.compare_digest(tag, hmac.digest(key, message, "sha256")) for key in keys):
         raise Untrusted(
             "a pickled value arrived whose signature fits no key of this process, so it was not read",
-            hint=f"use the same {KEY_VARIABLE} everywhere; if it is, somebody else has written to the server",
+            hint=f"use the same {KEY_VARIABLE} everywhere; if it is the same, another client has written to the server",
         )
     return content
 
@@ -100,8 +102,7 @@ def pickled(value: Any) -> tuple[bytes, str]:
     Raises BadCall if there is none.
     """
     try:
-        from cloudpickle import dumps  # noqa: PLC0415 - an optional extra
-
+        dumps = _cloudpickle()
         hint = "leave out what belongs to this process, such as connections, locks and open files"
     except ImportError:
         from pickle import dumps  # noqa: PLC0415 - only for those who chose it
@@ -112,6 +113,32 @@ def pickled(value: Any) -> tuple[bytes, str]:
     except Exception as error:  # whatever the object's own methods raise
         raise BadCall(f"it cannot be pickled: {type(error).__name__}: {error}", hint=hint) from error
     return data, _PYTHON if _CODE in data else ""
+
+
+@functools.cache
+def _cloudpickle() -> Callable[[Any], bytes]:
+    """Return the function that pickles by cloudpickle. Raises ImportError if it is not installed.
+
+    It refuses open text files, as pickle does, of which cloudpickle would send the content.
+    """
+    from cloudpickle import Pickler  # noqa: PLC0415 - an optional extra
+
+    known = Pickler.dispatch_table
+
+    def reduce_file(file: io.TextIOWrapper) -> Any:
+        if file is sys.stdout or file is sys.stderr:
+            return known[io.TextIOWrapper](file)
+        raise TypeError(f"cannot pickle {type(file).__name__!r} object")
+
+    class Strict(Pickler):  # type: ignore[misc]
+        dispatch_table = known.new_child({io.TextIOWrapper: reduce_file})
+
+    def dumps(value: Any) -> bytes:
+        with io.BytesIO() as made:
+            Strict(made).dump(value)
+            return made.getvalue()
+
+    return dumps
 
 
 def unpickled(data: bytes, python: str = "") -> Any:
