@@ -96,7 +96,7 @@ class ExitWhenRead:
 
 
 def test_exit_of_reading_a_result_is_the_error_of_its_future(pool: Executor) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match="cannot be read: SystemExit"):
         pool.submit(ExitWhenRead).result(60)
     assert pool.submit(lambda: 5).result(60) == 5
 

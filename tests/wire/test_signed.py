@@ -119,10 +119,10 @@ def test_open_file_is_refused_at_any_depth(mode: str, tmp_path: pathlib.Path) ->
 
 
 def test_files_in_memory_and_standard_output_are_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert signed.unpickled(signed.pickled(io.StringIO("text"))).read() == "text"
+    assert signed.unpickled(signed.pickled(io.StringIO("text"))[0]).read() == "text"
     with open(os.devnull, "w") as output:  # noqa: PTH123 - as sys.stdout is
         monkeypatch.setattr(sys, "stdout", output)
-        assert signed.unpickled(signed.pickled(output)) is output
+        assert signed.unpickled(signed.pickled(output)[0]) is output
 
 
 def test_without_cloudpickle_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
