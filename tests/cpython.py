@@ -31,9 +31,8 @@ def folders() -> list[str]:
         if (folder / "test_queue.py").is_file()
     }
     oldest = 11  # of the versions that Conveyor supports
-    return [
-        str(one) for one in sorted(found, key=lambda one: found[one], reverse=True) if found[one] >= oldest
-    ]
+    newest_first = sorted(found, key=lambda one: (found[one], str(one)), reverse=True)
+    return [str(one) for one in newest_first if found[one] >= oldest]
 
 
 __path__ = folders()

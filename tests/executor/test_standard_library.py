@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from executor_calls import FileEvent
 from tests.conftest import KINDS
 
 import cpython
@@ -60,6 +62,7 @@ NOT_APPLICABLE = {
     "test_max_tasks_per_child_defaults_to_spawn_context": "max_tasks_per_child is refused",
     "test_max_tasks_early_shutdown": "max_tasks_per_child is refused",
     "test_python_finalization_error": f"{INTERNALS}; another number of threads",
+    "test_swallows_falsey_exceptions": "exceptions of the user's own classes come as a JobFailed, which is not false",
     # test_shutdown.py
     "test_processes_terminate": f"{SHARED}; {INTERNALS}",
     "test_context_manager_shutdown": f"makes a ProcessPoolExecutor itself, and {INTERNALS}",
@@ -90,6 +93,8 @@ WITH_PICKLE = {
     "test_error_during_func_exec_on_worker",
     "test_crash_during_result_pickle_on_worker",
 }
+#: Tests whose calls wait for an event, which is set in this process.
+WITH_EVENTS = {name for name in dir(test_wait.WaitTests) if name.startswith("test_")}
 #: Tests that need a running call at a moment when our workers, which start in the background, may not be ready.
 WITH_STARTED_WORKERS = {"test_cancel_futures"}
 
@@ -101,7 +106,8 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
     executor_type = Executor
 
     @pytest.fixture(autouse=True)
-    def _server(self, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _server(self, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        self.tmp_path, self.numbers = tmp_path, itertools.count()
         with servers.lend(self.kind) as server:
             monkeypatch.setenv("CONVEYOR_URL", server.url)
             monkeypatch.setenv(signed.KEY_VARIABLE, "a key of more than thirty-two characters")
@@ -109,11 +115,15 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
             yield
 
     def setUp(self) -> None:
-        if self._testMethodName in WITH_PICKLE:
+        if self._testMethodName in WITH_PICKLE | WITH_EVENTS:
             self.executor_type = functools.partial(Executor, serializer="pickle")
         super().setUp()
         if self._testMethodName in WITH_STARTED_WORKERS:
             self.executor.submit(int).result()
+
+    def create_event(self) -> FileEvent:
+        """Return an event that calls can wait for, as that of a multiprocessing manager in the suite."""
+        return FileEvent(str(self.tmp_path / f"event{next(self.numbers)}"))
 
     def get_context(self) -> None:
         """Return what the tests pass as `mp_context`."""

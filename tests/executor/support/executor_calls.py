@@ -13,6 +13,23 @@ from conveyor import task
 started_with: list[Any] = []
 
 
+class FileEvent:
+    """An event for other processes: a file that is there once it is set."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def set(self) -> None:
+        """Set it."""
+        Path(self.path).touch()
+
+    def wait(self) -> bool:
+        """Wait until it is set."""
+        while not Path(self.path).exists():
+            time.sleep(0.01)
+        return True
+
+
 class Shop:
     """Holds functions in a class."""
 
