@@ -102,6 +102,20 @@ class ThreadRefused(Event, frozen=True):
         return f"worker {self.worker} claims one job at a time until it can start a thread: {self.reason}"
 
 
+class LoopBlocked(Event, frozen=True):
+    """A job of a worker of kind coroutine has not let the others of its process run for more than a second."""
+
+    worker: str
+    job: str
+    task: str
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.job} ({self.task}) of worker {self.worker} blocks the event loop of its process: "
+            "await what takes long, or make the task a plain function"
+        )
+
+
 class StepFailed(Event, frozen=True):
     """An error in Conveyor's own code in a supervisor or worker, at `place`. The consumer continues."""
 
@@ -145,16 +159,14 @@ class CancelAsked(Event, frozen=True):
 
 
 class TimeLimitReached(Event, frozen=True):
-    """A run exceeded the time limit of its job, and its worker is killed."""
+    """A run exceeded the time limit of its job, and is ended."""
 
     job: str
     task: str
     limit: float
 
     def __str__(self) -> str:
-        return (
-            f"job {self.job} ({self.task}) reached its time limit of {self.limit:g} s; its worker is killed"
-        )
+        return f"job {self.job} ({self.task}) reached its time limit of {self.limit:g} s and is ended"
 
 
 class FinishedLate(Event, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import copyreg
 import functools
@@ -271,6 +272,11 @@ class Registry:
     def promise_script(self, file: str, name: str) -> None:
         """Set the script that is read, for its tasks and functions only, if a task is unknown otherwise."""
         self._script, self._script_name = (file, name), name
+
+    def read_script(self) -> None:
+        """Read the script now, while this process has one thread. What it raises, the jobs that need it raise again."""
+        with contextlib.suppress(BaseException):
+            self._read_script("")
 
     def allow(self, find: Callable[[str], Any]) -> None:
         """Allow the further functions that `find` returns for their names; it returns None for others."""

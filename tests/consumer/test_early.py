@@ -44,7 +44,7 @@ class OneWorker:
         self.workers = {"host/1": worker}
         self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, lambda: None)
         self.signals: list[int] = []
-        monkeypatch.setattr(worker, "_signal", self.signals.append)
+        monkeypatch.setattr(worker.process, "signal", self.signals.append)
         worker.status.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))
         self.status = worker.status
 
@@ -85,7 +85,7 @@ def test_cancellation_applies_to_a_job_of_its_queue_only(
     supervisor = OneWorker(monkeypatch)
     monkeypatch.setattr("conveyor.consumer.control.EARLY", 60.0)  # the machine may be busy
     worker, signals = WorkerHandle("host/2"), []
-    monkeypatch.setattr(worker, "_signal", signals.append)
+    monkeypatch.setattr(worker.process, "signal", signals.append)
     worker.status.hold(HeldBatch("other", "8", "nonce", ["a"]))
     supervisor.workers["host/2"] = worker
     handler = supervisor.handler

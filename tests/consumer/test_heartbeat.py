@@ -22,7 +22,8 @@ class Acting:
     def __init__(self) -> None:
         self.pid, self.released_batch, self.job_id, self.began = 1, 0, "", 0.0
         self.status = SimpleNamespace(progress=lambda: (0, 0.0, 0.0, ""))
-        self.usage = SimpleNamespace(read=lambda _: (0.0, 0))
+        usage = SimpleNamespace(read=lambda _: (0.0, 0))
+        self.process = SimpleNamespace(workers=[self], usage=usage)
         self.now = 100.0
 
     def running(self) -> None:

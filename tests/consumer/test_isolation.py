@@ -106,9 +106,10 @@ def test_worker_is_forked_again_after_a_failed_fork(one_server: Any, monkeypatch
     def no_room(*_: Any) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("conveyor.consumer.worker_handle.WorkerHandle.start", no_room)
+    monkeypatch.setattr("conveyor.consumer.worker_handle.ChildProcess.start", no_room)
     supervisor = Supervisor("host", ConsumerSettings(workers=1), Client(one_server.url), lambda _: 0)
-    supervisor._start("host/1")
-    assert "host/1" in supervisor.to_start
+    supervisor.to_start["host/1"] = 0.0
+    supervisor._start(["host/1"])
+    assert supervisor.to_start["host/1"] > 0.0
     assert supervisor.workers == {}
     assert told == [events.WorkerUnstarted("host/1", "[Errno 11] Resource temporarily unavailable")]

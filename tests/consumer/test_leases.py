@@ -119,7 +119,9 @@ class TwoWorkers:
         self.workers: dict[str, WorkerHandle] = {}
         for number, want in ((1, 3), (2, 1)):
             worker = self.workers[f"host/{number}"] = WorkerHandle(f"host/{number}")
-            monkeypatch.setattr(worker, "_signal", lambda _, name=worker.name: self.signals.append(name))
+            monkeypatch.setattr(
+                worker.process, "signal", lambda _, name=worker.name: self.signals.append(name)
+            )
             batch = queue.client.run(commands.claim(queue.name, worker.name, f"n{number}", want, 60.0))
             names = [job.id for job in batch.jobs]
             worker.status.hold(HeldBatch(queue.name, batch.token, f"n{number}", names))

@@ -110,7 +110,7 @@ def test_replies_of_many_workers_are_sent_together(
     names = [f"host/{number}" for number in range(240)]
     supervisor.workers.update({name: WorkerHandle(name) for name in names})
     for worker in supervisor.workers.values():
-        monkeypatch.setattr(worker, "_signal", lambda _: None)
+        monkeypatch.setattr(worker.process, "signal", lambda _: None)
         worker.status.state = shared_status.PAUSED
     trips: list[int] = []
     monkeypatch.setattr(supervisor.client, "run_all", lambda told, **_: trips.append(len(told)))
@@ -129,7 +129,7 @@ def test_command_replaces_earlier_ones_to_a_busy_worker(
     verb: str, workers: list[str], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = supervisor.workers["host/1"] = WorkerHandle("host/1")
-    monkeypatch.setattr(worker, "_signal", lambda _: None)
+    monkeypatch.setattr(worker.process, "signal", lambda _: None)
     worker.status.state = shared_status.PAUSED if verb == "resume" else shared_status.BUSY
     for number in range(3):
         supervisor.control.handle(ControlCommand(f"order{number}", verb, workers))
@@ -190,7 +190,7 @@ def test_time_limit_of_the_next_run_ends_no_worker(
         return early._replace(limit=read().limit)
 
     worker.status.start(0, now - 60.0, 0.0)
-    monkeypatch.setattr(worker, "kill", lambda: setattr(worker, "killed", True))
+    monkeypatch.setattr(worker.process, "kill", lambda _: setattr(worker, "killed", True))
     monkeypatch.setattr(worker.status, "read", slow_look)
     supervisor._enforce_on(worker)
     assert not worker.killed
@@ -229,7 +229,7 @@ def test_replacements_are_delayed_if_a_worker_dies_at_its_start(
     assert pauses == sorted(pauses)
     assert pauses[0] == 2 * supervisors.FIRST_DELAY
     assert pauses[-1] == MAX_DELAY
-    worker.started -= supervisors.YOUNG
+    worker.process.started -= supervisors.YOUNG
     assert supervisor._restart_delay(worker, useless=False) == 0.0
     assert supervisor._restart_delay(worker, useless=True) == pauses[0]
 

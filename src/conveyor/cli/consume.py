@@ -41,9 +41,24 @@ def consume(
     *,
     workers: Annotated[
         int | None,
-        option("N", "Number of workers; without it, one per core.", "--workers", "-n", min=1),
+        option(
+            "N",
+            "Number of workers, and so of jobs that run at a time; without it, one process per core, 10 threads or "
+            "100 coroutines.",
+            *("--workers", "-n"),
+            min=1,
+        ),
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="Kind of workers; only `process` is available.")] = "process",
+    kind: Annotated[
+        Kind,
+        typer.Option(help="How workers run their jobs: as processes, threads or coroutines."),
+    ] = "process",
+    processes: Annotated[
+        int | None,
+        option(
+            "N", "Processes over which threads or coroutines are spread; 1 without it.", "--processes", min=1
+        ),
+    ] = None,
     modules: TaskModules,
     grace: Annotated[
         float | None,
@@ -62,7 +77,13 @@ def consume(
     queue; three times: kill them.
     """
     settings = settings_for(
-        queues, modules, workers=workers, kind=kind, leave_grace=grace, until_empty=until_empty
+        queues,
+        modules,
+        workers=workers,
+        kind=kind,
+        processes=processes,
+        leave_grace=grace,
+        until_empty=until_empty,
     )
     if queues:
         open_store()

@@ -177,8 +177,8 @@ def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str
         "TASK": worker.task,
         "JOB": worker.job,
         "FOR": duration(worker.busy_for) if worker.job else "",
-        "CPU": f"{worker.cpu:.0%}",
-        "MEMORY": size(worker.memory),
+        "CPU": f"{worker.cpu:.0%}" if worker.memory else "",
+        "MEMORY": size(worker.memory) if worker.memory else "",
         "PROGRESS": progress(worker),
     }
 

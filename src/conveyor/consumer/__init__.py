@@ -40,6 +40,8 @@ class Consumer:
     alongside the caller's own code and stops at the end of the block, after the current jobs; functions of the caller's
     own script may be submitted then. `tasks` names further modules whose tasks may run; `tasks.py` and `task_def` in
     the working folder are found automatically. With several queues, the next job comes from the first that has one.
+    A worker of `kind` "process" has a process of its own, one of kind "thread" or "coroutine" shares one, or is spread
+    with the others over `processes`; `workers` is how many jobs run at a time.
     `grace` limits, in seconds, how long a stopping consumer waits for its current jobs; then they are cancelled and
     return to the queue.
 
@@ -52,6 +54,7 @@ class Consumer:
         workers: int | None = None,
         kind: Kind = "process",
         *,
+        processes: int | None = None,
         tasks: Iterable[str] = (),
         store: Client | str | None = None,
         until_empty: bool = False,
@@ -62,6 +65,7 @@ class Consumer:
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
             workers=workers,
             kind=kind,
+            processes=processes,
             modules=tuple(tasks) or tuple(task_loading.found_modules()),
             script=script,
             script_name=script_name,

@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from conveyor import events, logs, task_def
+from conveyor.consumer.crew import Crew
 from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
 from conveyor.consumer.worker_process import WorkerProcess
@@ -23,7 +25,8 @@ from conveyor.wire import call
 from conveyor.wire.signature import signature_of
 
 if TYPE_CHECKING:
-    from conveyor.consumer.worker_handle import WorkerHandle
+    from conveyor.consumer.worker_handle import ChildProcess
+    from conveyor.store import Client
 
 
 #: Max characters of the reason why a consumer did not start.
@@ -48,22 +51,12 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
         return 69
 
-    def work(worker: WorkerHandle) -> int:
-        client.close()
-        try:
-            load_tasks(settings)
-        except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
-            worker.status.error = f"{type(error).__name__}: {error}"
-            return UNLOADABLE
-        WorkerProcess(worker.name, settings, worker.status, client, registry).work()
-        return 0
-
     def report(message: bytes) -> None:
         if settings.lifeline:
             with contextlib.suppress(OSError):  # the caller is gone, as reading will show
                 os.write(0, message)
 
-    supervisor = Supervisor(consumer_name(), settings, client, work)
+    supervisor = Supervisor(consumer_name(), settings, client, partial(work, settings, client))
     status = supervisor.run(lambda: report(b"ready\n"))
     shutil.rmtree(settings.executor, ignore_errors=True)  # if there is one; the caller may have been killed
     if status == 0:  # the caller may not learn the exit code
@@ -73,6 +66,23 @@ def main(arguments: list[str]) -> int:
         reason = " ".join(supervisor.unloadable.split())[:MAX_REASON]
         report(f"failed {reason}\n".encode(errors="backslashreplace"))
     return status
+
+
+def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> int:
+    """Run the workers of a child process, and return its exit status."""
+    client.close()
+    first = process.workers[0]
+    try:
+        load_tasks(settings)
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
+        first.status.error = f"{type(error).__name__}: {error}"
+        return UNLOADABLE
+    if settings.kind == "process":
+        WorkerProcess(first.name, settings, first.status, client, registry).work()
+    else:
+        registry.read_script()
+        Crew({one.name: one.status for one in process.workers}, settings, client, registry).work()
+    return 0
 
 
 def load_tasks(settings: ConsumerSettings) -> None:

@@ -17,7 +17,8 @@ import msgspec
 from conveyor import clock, events
 from conveyor.consumer import shared_status
 from conveyor.consumer.settings import HEARTBEAT
-from conveyor.consumer.stack import NoStacks, StackDump
+from conveyor.consumer.shared_status import REQUEST_CANCEL, REQUEST_RETURN
+from conveyor.consumer.stack import NoStacks, StackDump, section_of
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import commands, control_channel
 from conveyor.store.client import Listener
@@ -229,7 +230,7 @@ class ControlHandler:
         if not runs:
             return False
         worker, reading, held = max(runs, key=lambda run: int(run[2].token))
-        worker.end_run(reading, (held.queue, job_id))
+        worker.end_run(reading, REQUEST_CANCEL, (held.queue, job_id))
         return True
 
     def handle_notice(self, notice: Notice) -> None:
@@ -240,7 +241,10 @@ class ControlHandler:
             return
         if notice.lost and held.worker.ending != held.run:
             events.emit(events.LeaseLost(held.worker.name, held.id))
-        held.worker.end_run(reading, None if notice.lost else (held.queue, held.id))
+        if notice.lost:
+            held.worker.end_run(reading, REQUEST_RETURN)
+        else:
+            held.worker.end_run(reading, REQUEST_CANCEL, (held.queue, held.id))
 
     def _handle_cancel(self, control: ControlCommand) -> None:
         events.emit(events.CancelAsked(control.job, control.reason))
@@ -282,7 +286,7 @@ class ControlHandler:
         self.reply(control, worker.name, "acknowledged", job)
         if control.verb == "kill":
             worker.verb = "kill"
-            worker.kill()
+            worker.process.kill(f"worker {worker.name} was killed by {control.who or 'an unnamed user'}")
         else:
             worker.stop()
 
@@ -382,7 +386,10 @@ class _StackCommands:
     workers: dict[str, WorkerHandle]
     reply: Reply
     _waiting: deque[tuple[WorkerHandle, ControlCommand]] = field(default_factory=deque)
-    _dumps: dict[int, tuple[WorkerHandle, StackDump, list[ControlCommand]]] = field(default_factory=dict)
+    _dumps: dict[int, tuple[StackDump, list[tuple[WorkerHandle, ControlCommand]]]] = field(
+        default_factory=dict
+    )
+    """By process id, with those that wait for them."""
 
     @property
     def is_urgent(self) -> bool:
@@ -390,8 +397,9 @@ class _StackCommands:
         return bool(self._dumps or self._waiting)
 
     def handle(self, control: ControlCommand) -> None:
-        """Request the stacks of the named workers, or of all; the replies follow within about a second."""
-        for name in control.workers or sorted(self.workers):
+        """Request the stacks of the named workers, or of all processes; the replies follow within about a second."""
+        first_ones = {one.pid: name for name, one in sorted(self.workers.items(), reverse=True)}
+        for name in control.workers or sorted(first_ones.values()):
             worker = self.workers.get(name)
             if worker is None:
                 self.reply(control, name, "unknown", "no such worker")
@@ -404,20 +412,22 @@ class _StackCommands:
         """Make the next workers write, and reply with finished stacks."""
         while self._waiting and len(self._dumps) < MAX_DUMPS:
             self._begin(*self._waiting.popleft())
-        for pid, (worker, dump, controls) in list(self._dumps.items()):
-            if dump.is_over() or self.workers.get(worker.name) is not worker:
+        for pid, (dump, waiting) in list(self._dumps.items()):
+            if dump.is_over() or all(self.workers.get(one.name) is not one for one, _ in waiting):
                 del self._dumps[pid]
                 text = dump.read() or "no stacks: the worker wrote nothing in time"
-                for control in controls:
-                    self.reply(control, worker.name, "done", text)
+                for worker, control in waiting:
+                    self.reply(control, worker.name, "done", section_of(text, worker.name))
 
     def _begin(self, worker: WorkerHandle, control: ControlCommand) -> None:
+        worker.status.stack_requested = int(bool(control.workers))
         if worker.pid in self._dumps:
-            self._dumps[worker.pid][2].append(control)
+            self._dumps[worker.pid][1].append((worker, control))
             return
         try:
             if self.workers.get(worker.name) is not worker:
                 raise NoStacks("the worker is gone")
-            self._dumps[worker.pid] = worker, StackDump(worker.pid, worker.status.stack_file), [control]
+            dump = StackDump(worker.pid, worker.process.workers[0].status.stack_file)
+            self._dumps[worker.pid] = dump, [(worker, control)]
         except NoStacks as error:
             self.reply(control, worker.name, "done", f"no stacks: {error}")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor.consumer import stack
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
+from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
 from conveyor.context import CurrentJob, running
 from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
@@ -26,6 +28,7 @@ from conveyor.wire.outcome import (
     delay_before,
     describe_error,
     describe_text,
+    describe_timeout,
     describe_undecodable,
     result_bytes,
 )
@@ -119,16 +122,20 @@ class Runnable(NamedTuple):
 
     function: Callable[..., Any]
     signature: Signature
-    is_coroutine: bool
+    is_async: bool
+    """True for a coroutine function or an asynchronous generator, which an event loop runs."""
     labels: Labels
 
 
 class Executor:
-    """Runs jobs, one at a time, in the thread that calls it."""
+    """Runs jobs, one at a time, in the thread that calls it; and any number in an event loop.
 
-    def __init__(self, registry: Registry) -> None:
+    `like` is another one that runs the same tasks.
+    """
+
+    def __init__(self, registry: Registry, like: Executor | None = None) -> None:
         self.registry = registry
-        self._known: dict[str, Runnable] = {}
+        self._known: dict[str, Runnable] = {} if like is None else like._known  # noqa: SLF001
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
         self._wakeup: tuple[int, int, int] | None = None  # the file that wakes the event loop
@@ -167,18 +174,51 @@ class Executor:
                 value = runnable.function(*args, **kwargs)
                 if isinstance(value, GeneratorType | AsyncGeneratorType):
                     value = self._stream(value, current, encode)
-                elif runnable.is_coroutine or isinstance(value, CoroutineType):
+                elif runnable.is_async or isinstance(value, CoroutineType):
                     value = self._await(value)
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
-            # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
-            if current.cancelled:
-                return Cancel()
-            if isinstance(error, RunLostError):
-                return Release(error.message)
-            return self.judge(error, job, retries_used)
+            return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
+        """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
+        try:
+            runnable = self._find(job.task)
+            args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+            encode = call.encoder(job.options.serializer)
+            mark = running.set(current)
+            try:
+                value = runnable.function(*args, **kwargs)
+                if isinstance(value, AsyncGeneratorType):
+                    await _stream_async(value, current.open_stream(), encode)
+                    value = None
+                else:
+                    value = await value
+            finally:
+                running.reset(mark)
+        except BaseException as error:  # noqa: BLE001 - as in `run`
+            return self._ended_by(error, job, current, retries_used)
+        return _carried(value, encode)
+
+    def _ended_by(
+        self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int
+    ) -> Outcome:
+        """Return the outcome of a run that raised, or was cancelled."""
+        # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
+        if current.cancelled:
+            return Cancel()
+        if isinstance(error, RunLostError):
+            return Release(error.message)
+        return self.judge(error, job, retries_used)
+
+    def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
+        """Return the outcome of a run that ended because it was over its time limit."""
+        data = describe_timeout(job.options.timeout)
+        if retries_used < job.options.retries:
+            return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
+        return Fail(data, TIMED_OUT)
 
     def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
@@ -202,6 +242,29 @@ class Executor:
         """Return True if the task has been found before."""
         return name in self._known
 
+    def is_async(self, name: str) -> bool:
+        """Return True if a task is asynchronous. Finds it, which may import its module; raises what that raises."""
+        self._find_whole(name)
+        return self._known[name].is_async
+
+    @property
+    def is_finding(self) -> bool:
+        """True while an import is under way, which must not be interrupted."""
+        return self._is_finding
+
+    def awaited_stack(self) -> str:
+        """Return the stack of the coroutine that `run` awaits, or an empty string if there is none. Thread-safe."""
+        awaited = self._awaited
+        return "" if awaited is None else stack.of_task(awaited)
+
+    def cancel_awaited(self) -> bool:
+        """Cancel the coroutine that `run` awaits. Return False if there is none. Thread-safe."""
+        awaited = self._awaited
+        if awaited is None:
+            return False
+        awaited.get_loop().call_soon_threadsafe(awaited.cancel)
+        return True
+
     def secrets(self, job: call.Call) -> list[str]:
         """Return the secrets among a job's arguments, to be hidden in everything the task writes."""
         known = self._known.get(job.task)
@@ -216,8 +279,7 @@ class Executor:
         """Interrupt the running task; called by a signal handler, in the thread that runs it."""
         if self._is_finding:  # an interrupted import would stay half done for the jobs after this one
             return
-        if self._awaited is not None:
-            self._awaited.get_loop().call_soon_threadsafe(self._awaited.cancel)
+        if self.cancel_awaited():
             return
         message = "the job was cancelled"
         raise JobCancelled(message)
@@ -245,8 +307,8 @@ class Executor:
                 raise UnknownTask(message, hint="take items with Queue.get, and put work with submit")
             task = self.registry.find(name)
             function, signature = task.function, signature_of(task)
-            is_coroutine = inspect.iscoroutinefunction(function)
-            known = Runnable(function, signature, is_coroutine, signature.labels(task.redact))
+            is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+            known = Runnable(function, signature, is_async, signature.labels(task.redact))
             self._known[name] = known
         return known
 
@@ -294,6 +356,16 @@ class Executor:
                 with contextlib.suppress(OSError, RuntimeError):
                     self._runner.get_loop().close()
                 self._runner = None
+
+
+async def _stream_async(
+    generator: AsyncGeneratorType[Any, Any], items: ItemStream, encode: Callable[[object], bytes]
+) -> None:
+    """Run an asynchronous generator in the running event loop until the server has all its items."""
+    try:
+        await run_async_generator(generator, items, encode)
+    finally:
+        await asyncio.to_thread(items.close)
 
 
 async def _end_others() -> bool:

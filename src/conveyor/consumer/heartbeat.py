@@ -258,5 +258,7 @@ def _without_new_job(report: WorkerReport) -> WorkerReport:
 
 
 def _with_usage(worker: WorkerHandle, report: WorkerReport) -> WorkerReport:
-    cpu, memory = worker.usage.read(worker.pid)
+    if worker is not worker.process.workers[0]:
+        return report  # the usage of its process is that of the first worker
+    cpu, memory = worker.process.usage.read(worker.pid)
     return msgspec.structs.replace(report, cpu=cpu, memory=memory)

@@ -11,6 +11,8 @@ from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.store import Client
     from conveyor.store.command import Command
 
@@ -27,10 +29,14 @@ PAUSE = 5.0
 
 
 class LogLines:
-    """The lines of one worker, in order. Any thread of a task may add some."""
+    """The lines of one process, in order. Any thread of a task may add some.
 
-    def __init__(self, client: Client) -> None:
+    If `waits` returns False, the caller must not wait for the server, and another thread will call `flush`.
+    """
+
+    def __init__(self, client: Client, waits: Callable[[], bool] = lambda: True) -> None:
         self.client = client
+        self._waits = waits
         self.begin()
 
     def begin(self) -> None:
@@ -49,7 +55,7 @@ class LogLines:
                 self._waiting.append((queue, job_id, text[: records.MAX_LINE + 1]))
             else:
                 self._lose(queue, job_id)
-            if clock.monotonic() >= self._again_at:
+            if self._waits() and clock.monotonic() >= self._again_at:
                 self._send()
 
     def flush(self, *, exiting: bool = False) -> None:

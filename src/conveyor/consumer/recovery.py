@@ -21,6 +21,7 @@ from conveyor.wire.outcome import (
     attempt_of,
     delay_before,
     describe_text,
+    describe_timeout,
     encode_killed,
     encode_settled,
     note_of,
@@ -164,14 +165,16 @@ def _killer(worker: WorkerHandle, how: str) -> str:
             return f"by {control.who or 'an unnamed user'}{control.reason and f': {control.reason}'}"
     if how in {one.name for one in REQUEST_SIGNALS}:
         return f"its worker was asked to stop and ended by {how}, which the task had reset to its default"
-    return "its consumer was stopped immediately"
+    why = worker.process.why_killed
+    return (
+        f"another job of its process was the cause: {why}" if why else "its consumer was stopped immediately"
+    )
 
 
 def _settle_timeout(ended: _EndedRun, queue: str, token: str) -> Command:
     """Return the command for a run over its time limit: it has failed, and is retried if retries are left."""
     options = ended.options
-    text = f"it ran longer than {options.timeout:g} s" if options.timeout else "too long"
-    one = ended.settlement("timed out", describe_text("TimeLimit", text))
+    one = ended.settlement("timed out", describe_timeout(options.timeout))
     if ended.retries >= options.retries:
         return commands.fail(queue, token, one)
     delay = delay_before(ended.retries + 1, options.first_delay)

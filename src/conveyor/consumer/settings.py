@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,8 @@ Kind = Literal["process", "thread", "coroutine"]
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Workers of one consumer.
 MAX_WORKERS = 1000
+#: Threads, and coroutines, of a consumer by default.
+DEFAULT_WORKERS = {"thread": 10, "coroutine": 100}
 #: Seconds that a lease lasts, and seconds between renewals.
 LEASE, RENEWAL = leases.LEASE, leases.RENEWAL
 #: Seconds after a claim for which its jobs are certainly held, whatever became of their renewals.
@@ -38,8 +40,11 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     queues: tuple[str, ...] = ("default",)
     """In order of precedence: the next job comes from the first queue that has one."""
     workers: int | None = None
-    """None: one per core."""
+    """Jobs that run at a time. None: one per core, 10 threads, or 100 coroutines."""
     kind: Kind = "process"
+    """How a worker runs its jobs: in a process of its own, or in a thread or as a coroutine of a shared one."""
+    processes: int | None = None
+    """Processes of threads and coroutines; None: one."""
     modules: tuple[str, ...] = ()
     """Modules whose tasks and functions may run."""
     script: str = ""
@@ -75,14 +80,26 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         if seconds is not None and not (is_number and 0 <= seconds <= MAX_GRACE):
             message = f"grace must be between 0 and {MAX_GRACE} seconds, got {self.leave_grace!r}"
             raise BadCall(message, hint="leave it out to wait for the current jobs")
-        if self.kind != "process":
-            message = f"only kind='process' is available, got {self.kind!r}"
-            raise BadCall(message, hint="leave it out")
+        if self.kind not in get_args(Kind):
+            message = f"kind must be process, thread or coroutine, got {self.kind!r}"
+            raise BadCall(message, hint="leave it out for workers in processes of their own")
+        if self.processes is not None:
+            if self.kind == "process":
+                message = "processes is for threads and coroutines: every worker of kind process has its own"
+                raise BadCall(message, hint="use workers")
+            if not 1 <= self.processes <= self.worker_count:
+                message = f"processes must be between 1 and the number of workers, got {self.processes}"
+                raise BadCall(message, hint="leave it out for one process")
 
     @property
     def worker_count(self) -> int:
-        """Number of workers on this machine."""
-        return self.workers or cores()
+        """Number of workers on this machine: of jobs that run at a time."""
+        return self.workers or (cores() if self.kind == "process" else DEFAULT_WORKERS[self.kind])
+
+    @property
+    def process_count(self) -> int:
+        """Number of processes that run jobs."""
+        return self.worker_count if self.kind == "process" else self.processes or 1
 
 
 def cores() -> int:

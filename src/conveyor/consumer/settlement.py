@@ -41,6 +41,8 @@ HALVED = 32
 SAMPLED = 1
 #: How a run that did not return is counted, by its outcome; a released run is not.
 _COUNTED = {Fail: "failed", Retry: "retried", Cancel: "cancelled"}
+#: The word of a run over its time limit.
+TIMED_OUT = "timed out"
 #: Seconds between two tallies of a busy worker.
 TALLY_EVERY = 1.0
 #: Runs of one task that are gathered before they are counted.
@@ -68,9 +70,11 @@ class Settler:
     `preview` returns the arguments of a job as one line, or None before its task is known; it must not raise.
     """
 
-    def __init__(self, worker: str, preview: Callable[[Call], str | None] = lambda _: "") -> None:
+    def __init__(
+        self, worker: str, preview: Callable[[Call], str | None] = lambda _: "", tally: Tally | None = None
+    ) -> None:
         self.worker = worker
-        self.tally = Tally(worker)
+        self.tally = tally or Tally(worker)
         self._preview = preview
         self._previewed: tuple[Call, str | None] | None = None
         self._queue = ""
@@ -115,7 +119,7 @@ class Settler:
         with self._lock:
             self._others.append(command)
             self._size += sum(len(word) for word in command.words if isinstance(word, bytes))
-            self._count(job, _COUNTED.get(type(outcome)), elapsed, tries)
+            self._count(job, _counted(outcome), elapsed, tries)
 
     def release(self, ids: Sequence[str]) -> None:
         """Release jobs that were not started."""
@@ -168,12 +172,12 @@ class Settler:
     def _command(self, job_id: str, outcome: Outcome, run: Run, elapsed: float, keep: float) -> Command:
         queue, token = self._queue, self._token
         match outcome:
-            case Fail(error):
-                failed = settlement_of_failure(job_id, "failed", error, run, elapsed, keep)
+            case Fail(error, word):
+                failed = settlement_of_failure(job_id, word, error, run, elapsed, keep)
                 return commands.fail(queue, token, failed)
-            case Retry(error, delay):
-                note = note_of(job_id, "retried", run, elapsed)
-                attempt = attempt_of("retried", run, elapsed, error)
+            case Retry(error, delay, word):
+                note = note_of(job_id, word, run, elapsed)
+                attempt = attempt_of(word, run, elapsed, error)
                 return commands.retry(queue, token, job_id, delay, note, attempt)
             case Cancel():
                 ended = encode_settled("cancelled", elapsed=elapsed, run=run)
@@ -297,6 +301,12 @@ def _add_seconds(counts: list[int], seconds: list[float], total: int, longest: i
         upto = bisect_right(seconds, bound)
         counts[first + bucket] += upto - before
         before = upto
+
+
+def _counted(outcome: Outcome) -> str | None:
+    if isinstance(outcome, Fail) and outcome.word == TIMED_OUT:
+        return "timeout"
+    return _COUNTED.get(type(outcome))
 
 
 def is_tally(command: Command) -> bool:

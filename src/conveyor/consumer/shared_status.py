@@ -16,13 +16,13 @@ import msgspec
 STARTING, IDLE, BUSY, LEAVING, PAUSED = range(5)
 STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
 #: How the supervisor wants a run to end.
-NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN = range(3)
+NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN, REQUEST_TIMEOUT = range(4)
 
 # Offsets in the memory: of integers and floats in units of eight bytes, then of texts and batches in bytes.
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
-_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED = range(19, 23)
+_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK = range(19, 24)
 _CLAIM_AT, _CLAIM_ROOM = 192, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
@@ -115,6 +115,8 @@ class SharedStatus:
     """1 if the worker is to stop after its current job. A signal requests it sooner, unless a task disabled signals."""
     pause_requested = _Integer(_PAUSE)
     """1 if the worker is to take no jobs after its current one."""
+    stack_requested = _Integer(_STACK)
+    """1 if a worker that shares its process is to write the stack of its own job, too."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _BATCH_AT + 2 * _HALF)

@@ -14,11 +14,15 @@ import fcntl
 import os
 import pathlib
 import signal
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from conveyor.consumer.shared_status import SharedStatus
 
 #: The signal that makes a worker write its stacks.
@@ -30,21 +34,61 @@ PATIENCE, QUIET = 0.8, 0.15
 _NAME = "conveyor-stacks"
 
 
-def take_signal(status: SharedStatus) -> None:
-    """Make this worker process write its stacks at the signal; call it again if user code may have changed that."""
+def take_signal(status: SharedStatus, write_more: Callable[..., None] | None = None) -> None:
+    """Make this worker process write its stacks at the signal; call it again if user code may have changed that.
+
+    `write_more` is a signal handler in Python that may add to them, unless something holds the GIL.
+    """
+    handler = write_more or signal.SIG_IGN  # so that it never kills
     if not hasattr(os, "memfd_create"):
         return
     with contextlib.suppress(OSError):  # too many files are open; then it writes no stacks
         descriptor = status.stack_file
+        faulthandler.unregister(
+            SIGNAL
+        )  # it would restore the handler of before, or assume that nothing has changed
         if not _is_ours(f"/proc/self/fd/{descriptor}"):
-            signal.signal(SIGNAL, signal.SIG_IGN)  # so that it never kills
+            signal.signal(SIGNAL, handler)
             descriptor = os.memfd_create(_NAME)
             fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
             status.stack_file = descriptor
-        elif signal.getsignal(SIGNAL) != signal.SIG_IGN:
-            signal.signal(SIGNAL, signal.SIG_IGN)
-        faulthandler.unregister(SIGNAL)  # otherwise it would assume that nothing has changed
-        faulthandler.register(SIGNAL, file=descriptor, all_threads=True)
+        elif signal.getsignal(SIGNAL) != handler:
+            signal.signal(SIGNAL, handler)
+        faulthandler.register(SIGNAL, file=descriptor, all_threads=True, chain=write_more is not None)
+
+
+def of_task(task: asyncio.Task[Any]) -> str:
+    """Return the stack of an asyncio task, from the outermost coroutine to what it waits for."""
+    lines: list[str] = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = next(
+            filter(None, (getattr(inner, f"{kind}_frame", None) for kind in ("cr", "gi", "ag"))), None
+        )
+        if frame is None:
+            break
+        lines += traceback.format_stack(frame, limit=1)
+        inner = next(
+            filter(None, (getattr(inner, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))),
+            None,
+        )
+    return "".join(lines)
+
+
+def write_section(status: SharedStatus, text: str, name: str) -> None:
+    """Add the stack of the job of one worker to those of its process, if it has any."""
+    with contextlib.suppress(OSError):
+        if text:
+            os.write(status.stack_file, f"\n== {name}\n{text}".encode(errors="replace"))
+
+
+def section_of(text: str, name: str) -> str:
+    """Return the stack of one worker among those of a process, or all of them if it has none of its own."""
+    for section in text.split("\n== ")[1:]:
+        title, _, rest = section.partition("\n")
+        if title == name:
+            return rest
+    return text
 
 
 class NoStacks(Exception):

@@ -21,9 +21,16 @@ from conveyor.consumer.control import LAST_SENDING, ControlChannel, ControlHandl
 from conveyor.consumer.health import Isolation, ServerHealth
 from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.process_usage import first_report
-from conveyor.consumer.recovery import recover, release_stuck_jobs
+from conveyor.consumer.recovery import ORDERLY, recover, release_stuck_jobs
 from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK
-from conveyor.consumer.worker_handle import REQUEST_SIGNALS, GroupWatcher, WorkerHandle, describe_exit
+from conveyor.consumer.shared_status import REQUEST_TIMEOUT
+from conveyor.consumer.worker_handle import (
+    REQUEST_SIGNALS,
+    ChildProcess,
+    GroupWatcher,
+    WorkerHandle,
+    describe_exit,
+)
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import Client, control_channel
 from conveyor.store.address import shown
@@ -64,7 +71,7 @@ class Supervisor:
     """Runs one consumer until it is stopped or, with `until_empty`, its queues are empty."""
 
     def __init__(
-        self, name: str, settings: ConsumerSettings, client: Client, work: Callable[[WorkerHandle], int]
+        self, name: str, settings: ConsumerSettings, client: Client, work: Callable[[ChildProcess], int]
     ) -> None:
         self.settings = settings
         self.work = work
@@ -73,6 +80,8 @@ class Supervisor:
         self.isolation = Isolation()
         self.report = first_report(name, settings)
         self.names = [f"{name}/{number}" for number in range(1, settings.worker_count + 1)]
+        self._process_of = {one: number % settings.process_count for number, one in enumerate(self.names)}
+        """Which of the processes a worker belongs to."""
         self.heartbeat = Heartbeat(self.client, self.report, self.isolation)
         self.workers: dict[str, WorkerHandle] = {}
         self.to_start: dict[str, float] = {}
@@ -91,6 +100,7 @@ class Supervisor:
         self.jobs_done: Counter[str] = Counter()
         """Finished runs of workers that have ended, by name."""
         self._cancel_at = float("inf")  # when the stop level becomes CANCEL
+        self._limit_at = float("inf")  # when the next run reaches its time limit
         self._early_deaths: dict[str, int] = {}
         self._has_loaded = False  # a worker that is gone had loaded its tasks
         self._failed_loads = 0
@@ -115,6 +125,7 @@ class Supervisor:
             lambda: self._sleep(wakeup),
             self._handle_signals,
             self._reap_processes,
+            self._dismiss_leavers,
             self._settle,
             self._start_due,
             self._poll_control,
@@ -171,6 +182,7 @@ class Supervisor:
         has_replies = bool(self.replies.unsent) and not self.server.is_silent
         is_urgent = not self.is_ready or self.control.is_urgent or has_replies
         due = [*self._start_times().values(), *([self._cancel_at] if self.stop_level == FINISH else [])]
+        due.append(self._limit_at)
         until = min([SHORT_TICK if is_urgent else TICK, *(at - clock.monotonic() for at in due)])
         readable, _, _ = select.select([file for file in waiting if file >= 0], [], [], max(0.0, until))
         if wakeup in readable:
@@ -211,7 +223,7 @@ class Supervisor:
                 elif self.stop_level < KILL:
                     worker.return_job()
                 else:
-                    worker.kill()
+                    worker.process.kill()
         self.heartbeat.hurry()
 
     # The workers' lives.
@@ -219,10 +231,12 @@ class Supervisor:
     def _start_due(self) -> None:
         """Start workers that are due; of many workers, or on a busy machine, some in each round."""
         until = clock.Deadline(STARTING)
+        together: dict[int, dict[str, float]] = {}
         for name, at in self._start_times().items():
-            if clock.monotonic() >= at:
-                del self.to_start[name]
-                self._start(name)
+            together.setdefault(self._process_of[name], {})[name] = at
+        for times in together.values():
+            if clock.monotonic() >= max(times.values()):
+                self._start(list(times))
             if until.passed():
                 break
 
@@ -235,33 +249,37 @@ class Supervisor:
         held = {worker.name: worker.ended + LEASE for worker, _ in self.unsettled}
         return {name: max(at, held.get(name, at)) for name, at in self.to_start.items()}
 
-    def _start(self, name: str) -> None:
-        """Start a worker, or later if the machine has no room for a process now."""
+    def _start(self, names: list[str]) -> None:
+        """Start the workers of one process, or later if the machine has no room for a process now."""
+        for name in names:
+            del self.to_start[name]
         try:
-            worker = WorkerHandle(name, self.settings.grace)
-            worker.status.pause_requested = name in self.control.pauses.names
-            worker.slot = self.watcher.free_slot() if self.watcher is not None else 0
-            worker.start(self._run_worker)
+            workers = [WorkerHandle(name, self.settings.grace) for name in names]
+            process = ChildProcess(workers, is_crew=self.settings.kind != "process")
+            for worker in process.workers:
+                worker.status.pause_requested = worker.name in self.control.pauses.names
+            process.slot = self.watcher.free_slot() if self.watcher is not None else 0
+            process.start(self._run_process)
         except OSError as error:
-            self.to_start[name] = clock.monotonic() + MAX_DELAY
-            events.emit(events.WorkerUnstarted(name, str(error)))
+            self.to_start.update(dict.fromkeys(names, clock.monotonic() + MAX_DELAY))
+            events.emit(events.WorkerUnstarted(names[0], str(error)))
             return
-        self._note_group(worker, worker.pid)
-        self.workers[name] = worker
+        self._note_group(process, process.pid)
+        self.workers.update({worker.name: worker for worker in process.workers})
         self.heartbeat.hurry()
 
-    def _run_worker(self, worker: WorkerHandle) -> int:
-        """Run a worker in the child, without the connections of its parent."""
-        self._note_group(worker, os.getpid())
+    def _run_process(self, process: ChildProcess) -> int:
+        """Run the workers of a process in the child, without the connections of its parent."""
+        self._note_group(process, os.getpid())
         if self.watcher is not None:
             self.watcher.close()
         self.client.close()
         self.channel.listener.close()
-        return self.work(worker)
+        return self.work(process)
 
-    def _note_group(self, worker: WorkerHandle, group: int) -> None:
+    def _note_group(self, process: ChildProcess, group: int) -> None:
         if self.watcher is not None:
-            self.watcher.note(worker.slot, group)
+            self.watcher.note(process.slot, group)
 
     def _reap_processes(self) -> None:
         """Collect the exit status of workers that have ended."""
@@ -270,16 +288,31 @@ class Supervisor:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 break
-            worker = next((one for one in self.workers.values() if one.pid == pid), None)
-            if worker is None:
+            process = next((one.process for one in self.workers.values() if one.pid == pid), None)
+            if process is None:
                 self.server.reap(pid, status)
                 continue
-            del self.workers[worker.name]
-            with self.isolation:
-                self._handle_exit(worker, status)
+            for worker in process.workers:
+                self.workers.pop(worker.name, None)
+            for worker in process.workers:
+                with self.isolation:
+                    self._handle_exit(worker, status)
+
+    def _dismiss_leavers(self) -> None:
+        """Take workers that have left their crew on request off the list, while its process goes on."""
+        for worker in list(self.workers.values()):
+            crew = worker.process.workers
+            if worker.verb and len(crew) > 1 and worker.status.state == shared_status.LEAVING:
+                del self.workers[worker.name]
+                crew.remove(worker)
+                worker.ended = clock.monotonic()
+                self.jobs_done[worker.name] += worker.status.read().jobs_done
+                self._report_exit(worker, ORDERLY, was_killed=False, is_orderly=True, is_expected=True)
+                self.unsettled.append((worker, ORDERLY))
+                self.heartbeat.hurry()
 
     def _handle_exit(self, worker: WorkerHandle, status: int) -> None:
-        """Report how a worker ended, end what it left behind, and plan its replacement."""
+        """Report how a worker ended, end what its process left behind, and plan its replacement."""
         how = describe_exit(status)
         worker.ended = clock.monotonic()
         reading = worker.status.read()
@@ -292,7 +325,7 @@ class Supervisor:
                 events.emit(events.TasksUnloadable(unloadable))
             while self.stop_level < CANCEL:  # running jobs return to the queue, for the caller waits
                 self.raise_stop_level()
-            self._note_group(worker, 0)
+            self._note_group(worker.process, 0)
             return
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         # The supervisor's own signal kills a worker whose task has restored its default.
@@ -305,24 +338,33 @@ class Supervisor:
         is_over = has_left and self.settings.until_empty and not worker.status.error
         is_expected = bool(worker.verb or self.stop_level or is_over)
         is_orderly = has_left or (status == 0 and is_expected)
-        worker.end_group(signal.SIGTERM if is_orderly else signal.SIGKILL)
-        self._note_group(worker, 0)
+        worker.process.end_group(signal.SIGTERM if is_orderly else signal.SIGKILL)
+        self._note_group(worker.process, 0)
+        self._report_exit(worker, how, was_killed=was_killed, is_orderly=is_orderly, is_expected=is_expected)
+        if not is_expected:
+            delay = self._restart_delay(worker, useless=reading.batch == 0)
+            self.to_start[worker.name] = clock.monotonic() + delay
+        self.heartbeat.hurry()
+
+    def _report_exit(
+        self, worker: WorkerHandle, how: str, *, was_killed: bool, is_orderly: bool, is_expected: bool
+    ) -> None:
+        is_busy = bool(worker.job()[1])
+        is_first = worker is worker.process.workers[0]
         if worker.verb:
             verb = "kill" if was_killed else "release" if worker.verb == "kill" else worker.verb
             reason = worker.controls[0].reason if worker.controls else ""
             events.emit(events.WorkerStopped(worker.name, verb, reason))
+        elif not (is_first or is_busy):
+            pass  # one of many in a process: those that lost a job, and one of them in any case, are reported
         elif worker.killed:
-            events.emit(events.WorkerStopped(worker.name, "kill", _why_killed(worker)))
+            events.emit(events.WorkerStopped(worker.name, "kill", worker.process.why_killed))
         elif not is_orderly:
             job = worker.job()[1]
             task = worker.status.task if job else ""
             events.emit(events.WorkerDied(worker.name, how, job, task, worker.status.error))
         elif not is_expected:
             events.emit(events.WorkerLeft(worker.name, worker.status.error or "it received a stop signal"))
-        if not is_expected:
-            delay = self._restart_delay(worker, useless=reading.batch == 0)
-            self.to_start[worker.name] = clock.monotonic() + delay
-        self.heartbeat.hurry()
 
     def _why_unloadable(self, worker: WorkerHandle, reading: StatusReading, status: int) -> str:
         """Return why tasks cannot be loaded, or "" if this worker's end has another cause."""
@@ -343,7 +385,7 @@ class Supervisor:
 
         Workers that never held a job count from the first; others after as many deaths as one job may cause.
         """
-        is_early = useless or clock.monotonic() - worker.started < YOUNG
+        is_early = useless or clock.monotonic() - worker.process.started < YOUNG
         deaths = self._early_deaths[worker.name] = (
             self._early_deaths.get(worker.name, 0) + 1 if is_early else 0
         )
@@ -381,7 +423,8 @@ class Supervisor:
         worker.status.close()
 
     def _enforce(self) -> None:
-        """Kill runs over their time limit, and workers that did not react to a request."""
+        """End runs over their time limit, and kill workers that did not react to a request."""
+        self._limit_at = float("inf")
         for worker in self.workers.values():
             with self.isolation:
                 self._enforce_on(worker)
@@ -392,17 +435,23 @@ class Supervisor:
         if (reading.run, reading.since) != (again.run, again.since):
             return  # it moved on meanwhile, so this may be the start of one run with the time limit of the next
         worker.remind(reading)
-        is_over_time = reading.is_running and reading.limit and now - reading.since > reading.limit
-        if is_over_time and not worker.killed:
-            worker.timed_out = reading.run
-            events.emit(events.TimeLimitReached(worker.job()[1], worker.status.task, reading.limit))
-            worker.kill()
-        elif worker.ending is not None and worker.ending != reading.run:  # it did react
+        limit_at = reading.since + reading.limit if reading.is_running and reading.limit else float("inf")
+        if now < limit_at:
+            self._limit_at = min(self._limit_at, limit_at)
+        elif not worker.killed:
+            if worker.timed_out != reading.run:
+                worker.timed_out = reading.run
+                events.emit(events.TimeLimitReached(worker.job()[1], worker.status.task, reading.limit))
+            if not worker.process.is_crew:
+                worker.process.kill(_why_killed(worker))
+                return
+            worker.end_run(reading, REQUEST_TIMEOUT)
+        if worker.ending is not None and worker.ending != reading.run:  # it did react
             worker.ending = worker.cancelling = None
             if worker.verb != "kill":
                 worker.kill_at = float("inf")
         elif now > worker.kill_at:
-            worker.kill()
+            worker.process.kill(_why_killed(worker))
 
     # The server.
 
@@ -489,7 +538,7 @@ class Supervisor:
 def _why_killed(worker: WorkerHandle) -> str:
     """Return for which job the supervisor killed a worker, and why."""
     job = f"job {worker.job()[1]}"
-    if worker.timed_out is not None:
+    if worker.timed_out == worker.status.read().run:
         return f"{job} reached its time limit"
     end = "its cancellation" if worker.cancelling else "the end of its lease"
     return f"{job} did not end within {worker.grace:g} s of {end}"

@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: a child process, its shared status, and the requests to it.
+"""Workers and their processes as the supervisor sees them: child processes, shared status, and requests.
 
 `GroupWatcher` is the process that outlives a supervisor for a moment to end what tasks of its workers have started.
 """
@@ -20,7 +20,6 @@ from conveyor.consumer import stack
 from conveyor.consumer.process_usage import ProcessUsage
 from conveyor.consumer.settings import GRACE, STOP_SIGNALS
 from conveyor.consumer.shared_status import (
-    REQUEST_CANCEL,
     REQUEST_RETURN,
     STATE_NAMES,
     HeldBatch,
@@ -45,20 +44,85 @@ _PR_SET_PDEATHSIG = 1
 _SLOTS = 4096
 
 
+class ChildProcess:
+    """A child process with one worker, or with a crew: workers that run their jobs in threads or as coroutines."""
+
+    def __init__(self, workers: list[WorkerHandle], *, is_crew: bool = False) -> None:
+        self.workers = workers
+        self.is_crew = is_crew
+        for worker in workers:
+            worker.process = self
+        self.pid = 0
+        self.started = clock.monotonic()
+        self.slot = 0
+        """Where the group watcher has its process group."""
+        self.usage = ProcessUsage()
+        self.why_killed = ""
+
+    def start(self, work: Callable[[ChildProcess], int]) -> None:
+        """Fork; the child runs `work` and exits with the status it returns.
+
+        The parent must have one thread and no user code: then a fork copies nothing half done. A signal that arrives
+        meanwhile stays pending until the child has its own handlers: those of its parent would swallow it.
+        """
+        parent = os.getpid()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                self._run_child(work, parent, before)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _run_child(
+        self, work: Callable[[ChildProcess], int], parent: int, mask: set[int | signal.Signals]
+    ) -> NoReturn:
+        exit_status = 1
+        status = self.workers[0].status
+        try:
+            _become_child(parent)
+            stack.take_signal(status)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask - _NEEDED)
+            exit_status = work(self)
+        except StoreError as error:  # the supervisor reports it
+            status.error = f"{error}; {error.hint}" if error.hint else str(error)
+        except BaseException:  # noqa: BLE001 - a bug of ours; reported, and the worker is replaced
+            traceback.print_exc()
+        finally:
+            _exit(exit_status)
+
+    def kill(self, why: str = "") -> None:
+        """Kill it and every process it started. The jobs of its workers return to the queue, without blame."""
+        self.why_killed = self.why_killed or why
+        for worker in self.workers:
+            worker.killed = True
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # it has no group yet, or only zombies are left
+            self.signal(signal.SIGKILL)
+
+    def end_group(self, number: int) -> None:
+        """Signal the processes it left behind: after a crash they must not continue alongside the next run."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and SIGCHLD is pending
+            os.kill(self.pid, number)
+
+
 class WorkerHandle:
-    """One child process; a replacement is another WorkerHandle of the same name."""
+    """One worker; a replacement is another WorkerHandle of the same name. At first it has a process of its own."""
+
+    process: ChildProcess
 
     def __init__(self, name: str, grace: float = GRACE) -> None:
         self.name = name
         self.grace = grace
         """Seconds that a task has to react to a request before the worker is killed."""
         self.status = SharedStatus()
-        self.pid = 0
-        self.started = clock.monotonic()
         self.ended = float("inf")
-        self.slot = 0
-        """Where the group watcher has its process group."""
-        self.usage = ProcessUsage()
         self.controls: list[ControlCommand] = []
         """The control commands that are done when it is gone."""
         self.verb = ""
@@ -79,53 +143,29 @@ class WorkerHandle:
         """The run that exceeded its time limit."""
         self._interrupted: tuple[int, int] | None = None
         self._remind_at = float("inf")
+        ChildProcess([self])
 
-    def start(self, work: Callable[[WorkerHandle], int]) -> None:
-        """Fork; the child runs `work` and exits with the status it returns.
-
-        The parent must have one thread and no user code: then a fork copies nothing half done. A signal that arrives
-        meanwhile stays pending until the child has its own handlers: those of its parent would swallow it.
-        """
-        parent = os.getpid()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                self._run_child(work, parent, before)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def _run_child(
-        self, work: Callable[[WorkerHandle], int], parent: int, mask: set[int | signal.Signals]
-    ) -> NoReturn:
-        exit_status = 1
-        try:
-            _become_child(parent)
-            stack.take_signal(self.status)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask - _NEEDED)
-            exit_status = work(self)
-        except StoreError as error:  # the supervisor reports it
-            self.status.error = f"{error}; {error.hint}" if error.hint else str(error)
-        except BaseException:  # noqa: BLE001 - a bug of ours; reported, and the worker is replaced
-            traceback.print_exc()
-        finally:
-            _exit(exit_status)
+    @property
+    def pid(self) -> int:
+        """Process id of its process, 0 before the start."""
+        return self.process.pid
 
     def stop(self) -> None:
         """Request that it stops after its current job."""
         self.verb = self.verb or "stop"
         self.status.stop_requested = 1
-        self._signal(signal.SIGTERM)
+        # To a crew that would be a request to all its workers.
+        self.process.signal(signal.SIGUSR1 if self.process.is_crew else signal.SIGTERM)
 
     def pause(self, paused: bool) -> None:  # noqa: FBT001 - the request itself
         """Request that it takes no jobs after its current one, or takes jobs again."""
         self.status.pause_requested = paused
         # A running worker checks after its job, so that user code is not disturbed.
         if not self.status.read().is_running:
-            self._signal(signal.SIGUSR1)
+            self.process.signal(signal.SIGUSR1)
 
-    def end_run(self, reading: StatusReading, job: tuple[str, str] | None) -> None:
-        """Request, once, that a run ends: cancelled if `job` has its queue and id, or else returned.
+    def end_run(self, reading: StatusReading, request: int, job: tuple[str, str] | None = None) -> None:
+        """Request, once, how a run is to end; of a cancelled one, `job` is its queue and id.
 
         A run whose lease has expired is returned: its job is waiting, or is running elsewhere.
         """
@@ -133,7 +173,7 @@ class WorkerHandle:
             return
         self.ending, self.cancelling = reading.run, job
         self._kill_later()
-        self._interrupt(REQUEST_CANCEL if job else REQUEST_RETURN, reading)
+        self._interrupt(request, reading)
 
     def return_job(self) -> None:
         """Request that it returns its job to the queue and stops."""
@@ -149,7 +189,7 @@ class WorkerHandle:
     def _interrupt(self, what: int, reading: StatusReading) -> None:
         self.status.request(*reading.run, what)
         self._interrupted, self._remind_at = reading.run, clock.monotonic() + REMIND_EVERY
-        self._signal(signal.SIGUSR1)
+        self.process.signal(signal.SIGUSR1)
 
     def remind(self, reading: StatusReading) -> None:
         """Request the end of the run again, at intervals, while it goes on.
@@ -159,20 +199,7 @@ class WorkerHandle:
         now = clock.monotonic()
         if now >= self._remind_at and reading.is_running and self._interrupted == reading.run:
             self._remind_at = now + REMIND_EVERY
-            self._signal(signal.SIGUSR1)
-
-    def kill(self) -> None:
-        """Kill it and every process it started."""
-        self.killed = True
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # it has no group yet, or only zombies are left
-            self._signal(signal.SIGKILL)
-
-    def end_group(self, number: int) -> None:
-        """Signal the processes it left behind: after a crash they must not continue alongside the next run."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            self.process.signal(signal.SIGUSR1)
 
     def running(self) -> tuple[StatusReading, HeldBatch] | None:
         """Return the current run and its batch, or None if there is none or the worker moved on meanwhile."""
@@ -226,10 +253,6 @@ class WorkerHandle:
             kill_in=max(0.0, self.kill_at - now) if cancelling else 0.0,
             busy=is_busy,
         )
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended, and SIGCHLD is pending
-            os.kill(self.pid, number)
 
 
 def _become_child(parent: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 from collections import deque
@@ -16,10 +15,11 @@ from conveyor.consumer.batching import BatchMonitor, BatchSizer
 from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
+from conveyor.consumer.sending import Sender
 from conveyor.consumer.settings import LEASE, SURE
 from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_claim, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
-from conveyor.errors import JobCancelled, StoreDenied, StoreError, StoreFull, StoreUnavailable
+from conveyor.errors import JobCancelled, StoreError
 from conveyor.store import commands
 from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
 from conveyor.store.waiting import MAX_BLOCK
@@ -50,11 +50,6 @@ LAST_TALLY = 0.5
 FEW_QUEUES = 4
 #: Wake-ups that a queue may have.
 MAX_WAKE_UPS = 32
-#: Seconds between two attempts at a server that replies and refuses.
-REFUSED_PAUSE = 1.0
-#: Seconds for which a worker that lacks the file descriptors for a connection retries before it exits.
-STARVED_AFTER = 3.0
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Tasks that a worker remembers as harmless; names of tasks that do not exist are among them.
 MAX_TRUSTED = 1000
 
@@ -116,12 +111,13 @@ class WorkerProcess:
         self._is_waiting = False
         self._is_paused = False
         self._pid = os.getpid()
+        self._send = Sender(client, status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
         """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty."""
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_request)
-        stack.take_signal(self.status)
+        stack.take_signal(self.status, self._write_stack)
         undo_in_forks()
         os.register_at_fork(after_in_child=self.lines.begin)
         self.process_state = ProcessState()
@@ -411,42 +407,9 @@ class WorkerProcess:
     def _send_once(self, sent: list[Command]) -> list[Any]:
         return self.client.run_all(sent, patience=0.0, within=EXIT_WITHIN)
 
-    def _send(self, sent: list[Command], *, patience: float = 0.0) -> list[Any]:
-        """Run commands, however long the server is unavailable or refuses; a stopping worker tries for `patience` s.
-
-        The shared status holds the refusal meanwhile, and the supervisor reports it. A refusal that no operator can
-        lift, such as that of an invalid command, is raised after the length of a lease. A worker that cannot open a
-        connection, whatever the server does, exits before its leases expire: a task may have left it without file
-        descriptors.
-        """
-        until: clock.Deadline | None = None
-        refused: clock.Deadline | None = None
-        starved: clock.Deadline | None = None
-        while True:
-            try:
-                replies = self.client.run_all(sent, patience=MAX_BLOCK)
-                if refused is not None:
-                    self.status.error = ""
-            except StoreError as error:
-                until = (until or clock.Deadline(patience)) if self._is_stopping else None
-                if until is not None and until.passed():
-                    raise
-                sent = [one.resent() for one in sent]
-                if isinstance(error, StoreUnavailable):
-                    lack = _missing_resource()
-                    starved = (starved or clock.Deadline(STARVED_AFTER)) if lack else None
-                    if starved is not None and starved.passed():
-                        self._is_waiting = False
-                        self._exit_for(f"it cannot open a connection: {lack}")
-                        raise
-                    continue
-                refused = refused or clock.Deadline(LEASE)
-                self.status.error = str(error)
-                if refused.passed() and not isinstance(error, StoreFull | StoreDenied):
-                    raise
-                clock.sleep(REFUSED_PAUSE)
-            else:
-                return replies
+    def _starve(self, lack: str) -> None:
+        self._is_waiting = False
+        self._exit_for(f"it cannot open a connection: {lack}")
 
     def _run_batch(self, queue: str, claimed: Batch) -> None:
         self.status.state = shared_status.BUSY
@@ -524,7 +487,7 @@ class WorkerProcess:
         self._trusted = self._ran | self._trusted if len(self._trusted) < MAX_TRUSTED else set(self._ran)
         self._trusted -= self._suspects
         self._ran.clear()
-        stack.take_signal(self.status)
+        stack.take_signal(self.status, self._write_stack)
         if broken:
             self.monitor.unwatch()
             if broken == FILES:
@@ -599,6 +562,11 @@ class WorkerProcess:
             return Release()  # even if the task has returned: after its clean-up, that may be half a result
         return outcome
 
+    def _write_stack(self, *_: Any) -> None:
+        """Add the stack of the coroutine that is awaited, since those of the threads show the event loop only."""
+        with contextlib.suppress(Exception):
+            stack.write_section(self.status, self.executor.awaited_stack(), self.name)
+
     def _found(self, job: Call, current: RunningJob, position: int) -> None:
         """Start the run again, since its task was found only now: a slow import must not use up a short limit."""
         self.monitor.begin(current.id, job)
@@ -622,16 +590,3 @@ class WorkerProcess:
         if self.status.request_for(*run) != NO_REQUEST and self._interrupted != run:
             self._interrupted = run  # once: the supervisor asks again, and the task may be cleaning up
             self.executor.interrupt()
-
-
-def _missing_resource() -> str:
-    """Return why this process cannot open files, or an empty string if it can.
-
-    The error of a connection does not always say so: without file descriptors, a host name is only not found.
-    """
-    try:
-        for one in os.pipe():
-            os.close(one)
-    except OSError as error:
-        return os.strerror(error.errno).lower() if error.errno in _NO_ROOM else ""
-    return ""

@@ -79,7 +79,7 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     first_delay: float = FIRST_DELAY
     """Seconds before the first retry, doubled for each further one."""
     timeout: float | None = None
-    """Max seconds of a run, after which its worker is killed; None for no limit."""
+    """Max seconds of a run, after which it is ended, if necessary with its process; None for no limit."""
     keep: float = KEEP
     """Seconds that its outcome is kept."""
     serializer: str | None = None

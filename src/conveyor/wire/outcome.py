@@ -33,16 +33,18 @@ class Done(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fail(msgspec.Struct, frozen=True, gc=False):
-    """The task raised, and has no retries left; `error` describes the exception."""
+    """The task raised, and has no retries left; `error` describes the exception, `word` how the run ended."""
 
     error: bytes
+    word: str = "failed"
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
-    """The task raised and is retried in `delay` seconds."""
+    """The task raised and is retried in `delay` seconds; `word` is how the run ended."""
 
     error: bytes
     delay: float
+    word: str = "retried"
 
 
 class Cancel(msgspec.Struct, frozen=True, gc=False):
@@ -241,6 +243,11 @@ def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
         message = f"(its message could not be read: {type(unable).__qualname__})"
         text = "".join(tracebacks.format_tb(error.__traceback__))
         return describe_text(kind, message, without(text, secrets))
+
+
+def describe_timeout(seconds: float | None) -> bytes:
+    """Return the error of a run over its time limit, in the same form."""
+    return describe_text("TimeLimit", f"it ran longer than {seconds:g} s" if seconds else "it ran too long")
 
 
 def describe_undecodable(error: Exception) -> bytes:

@@ -11,7 +11,7 @@ from conveyor.consumer import recovery, supervisor
 from conveyor.consumer.__main__ import main
 from conveyor.consumer.control import ControlHandler
 from conveyor.consumer.heartbeat import Heartbeat
-from conveyor.consumer.worker_handle import WorkerHandle
+from conveyor.consumer.worker_handle import ChildProcess, WorkerHandle
 
 
 def breaking(usual: Any) -> Any:
@@ -25,10 +25,10 @@ def breaking(usual: Any) -> Any:
 
 
 def slow(usual: Any) -> Any:
-    def fork(worker: WorkerHandle, work: Any) -> None:
+    def fork(process: ChildProcess, work: Any) -> None:
         mark("fork")
         time.sleep(supervisor.STARTING)
-        usual(worker, work)
+        usual(process, work)
 
     return fork
 
@@ -59,7 +59,7 @@ match sys.argv[1]:
     case "control":
         ControlHandler.handle = never
     case "slow":
-        WorkerHandle.start = slow(WorkerHandle.start)
+        ChildProcess.start = slow(ChildProcess.start)
         Heartbeat.send = marking(Heartbeat.send)
 
 os._exit(main(sys.argv[2:]))

@@ -16,12 +16,14 @@ function words(row) {
     ? `The ${jobs} jobs that they run return to the queue, and no crash is counted. `
     : jobs === 1 ? `${job ? "The job" : "The job that it runs"} returns to the queue, and no crash is counted. ` : "";
   const noun = workers ? "workers" : "worker";
+  const head = row.closest("tbody")?.querySelector(".consumer-head");
+  const shares = !workers && (row.dataset.kind ?? head?.dataset.kind ?? "process") !== "process";
   return {
     pause: { ask: `Pause ${what}?`, yes: `Pause ${noun}`, done: "Pause", words: `${at}${workers ? "They finish what they run, then stay and take" : "It finishes what it runs, then stays and takes"} no jobs until you resume ${workers ? "them" : "it"}.` },
     resume: { ask: `Resume ${what}?`, yes: `Resume ${noun}`, done: "Resume", words: `${workers ? "They take" : "It takes"} jobs again.` },
     stop: { ask: `Stop ${what} after the current ${jobs > 1 ? "jobs" : "job"}?`, yes: `Stop ${noun}`, no: `Keep ${noun}`, done: "Stop", words: `${at}${workers ? "They finish what they run and leave, and the consumer with them." : `It finishes what it runs, then leaves. ${LEAVES}`}` },
     cancel: { ask: `Cancel job ${job}?`, yes: "Cancel job", no: "Keep job", done: "Cancel the job", words: `${at}The task is asked to stop; a worker that does not react in time is killed and replaced. The job ends as cancelled and is not retried.` },
-    kill: { ask: `Kill ${what} now?`, yes: `Kill ${noun}`, no: `Keep ${noun}`, done: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${workers ? "Their processes end" : "Its process ends"} immediately. ${back}${workers ? "The consumer leaves." : LEAVES}` },
+    kill: { ask: `Kill ${what} now?`, yes: `Kill ${noun}`, no: `Keep ${noun}`, done: "Kill now", typed: jobs > 1 ? short : "", words: `${at}${workers ? "Their processes end" : "Its process ends"} immediately. ${back}${shares ? "The other workers of the process are replaced, and their jobs return likewise. " : ""}${workers ? "The consumer leaves." : LEAVES}` },
   };
 }
 

@@ -1,0 +1,623 @@
+"""Several workers in one process, which run their jobs in threads or as coroutines.
+
+To its supervisor each is a worker like one with a process of its own: it has its own name, claims, leases and shared
+status. The main thread claims for those that are free and settles what has finished, both in one round trip; it runs no
+user code. A plain task runs in a thread of its worker. In a crew of coroutines, asynchronous ones run in one event
+loop, which has a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import ctypes
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from conveyor import clock, events
+from conveyor.consumer import shared_status, stack
+from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.sending import Sender
+from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settlement import Settler, Tally
+from conveyor.consumer.shared_status import (
+    NO_REQUEST,
+    REQUEST_RETURN,
+    REQUEST_TIMEOUT,
+    HeldBatch,
+)
+from conveyor.context import running
+from conveyor.errors import JobCancelled, StoreError
+from conveyor.store import commands
+from conveyor.store.client import Listener
+from conveyor.store.waiting import MAX_BLOCK
+from conveyor.wire import ids
+from conveyor.wire.outcome import Cancel, Fail, Release, describe_error
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from conveyor.consumer.settings import ConsumerSettings
+    from conveyor.consumer.shared_status import SharedStatus
+    from conveyor.context import CurrentJob
+    from conveyor.store import Client
+    from conveyor.store.command import Command
+    from conveyor.store.commands import Batch, Claimed
+    from conveyor.tasks import Registry
+    from conveyor.wire.call import Call
+    from conveyor.wire.outcome import Outcome
+
+#: Seconds between two looks at the requests of the supervisor, in case a signal did not arrive.
+LOOK_EVERY = 0.5
+#: Seconds for which the event loop may be blocked before it is said which job does so.
+BLOCKED_AFTER = 1.0
+#: Queues of which each is asked for jobs by a claim.
+FEW_QUEUES = 4
+#: Seconds before the server is asked again after it did not reply to a wait for jobs.
+AGAIN = 0.5
+#: Seconds between two checks for the end of all jobs, if the crew is to exit then.
+POLL_EMPTY = 0.25
+#: Seconds for tasks that a job has left in the event loop to end once they are cancelled.
+ENDING = 1.0
+#: Seconds that a crew takes to send its counts when it exits.
+LAST_TALLY = 0.5
+
+
+class _Run(NamedTuple):
+    """One run of a worker."""
+
+    worker: _CrewWorker
+    job: Claimed
+    call: Call
+    current: RunningJob
+
+
+class _Finished(NamedTuple):
+    """A run that has ended, on its way to the main thread."""
+
+    worker: _CrewWorker
+    job: Claimed
+    call: Call | None
+    outcome: Outcome
+    elapsed: float
+
+
+class _CrewWorker:
+    """One worker: at most one job at a time, in its thread or in the event loop of the crew."""
+
+    def __init__(self, name: str, status: SharedStatus, crew: Crew) -> None:
+        self.name = name
+        self.status = status
+        self.crew = crew
+        self.executor = Executor(crew.registry, like=crew.executor)
+        self.settler = Settler(name, crew.executor.preview, crew.tally)
+        self.nonces = ids.Nonces()
+        self.jobs_done = 0
+        self.batch: ClaimedBatch | None = None
+        """What it holds; None if it is free."""
+        self.task: asyncio.Task[None] | None = None
+        """Its run in the event loop."""
+        self._inbox: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._running_thread = 0
+        """The thread in which user code may be interrupted, or 0."""
+        self._interrupted: int | None = None
+
+    # --- the main thread
+
+    def claim(self, queue_name: str) -> Command:
+        """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
+        nonce = self.nonces.next()
+        self.status.set_claim(queue_name, nonce)
+        return commands.claim(queue_name, self.name, nonce, 1, LEASE)
+
+    def begin(self, queue_name: str, claimed: Batch) -> None:
+        """Begin the job of a claim."""
+        (job,) = claimed.jobs
+        nonce = self.status.claim()[0]
+        number = self.status.hold(HeldBatch(queue_name, claimed.token, nonce, [job.id]))
+        self.batch = ClaimedBatch(queue_name, claimed.token, number)
+        self.settler.begin(queue_name, claimed.token, 1)
+        self.status.last = 0  # counts as crashed if the process dies now
+        self.status.state = shared_status.BUSY
+        try:
+            self._begin(job, self.batch)
+        except Exception as error:  # noqa: BLE001 - nothing is known of such a job
+            self.status.end(self.jobs_done)
+            self.crew.finished(_Finished(self, job, None, Fail(describe_error(error)), 0.0))
+
+    def _begin(self, job: Claimed, batch: ClaimedBatch) -> None:
+        call = self.executor.decode(job.data)
+        if isinstance(call, Fail):
+            self.crew.finished(_Finished(self, job, None, call, 0.0))
+            return
+        self.status.task = call.task
+        self.status.clear_progress()
+        current = RunningJob(self.status, self.crew.lines, self.crew.executor, batch, 0, job)
+        # Without a time limit until the task is found, which may take long; the lease is renewed from now on.
+        self.status.start(0, clock.monotonic(), 0.0, current.attempt)
+        run = _Run(self, job, call, current)
+        if self.crew.loop is None or self.executor.knows(call.task):
+            self.place(run)
+        else:
+            self.crew.find(run)
+
+    def place(self, run: _Run) -> None:
+        """Start a run in the event loop, or in the worker's thread. Thread-safe."""
+        task = run.call.task
+        if self.crew.loop is not None and self.executor.knows(task) and self.executor.is_async(task):
+            self.crew.loop.start(self._run_in_loop(run))
+        elif self._has_thread():
+            self._inbox.put(run)
+        else:
+            self._finish(run, Release("no thread could be started"), 0.0)
+
+    def settle(self, finished: _Finished) -> list[Command]:
+        """Return the commands that settle its run."""
+        tries = finished.job.retries + finished.job.crashes
+        self.settler.add(finished.job.id, finished.call, finished.outcome, finished.elapsed, tries)
+        return self.settler.commands(counted=False)
+
+    def rest(self, state: int = shared_status.IDLE) -> None:
+        """Be free, now that its run is settled."""
+        self.batch = None
+        self.status.hold_nothing()
+        self.status.state = state
+
+    def interrupt(self) -> None:
+        """Raise in the running job, once, if the supervisor requests its end. Called by a signal handler."""
+        batch = self.batch
+        if batch is None or self._interrupted == batch.number:
+            return
+        if self.status.request_for(batch.number, 0) == NO_REQUEST:
+            return
+        if self.task is not None and self.crew.loop is not None:
+            self._interrupted = batch.number
+            self.crew.loop.cancel(self.task)
+            return
+        with self._lock:
+            if not self._running_thread or self.executor.is_finding:
+                return  # the supervisor asks again
+            self._interrupted = batch.number
+            if not self.executor.cancel_awaited():
+                _raise_in(self._running_thread, JobCancelled)
+
+    def stack(self) -> str:
+        """Return the stack of its job, or an empty string between two jobs."""
+        with contextlib.suppress(Exception):  # it goes on meanwhile
+            if self.task is not None:
+                return stack.of_task(self.task)
+            if awaited := self.executor.awaited_stack():
+                return awaited
+            frame = _frames().get(self._running_thread)
+            return "" if frame is None else "".join(traceback.format_stack(frame))
+        return ""
+
+    def report_blocking(self) -> None:
+        """Report that its job blocks the event loop."""
+        batch = self.status.held()
+        if batch is not None and batch.ids:
+            events.emit(events.LoopBlocked(self.name, batch.ids[0], self.status.task))
+
+    def _has_thread(self) -> bool:
+        if self._thread is None:
+            thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                events.emit(events.ThreadRefused(self.name, str(error)))
+                return False
+            self._thread = thread
+        return True
+
+    # --- its thread
+
+    def _serve(self) -> None:
+        while True:
+            run = self._inbox.get()
+            began = clock.monotonic()
+            try:
+                self._run_in_thread(run)
+            except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
+                self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
+
+    def _run_in_thread(self, run: _Run) -> None:
+        began = clock.monotonic()
+        outcome: Outcome = Cancel()  # if the request comes in the moment before or after the task's own code
+        try:
+            try:
+                with self._lock:
+                    self._running_thread = threading.get_ident()
+                outcome = self.executor.run(run.call, run.current, run.job.retries, partial(self._found, run))
+            finally:
+                self._close_to_interruptions()
+            for _ in range(100):  # what was raised just before comes within a few instructions
+                pass
+        except JobCancelled:
+            self._close_to_interruptions()
+        if os.getpid() != self.crew.pid:
+            os._exit(0)  # a task that forks and returns twice: there is only one crew
+        self._finish(run, outcome, clock.monotonic() - began)
+
+    def _close_to_interruptions(self) -> None:
+        with self._lock:
+            self._running_thread = 0
+
+    # --- the event loop
+
+    async def _run_in_loop(self, run: _Run) -> None:
+        assert self.crew.loop is not None
+        began = clock.monotonic()
+        outcome: Outcome = Cancel()
+        try:
+            self.task = asyncio.current_task()
+            self._found(run)
+            outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
+            await self.crew.loop.end_children(run.current)
+        finally:
+            self.task = None
+            self._finish(run, outcome, clock.monotonic() - began)
+
+    # --- both
+
+    def _found(self, run: _Run) -> None:
+        """Start the time limit, and note the arguments, now that the task is known."""
+        self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
+        limit = run.call.options.timeout or 0.0
+        self.status.start(0, clock.monotonic(), limit, run.current.attempt)
+
+    def _finish(self, run: _Run, outcome: Outcome, elapsed: float) -> None:
+        assert self.batch is not None
+        request = self.status.request_for(self.batch.number, 0)
+        run.current.end(cancelled=request != NO_REQUEST)
+        if request == REQUEST_RETURN:
+            # Even if the task has returned: after its clean-up, that may be half a result.
+            outcome = Release()
+        elif request == REQUEST_TIMEOUT and isinstance(outcome, Cancel):
+            outcome = self.executor.timed_out(run.call, run.job.retries)
+        self.jobs_done += not isinstance(outcome, Release)
+        self.status.end(self.jobs_done)
+        self.crew.finished(_Finished(self, run.job, run.call, outcome, elapsed))
+
+
+class Crew:
+    """The workers of one process."""
+
+    def __init__(
+        self,
+        workers: Mapping[str, SharedStatus],
+        settings: ConsumerSettings,
+        client: Client,
+        registry: Registry,
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.registry = registry
+        self.pid = os.getpid()
+        self.executor = Executor(registry)
+        self.tally = Tally(next(iter(workers)))
+        self.loop = _Loop(self) if settings.kind == "coroutine" else None
+        self.lines = LogLines(client, waits=self._may_wait)
+        self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
+        """Those that have not left."""
+        self._free = deque(self.workers)
+        self._paused: list[_CrewWorker] = []
+        self._finished: deque[_Finished] = deque()
+        self._unknown: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._finder: threading.Thread | None = None
+        """The thread that finds the tasks of runs, which may import their modules."""
+        self._bell = Listener(client)
+        self._reading, self._writing = os.pipe()
+        self._left = dict.fromkeys(settings.queues, 1)
+        """Jobs that each queue may have waiting, by the last claim from it."""
+        self._due = clock.Deadline(0.0)
+        """When a job may be due, or a lease expire, without a wake-up."""
+        self._look_at = clock.Deadline(0.0)
+        self._is_stopping = self._was_signalled = self._is_requested = self._is_woken = False
+        self._first_status = self.workers[0].status
+        self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
+
+    def work(self) -> None:
+        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty."""
+        self._prepare()
+        while self._has_workers():
+            if not self._exchange() and not self._finished:
+                self._sleep()
+        self.lines.flush(exiting=True)
+        with contextlib.suppress(StoreError):  # not worth waiting for
+            self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
+        if self._was_signalled and self.settings.until_empty:
+            # The queues may not be empty, so this process is replaced.
+            self._first_status.error = "it received a stop signal"
+
+    def finished(self, one: _Finished) -> None:
+        """Take a run that has ended. Thread-safe."""
+        self._finished.append(one)
+        self._wake()
+
+    def find(self, run: _Run) -> None:
+        """Find the task of a run, and place it then. Raises RuntimeError if no thread can be started."""
+        if self._finder is None:
+            finder = threading.Thread(target=self._find_tasks, name="conveyor-finder", daemon=True)
+            finder.start()
+            self._finder = finder
+        self._unknown.put(run)
+
+    def _find_tasks(self) -> None:
+        while True:
+            run = self._unknown.get()
+            with contextlib.suppress(BaseException):  # the run will raise the same
+                self.executor.is_async(run.call.task)
+            run.worker.place(run)
+
+    def _prepare(self) -> None:
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+        signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGUSR1, self._on_request)
+        stack.take_signal(self._first_status, self._write_stacks)
+        os.register_at_fork(after_in_child=self.lines.begin)
+        if self.loop is not None:
+            self.loop.thread.start()
+        for worker in self.workers:
+            worker.status.stack_file = self._first_status.stack_file
+            worker.status.state = shared_status.IDLE
+
+    def _may_wait(self) -> bool:
+        """Return False in the event loop, which must not wait for the server; then the main thread sends the lines."""
+        if self.loop is None or threading.current_thread() is not self.loop.thread:
+            return True
+        self._wake()
+        return False
+
+    def _wake(self) -> None:
+        if not self._is_woken:
+            self._is_woken = True
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._writing, b"!")
+
+    # --- requests of the supervisor
+
+    def _on_stop(self, *_: Any) -> None:
+        self._is_requested = self._is_stopping = self._was_signalled = True
+
+    def _on_request(self, *_: Any) -> None:
+        self._is_requested = True
+        for worker in self.workers:
+            worker.interrupt()
+
+    def _has_workers(self) -> bool:
+        """Make the free workers leave, pause or go on, as the supervisor requests. Return False once all have left."""
+        if self._is_requested or self._look_at.passed():
+            self._is_requested, self._look_at = False, clock.Deadline(LOOK_EVERY)
+            free, self._free = [*self._paused, *self._free], deque()
+            self._paused = []
+            for worker in free:
+                self._return(worker)
+        return bool(self.workers)
+
+    def _return(self, worker: _CrewWorker) -> None:
+        """Note that a worker is free, unless it is to leave or to pause."""
+        if self._is_stopping or worker.status.stop_requested:
+            worker.rest(shared_status.LEAVING)
+            self.workers.remove(worker)
+        elif worker.status.pause_requested:
+            if worker.status.state != shared_status.PAUSED:
+                worker.rest(shared_status.PAUSED)
+            self._paused.append(worker)
+        else:
+            if worker.status.state != shared_status.IDLE:
+                worker.rest()
+            self._free.append(worker)
+
+    # --- claiming and settling
+
+    def _exchange(self) -> bool:
+        """Settle what has finished and claim for the free workers, together. Return False if nothing was claimed."""
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        settling = [command for one in finished for command in one.worker.settle(one)]
+        if any(command.leads for command in settling):  # no claim must overtake it
+            self._settle(settling)
+            settling = []
+        settling += self.tally.commands()
+        done = [one.worker for one in finished]
+        for worker in done:
+            worker.batch = None
+        ready = deque([*self._free, *(one for one in done if self._goes_on(one))])
+        has_claimed = False
+        if ready and self._due.passed():
+            self._expect_jobs()
+        for queue_name in self._queues_to_ask() if ready and any(self._left.values()) else ():
+            while ready and self._left[queue_name]:
+                some = [ready.popleft() for _ in range(min(len(ready), self._left[queue_name]))]
+                claims = [worker.claim(queue_name) for worker in some]
+                *replies, last = self._send([*settling, *claims], patience=LEASE)
+                self._settled(settling, replies)
+                batches: list[Batch] = [*replies[len(settling) :], last]
+                settling = []
+                ready.extend(self._begin(queue_name, some, batches))
+                self._left[queue_name] = last.left if last.jobs else 0
+                has_claimed = has_claimed or bool(batches[0].jobs)
+                if not last.jobs:
+                    self._due = clock.Deadline(min(self._due.left(last.wait), last.wait))
+        self._settle(settling)
+        self._free = deque(one for one in self._free if one.batch is None)
+        for worker in done:
+            if worker.batch is None:
+                self._return(worker)
+        self.lines.flush()
+        return has_claimed
+
+    def _begin(self, queue_name: str, some: list[_CrewWorker], batches: list[Batch]) -> list[_CrewWorker]:
+        """Begin the jobs that workers have claimed, and return the workers whose claims brought none."""
+        idle = []
+        for worker, batch in zip(some, batches, strict=True):
+            if batch.jobs:
+                worker.begin(queue_name, batch)
+            else:
+                worker.status.set_claim("", "")
+                idle.append(worker)
+        return idle
+
+    def _goes_on(self, worker: _CrewWorker) -> bool:
+        return not (self._is_stopping or worker.status.stop_requested or worker.status.pause_requested)
+
+    def _expect_jobs(self) -> None:
+        """Note that each queue may have a job."""
+        self._left = {name: max(1, left) for name, left in self._left.items()}
+        self._due = clock.Deadline(None)
+
+    def _queues_to_ask(self) -> list[str]:
+        """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
+        names = [name for name in self.settings.queues if self._left[name]]
+        if len(names) <= FEW_QUEUES:
+            return names
+        found = self._send([commands.any_work([name]) for name in names])
+        return [name for name, has_work in zip(names, found, strict=True) if has_work]
+
+    def _settle(self, settling: list[Command]) -> None:
+        if settling:
+            self._settled(settling, self._send(settling, patience=LEASE))
+
+    def _settled(self, settling: list[Command], replies: list[Any]) -> None:
+        """Process the replies to what was settled."""
+        self.workers[0].settler.settled(settling, replies[: len(settling)])
+
+    def _starve(self, lack: str) -> None:
+        self._first_status.error = f"it cannot open a connection: {lack}"
+        self._is_stopping = True
+
+    # --- waiting
+
+    def _sleep(self) -> None:
+        """Wait until a run has finished, a job may be there, or a signal arrives; half a second at most."""
+        if self._free and self._bell.fileno() < 0:
+            self._ask()
+        poll = select.poll()
+        poll.register(self._reading, select.POLLIN)
+        if self._bell.fileno() >= 0:
+            poll.register(self._bell.fileno(), select.POLLIN)
+        seconds = self._due.left(LOOK_EVERY) if self._free else LOOK_EVERY
+        readable = {file for file, _ in poll.poll(max(0.0, seconds) * 1000)}
+        if self._reading in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._reading, 4096)
+            self._is_woken = False  # not sooner, or the byte of a later run could be read here
+        if self._bell.fileno() in readable:
+            self._hear()
+        if self.loop is not None:
+            self.loop.check()
+        if self.settings.until_empty and len(self._free) == len(self.workers):
+            self._leave_if_empty()
+
+    def _ask(self) -> None:
+        try:
+            self._bell.ask(commands.await_bell(self.settings.queues, MAX_BLOCK))
+        except StoreError:
+            self._due = clock.Deadline(AGAIN)
+
+    def _hear(self) -> None:
+        """Read the reply to the wait for jobs."""
+        try:
+            if self._bell.reply() is not None:
+                self._expect_jobs()
+        except StoreError:  # the claim waits until the server is back
+            self._expect_jobs()
+
+    def _leave_if_empty(self) -> None:
+        if self._send([commands.any_work(self.settings.queues)])[0]:
+            self._due = clock.Deadline(POLL_EMPTY)
+        else:
+            self._is_stopping = self._is_requested = True
+
+    def _write_stacks(self, *_: Any) -> None:
+        """Write the stacks of the workers for which the supervisor wants them."""
+        for worker in self.workers:
+            if worker.status.stack_requested:
+                worker.status.stack_requested = 0
+                stack.write_section(worker.status, worker.stack(), worker.name)
+
+
+class _Loop:
+    """The event loop of a crew, in a thread of its own."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(self._make_task)
+        self._children: dict[CurrentJob, set[asyncio.Task[Any]]] = {}
+        """Tasks that jobs have started in it."""
+        self._asked: float | None = None
+        """Since when the loop has not reacted."""
+        self._is_reported = False
+        self.thread = threading.Thread(target=self._loop.run_forever, name="conveyor-loop", daemon=True)
+
+    def start(self, run: Coroutine[Any, Any, None]) -> None:
+        """Start the run of a job. Thread-safe."""
+        self._loop.call_soon_threadsafe(self._start, run)
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel the run of a job. Thread-safe."""
+        self._loop.call_soon_threadsafe(task.cancel)
+
+    async def end_children(self, current: CurrentJob) -> None:
+        """Cancel what a job has started in the loop and left there, as `asyncio.run` does."""
+        try:
+            if children := self._children.get(current):
+                for one in children:
+                    one.cancel()
+                await asyncio.wait(children, timeout=ENDING)
+        finally:
+            self._children.pop(current, None)
+
+    def check(self) -> None:
+        """Report which job blocks the loop, if one does."""
+        if self._asked is None:
+            self._asked = clock.monotonic()
+            self._is_reported = False
+            self._loop.call_soon_threadsafe(self._react)
+        elif not self._is_reported and clock.monotonic() - self._asked > BLOCKED_AFTER:
+            task = asyncio.current_task(self._loop)
+            worker = next((one for one in self.crew.workers if task is not None and one.task is task), None)
+            if worker is not None:
+                self._is_reported = True
+                worker.report_blocking()
+
+    def _react(self) -> None:
+        self._asked = None
+
+    def _start(self, run: Coroutine[Any, Any, None]) -> None:
+        self._loop.create_task(run, context=contextvars.Context())
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, run: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(run, loop=loop, **options)
+        current = running.get()
+        if current.id:
+            children = self._children.setdefault(current, set())
+            children.add(task)
+            task.add_done_callback(children.discard)
+        return task
+
+
+#: Of all threads, by their identifiers.
+_frames = sys._current_frames  # noqa: SLF001 - the documented way to them
+
+
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    """Raise an exception in a thread when it executes Python code next.
+
+    It cannot be taken back: Python would then look for it in all threads, after every few instructions, for good.
+    """
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

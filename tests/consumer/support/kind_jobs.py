@@ -1,0 +1,204 @@
+"""Tasks for workers of each kind, plain ones and asynchronous ones that do the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conveyor import current_job, task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+def mark(path: str, text: str) -> None:
+    """Add a line to a file."""
+    with Path(path).open("a") as file:
+        file.write(f"{text}\n")
+
+
+def marks(path: str) -> list[str]:
+    """Return the lines of a file."""
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def is_there(path: str) -> bool:
+    """Return True if a file exists."""
+    return Path(path).exists()
+
+
+@task
+def meet(path: str, count: int) -> int:
+    """Wait until `count` jobs have begun, which is possible only at the same time."""
+    mark(path, current_job().id)
+    while len(set(marks(path))) < count:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@task
+async def meet_async(path: str, count: int) -> int:
+    """Wait likewise."""
+    mark(path, current_job().id)
+    while len(set(marks(path))) < count:  # noqa: ASYNC110 - other processes have no events of this loop
+        await asyncio.sleep(0.01)
+    return os.getpid()
+
+
+@task
+def hold(path: str) -> int:
+    """Wait until the file `path`.go is there; return the number of the attempt."""
+    mark(path, f"began {current_job().attempt}")
+    try:
+        while not Path(f"{path}.go").exists():
+            time.sleep(0.01)
+    finally:
+        mark(path, "ended")
+    return current_job().attempt
+
+
+@task
+async def hold_async(path: str) -> int:
+    """Wait likewise."""
+    mark(path, f"began {current_job().attempt}")
+    try:
+        while not is_there(f"{path}.go"):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    finally:
+        mark(path, "ended")
+    return current_job().attempt
+
+
+@task
+def resist(path: str) -> None:
+    """Go on whatever is raised in it."""
+    mark(path, "began 1")
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0.01)
+
+
+@task
+async def resist_async(path: str) -> None:
+    """Go on likewise."""
+    mark(path, "began 1")
+    while True:
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(3600)
+
+
+@task
+async def block(path: str, seconds: float) -> str:
+    """Keep the event loop from running anything else."""
+    mark(path, "began 1")
+    time.sleep(seconds)  # noqa: ASYNC251 - it is what it does
+    return "blocked"
+
+
+@task
+def crash(path: str, how: str) -> None:
+    """End the process, from C code or by a signal."""
+    mark(path, f"began {current_job().attempt}")
+    if how == "exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    ctypes.string_at(0)
+
+
+@task
+async def crash_async(path: str, how: str) -> None:
+    """End the process likewise."""
+    crash(path, how)
+
+
+@task
+def report(text: str) -> tuple[str, int]:
+    """Report progress, and a line."""
+    current_job().progress(1, 2, text)
+    current_job().log(text)
+    return current_job().id, current_job().attempt
+
+
+@task
+async def report_async(text: str) -> tuple[str, int]:
+    """Report likewise."""
+    current_job().progress(1, 2, text)
+    await asyncio.sleep(0)
+    current_job().log(text)
+    return current_job().id, current_job().attempt
+
+
+@task
+def count(upto: int) -> Iterator[int]:
+    """Yield numbers."""
+    yield from range(upto)
+
+
+@task
+async def count_async(upto: int) -> AsyncIterator[int]:
+    """Yield numbers."""
+    for number in range(upto):
+        await asyncio.sleep(0)
+        yield number
+
+
+@task
+def fail(text: str) -> None:
+    """Raise."""
+    raise ValueError(text)
+
+
+@task
+async def fail_async(text: str) -> None:
+    """Raise."""
+    await asyncio.sleep(0)
+    raise ValueError(text)
+
+
+@task
+def leave_early(text: str) -> None:
+    """Raise what ends a program."""
+    raise SystemExit(text)
+
+
+@task
+async def leave_early_async(text: str) -> None:
+    """Raise what ends a program."""
+    raise SystemExit(text)
+
+
+@task
+async def leave_something_behind(path: str) -> str:
+    """Start a coroutine that would go on for ever."""
+
+    async def other() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            mark(path, "ended")
+
+    kept: Any = asyncio.create_task(other())
+    await asyncio.sleep(0)
+    return f"left {kept.done()}"
+
+
+@task
+def fork(path: str) -> int:
+    """Fork, and return twice."""
+    if os.fork() == 0:
+        mark(path, "child")
+    return os.getpid()
+
+
+@task
+async def nap(seconds: float) -> str:
+    """Wait, and return the job's id."""
+    await asyncio.sleep(seconds)
+    return current_job().id
