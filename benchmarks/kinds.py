@@ -1,0 +1,174 @@
+"""How soon an event ends a job, and what becomes of its neighbor, by kind of workers: `python -m benchmarks.kinds`.
+
+Each consumer has two workers. One runs a job that waits, its neighbor; the other the job of the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, get_args
+
+from msgspec import structs
+from rich.console import Console
+
+from conveyor import Consumer, Queue, current_job, task
+from conveyor.consumer.settings import Kind
+from conveyor.monitor import Inspector
+from conveyor.store import connect, control_channel, embedded
+from conveyor.torture.servers import wait_for
+from conveyor.wire import ids
+from conveyor.wire.control_messages import ControlCommand, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor import Job
+
+ROUNDS = 5
+#: Seconds: the time limit, and the time to react, of the jobs.
+LIMIT, GRACE = 1.0, 1.0
+
+
+@task(name="kinds.wait", queue="kinds")
+async def wait(path: str) -> int:
+    """Wait until the file is there, and return the number of the attempt."""
+    note(path)
+    while not _exists(path):  # noqa: ASYNC110 - other processes have no events of this loop
+        await asyncio.sleep(0.002)
+    return current_job().attempt
+
+
+@task(name="kinds.resist", queue="kinds")
+async def resist(path: str) -> None:
+    """Go on whatever is raised in it."""
+    note(path)
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
+
+
+@task(name="kinds.crash", queue="kinds")
+async def crash(path: str) -> None:
+    """End the process once, as soon as the file is there."""
+    note(path)
+    while not _exists(path):  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0.002)
+    if current_job().attempt == 1:
+        os.abort()
+
+
+def note(path: str) -> None:
+    """Note that a run begins."""
+    with Path(f"{path}.runs").open("a") as file:
+        file.write(f"{time.monotonic()}\n")
+
+
+def runs(path: Path) -> list[float]:
+    """Return when the runs of a job have begun."""
+    file = Path(f"{path}.runs")
+    return [float(line) for line in file.read_text().split()] if file.exists() else []
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+def cancelled(_: Consumer, job: Job[None], __: Path) -> float:
+    """Cancel the job; return the seconds until its outcome is there."""
+    began = time.monotonic()
+    job.cancel()
+    job.exception(60)
+    return time.monotonic() - began
+
+
+def limited(_: Consumer, job: Job[None], path: Path) -> float:
+    """Return the seconds from the end of the time limit to the outcome."""
+    job.exception(60)
+    return time.monotonic() - runs(path)[0] - LIMIT
+
+
+def killed(consumer: Consumer, job: Job[None], _: Path) -> float:
+    """Kill the worker; return the seconds until its job waits again."""
+    client = connect(os.environ["CONVEYOR_URL"])
+
+    places: list[tuple[str, str]] = []
+
+    def is_found() -> bool:
+        reports = [one for one in Inspector(client).consumers() if one.pid == consumer.pid]
+        places.extend(
+            (one.name, worker.name) for one in reports for worker in one.workers if worker.job == job.id
+        )
+        return bool(places)
+
+    wait_for(is_found)
+    name, worker = places[0]
+    began = time.monotonic()
+    client.run(control_channel.send(name, encode(ControlCommand(ids.unique(), "kill", [worker], ""))))
+    wait_for(lambda: job.status() == "waiting")
+    seconds = time.monotonic() - began
+    job.cancel()
+    return seconds
+
+
+def crashed(_: Consumer, job: Job[None], path: Path) -> float:
+    """Make the job crash; return the seconds until it runs again."""
+    began = time.monotonic()
+    path.touch()
+    job.exception(60)
+    return runs(path)[1] - began
+
+
+#: What is done to the job of a task, by what the table calls it.
+EVENTS: dict[str, tuple[object, Callable[[Consumer, Job[None], Path], float]]] = {
+    "cancel": (wait, cancelled),
+    "cancel, and the task does not react": (resist, cancelled),
+    "time limit": (wait.options(timeout=LIMIT), limited),
+    "time limit, and the task does not react": (resist.options(timeout=LIMIT), limited),
+    "kill": (wait, killed),
+    "crash": (crash, crashed),
+}
+
+
+def measure(kind: Kind, event: str, folder: Path) -> tuple[float, str]:
+    """Return the seconds of an event, and what became of the neighbor."""
+    function, act = EVENTS[event]
+    consumer = Consumer("kinds", 2, kind, tasks=["benchmarks.kinds"])
+    consumer.settings = structs.replace(consumer.settings, grace=GRACE)
+    with consumer:
+        neighbor, path = folder / ids.unique(), folder / ids.unique()
+        other = wait.submit(str(neighbor))
+        wait_for(lambda: runs(neighbor))
+        job = Queue("kinds").submit(function, str(path))
+        wait_for(lambda: runs(path))
+        seconds = act(consumer, job, path)
+        neighbor.touch()
+        attempt = other.result(60)
+        again = len(runs(neighbor)) > 1
+    fate = "goes on" if not again else "runs again" if attempt == 1 else "runs again, has crashed once"
+    return seconds, fate
+
+
+def main() -> None:
+    """Print the table in Markdown: the median of some rounds."""
+    show = Console(soft_wrap=True, highlight=False).print
+    show("| event | " + " | ".join(f"{kind} | neighbor" for kind in get_args(Kind)) + " |")
+    show("|" + "---|" * 7)
+    with embedded.separate_server() as url, tempfile.TemporaryDirectory() as folder:
+        os.environ["CONVEYOR_URL"] = url
+        for event in EVENTS:
+            cells = []
+            for kind in get_args(Kind):
+                found = [measure(kind, event, Path(folder)) for _ in range(ROUNDS)]
+                cells += [f"{median(seconds for seconds, _ in found):.3f} s", found[0][1]]
+            show(f"| {event} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
