@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def test_errors_are_those_of_the_task(start: Any, style: str, queue: Queue) -> N
     with pytest.raises(JobFailed, match="SystemExit: no"):
         queue.submit(named("leave_early", style), "no").result(60)
     with pytest.raises(JobFailed, match="unknown task"):
-        queue.submit(len, "abc").result(60)
+        queue.submit(textwrap.dedent, "abc").result(60)
     assert queue.submit(named("report", style), "still here").result(60)
 
 

@@ -22,8 +22,9 @@ import pytest
 from conveyor import BadCall, Consumer, Executor, Job, JobFailed, JobGone, JobLost, Queue
 from conveyor.executor import CallLost
 from conveyor.store import commands
+from conveyor.tasks import Task
 from conveyor.wire import ids
-from conveyor.wire.call import decode_call
+from conveyor.wire.call import PutOptions, RunOptions, decode_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +91,8 @@ def test_task_runs_under_its_own_name_and_options(execute: Execute) -> None:
 def test_worker_runs_no_function_that_was_not_submitted(execute: Execute) -> None:
     executor = execute(1)
     assert executor.submit(len, "abc").result(timeout=30) == 3
-    job = Queue(executor.queue.name, store=executor.queue.client).submit(eval, "1 + 1")
+    other = Task(eval, "builtins.eval", PutOptions(), RunOptions())
+    job = Queue(executor.queue.name, store=executor.queue.client).submit(other, "1 + 1")
     with pytest.raises(JobFailed, match=r"UnknownTask: unknown task 'builtins.eval'"):
         job.result(timeout=30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def full(server: Any) -> Iterator[None]:
 
 def test_results_of_two_queues_need_no_free_memory(bench_of_each: Bench) -> None:
     bench, other = bench_of_each, bench_of_each.make()
-    first, second = bench.queue.submit(len, "a"), other.submit(len, "ab")
+    first, second = bench.queue.submit(textwrap.dedent, "a"), other.submit(textwrap.dedent, "ab")
     with full(bench.server):
         with pytest.raises(StoreFull):
             bench.queue.put("no more")

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from conftest import Bench
 
 SUBMIT = """
-import sys
+import sys, textwrap
 from conveyor import Queue
-job = Queue(sys.argv[2], store=sys.argv[1]).submit(len, "abc")
+job = Queue(sys.argv[2], store=sys.argv[1]).submit(textwrap.dedent, "abc")
 print(job.id, flush=True)
 sys.stdin.readline()
 """
@@ -410,10 +410,10 @@ def test_dropped_outcome_is_queried_again(bench: Bench, little_room: None, never
 
 
 STOPPED_PRODUCER = """
-import sys, threading
+import sys, textwrap, threading
 from conveyor import Queue
 queue = Queue(sys.argv[2], store=sys.argv[1])
-jobs = queue.submit_many(len, [("abc",)] * int(sys.argv[3]))
+jobs = queue.submit_many(textwrap.dedent, [("abc",)] * int(sys.argv[3]))
 ended, all_ended = [], threading.Event()
 def release(job):
     assert len(job.result(0)) == 500_000

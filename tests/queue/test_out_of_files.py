@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROCESS = """
-import resource, sys, threading
+import resource, sys, textwrap, threading
 from conveyor import Queue, held_items
 held_items.LEASE, held_items.RENEWAL = 60.0, 0.05
 queue = Queue(sys.argv[2], store=sys.argv[1])
 queue.put("item")
-job = queue.submit(len, "abc")
+job = queue.submit(textwrap.dedent, "abc")
 job.add_done_callback(lambda job: print("result", job.result(0), flush=True))
 queue.get()
 limits = resource.getrlimit(resource.RLIMIT_NOFILE)

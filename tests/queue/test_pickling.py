@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -211,7 +212,7 @@ def test_copy_of_a_client_is_the_one_of_its_url(one_server: Server) -> None:
 
 
 def test_pickled_job_is_found_by_its_id_with_its_types(bench: Bench) -> None:
-    job, typed = bench.queue.submit(pow, 2, 3), bench.queue.submit(pair, 1)
+    job, typed = bench.queue.submit(textwrap.indent, "a", "b"), bench.queue.submit(pair, 1)
     for state in ("waiting", "done"):
         if state == "done":
             bench.settle(value=8)

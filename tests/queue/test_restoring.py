@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -362,7 +363,7 @@ def test_finished_jobs_and_jobs_without_handles_are_not_kept(bench: Bench) -> No
 
 def test_kept_bytes_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(restoring, "MAX_KEPT", 100_000)
-    jobs = bench.queue.submit_many(len, [("x" * 10_000,) for _ in range(30)])
+    jobs = bench.queue.submit_many(textwrap.dedent, [("x" * 10_000,) for _ in range(30)])
     expect_all(jobs)
     bench.server.raw.flushall()
     bench.eventually(lambda: ready(bench) == [job.id for job in jobs[:9]], 8.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -81,7 +82,7 @@ def test_timeout_is_honored_while_the_server_hangs(
 def test_result_timeout_is_honored_while_the_server_hangs(
     bench: Bench, hanging: Hanging, *, connected: bool
 ) -> None:
-    job = bench.queue.submit(len, "abc")
+    job = bench.queue.submit(textwrap.dedent, "abc")
     if not connected:
         bench.client.close()
     hanging.stop()
@@ -158,7 +159,7 @@ def test_result_arrives_if_the_server_hung_during_the_query(
 ) -> None:
     monkeypatch.setattr("conveyor.store.client.ANSWER_TIMEOUT", 0.2)
     client = Client(bench.server.url, patience=0.3)
-    job = Queue(bench.queue.name, store=client).submit(len, "abc")
+    job = Queue(bench.queue.name, store=client).submit(textwrap.dedent, "abc")
     hanging.stop()
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(wait, job)

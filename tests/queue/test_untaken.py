@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def test_untaken_job_is_reported_once(
 ) -> None:
     seen: list[events.Event] = []
     monkeypatch.setattr(events, "_subscribers", [seen.append])
-    inner = bench.queue.submit(len, "abc")
+    inner = bench.queue.submit(textwrap.dedent, "abc")
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(contextvars.copy_context().run, wait, inner, None)
         bench.eventually(lambda: outer.lines)
@@ -77,7 +78,7 @@ def test_untaken_job_is_reported_once(
 
 @WAITS
 def test_running_job_is_not_reported(bench: Bench, outer: Outer, wait: Wait) -> None:
-    inner = bench.queue.submit(len, "abc")
+    inner = bench.queue.submit(textwrap.dedent, "abc")
     bench.claim()
     with pytest.raises(TimeoutError):
         wait(inner, 0.3)
@@ -86,7 +87,7 @@ def test_running_job_is_not_reported(bench: Bench, outer: Outer, wait: Wait) -> 
 
 @WAITS
 def test_job_of_another_queue_is_not_reported(bench: Bench, outer: Outer, wait: Wait) -> None:
-    inner = bench.make().submit(len, "abc")
+    inner = bench.make().submit(textwrap.dedent, "abc")
     with pytest.raises(TimeoutError):
         wait(inner, 0.3)
     assert outer.lines == []
@@ -95,7 +96,7 @@ def test_job_of_another_queue_is_not_reported(bench: Bench, outer: Outer, wait: 
 def test_poll_of_a_result_asks_no_more_than_before(
     bench: Bench, outer: Outer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = bench.queue.submit(len, "abc")
+    inner = bench.queue.submit(textwrap.dedent, "abc")
     monkeypatch.setattr(Job, "_report_untaken", lambda *_: pytest.fail("it asks the server"))
     for _ in range(3):
         with pytest.raises(WaitTimeout):
@@ -103,7 +104,7 @@ def test_poll_of_a_result_asks_no_more_than_before(
 
 
 def test_wait_goes_on_if_the_server_is_unavailable(bench: Bench, outer: Outer) -> None:
-    inner = bench.queue.submit(len, "abc")
+    inner = bench.queue.submit(textwrap.dedent, "abc")
     with pytest.raises(WaitTimeout):
         inner.result(0.01)
     bench.server.stop()

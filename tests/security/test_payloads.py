@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,7 +28,7 @@ def test_error_type_of_a_result_is_never_imported(
     evidence = tmp_path / "evidence"
     message = f"touch {evidence}"
     queue = Queue("films", store=one_server.client)
-    job: Job[int] = queue.submit(len, "abc")
+    job: Job[int] = queue.submit(textwrap.dedent, "abc")
     batch = one_server.client.run(commands.claim("films", "ann", "n", 1, 60.0))
     outcome = msgspec.msgpack.encode(["failed", [kind, message, "a traceback"], 0])
     settlement = commands.Settlement(job.id, outcome, 60.0)

@@ -8,6 +8,7 @@ import decimal
 import enum
 import functools
 import inspect
+import math
 import pathlib
 import uuid
 from collections.abc import Sequence  # noqa: TC003 - a hint that is resolved
@@ -314,7 +315,9 @@ NAMELESS = {
     "method of the class": (Shop.sell, "Shop.sell is a method"),
     "static method": (Shop.close, "Shop.close is a method"),
     "method of a builtin": ("abc".upper, "str.upper is a method"),
-    "builtin without a signature": (max, "max has no signature"),
+    "builtin": (len, "len is built into Python"),
+    "builtin of a module": (math.sqrt, "sqrt is built into Python"),
+    "builtin without a signature": (max, "max is built into Python"),
 }
 
 
@@ -338,10 +341,6 @@ def test_row_that_is_no_tuple_is_refused(row: Any, others: list[Any]) -> None:
 def test_other_sequence_is_a_row(row: Any) -> None:
     signature = Signature(untyped)
     assert signature.encode_all([(row, {})]) == [signature.encode(tuple(row), {})]
-
-
-def test_builtin_with_a_signature_has_a_name() -> None:
-    assert name_of(len) == "builtins.len"
 
 
 def test_signature_is_read_once() -> None:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -314,7 +315,7 @@ def _has_secret_field(hint: Any, redact: Collection[str], seen: set[type]) -> bo
 def name_of(function: Any) -> str:
     """Return the name of a function on all hosts: module and name, or the registered name of a task.
 
-    Raises BadCall for anything that workers cannot find by its name, and for builtins without a signature.
+    Raises BadCall for anything that workers cannot find by its name, and for functions built into Python.
     """
     if hasattr(function, "function"):
         return str(function.name)
@@ -328,14 +329,12 @@ def name_of(function: Any) -> str:
                 hint=f"save it in a module, such as tasks.py, and import it, {_PICKLE}",
             )
         module = main_name(module)
-    if isinstance(function, types.BuiltinFunctionType):
-        try:
-            inspect.signature(function)
-        except ValueError:
-            raise BadCall(
-                f"{name} has no signature, so its arguments cannot be checked",
-                hint=f"call it in {_OWN}",
-            ) from None
+    if (
+        isinstance(function, types.BuiltinFunctionType)
+        and module.partition(".")[0] in sys.stdlib_module_names
+    ):
+        message = f"{name} is built into Python, and workers run functions of the modules that they were told to load"
+        raise BadCall(message, hint=f"call it in {_OWN}, or use an Executor with max_workers=…")
     return f"{module}.{name}"
 
 
