@@ -336,15 +336,19 @@ class Executor:
             self._runner = asyncio.Runner()
             self._wakeup = _wakeup_of(self._runner)
 
-        is_over = False
+        is_over = is_abandoned = False
 
         async def watched() -> Any:
-            nonlocal is_over
+            nonlocal is_over, is_abandoned
             self._awaited = asyncio.current_task()
             try:
                 return await coroutine
+            except GeneratorExit:  # the loop was stopped, and by now another one may run, with other tasks
+                is_abandoned = True
+                raise
             finally:
-                is_over = await _end_others()
+                if not is_abandoned:
+                    is_over = await _end_others()
 
         try:
             # A separate context: the runner would reuse that of the first job, and its current_job().
