@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import textwrap
 import time
 from typing import TYPE_CHECKING, Any
@@ -311,9 +312,28 @@ def test_coroutines_that_a_job_has_left_behind_are_cancelled(consume: Any, queue
     assert lines(path) == ["ended"]
 
 
-def test_task_that_forks_and_returns_twice_counts_once(start: Any, queue: Queue, path: Path) -> None:
+@pytest.mark.parametrize("how", ["stop", "callback", "task"])
+def test_event_loop_goes_on_whatever_a_job_does_to_it(
+    consume: Any, queue: Queue, path: Path, how: str, eventually: Callable[..., Any]
+) -> None:
+    consume(workers=2, kind="coroutine", modules=("kind_jobs",))
+    neighbor = queue.submit(jobs.hold_async, str(path))
+    eventually(lambda: lines(path))
+    assert queue.submit(jobs.end_loop, how).result(60) == "went on"
+    go(path)
+    assert neighbor.result(60) == 1
+
+
+def test_process_that_a_task_has_forked_can_be_terminated(start: Any, style: str, queue: Queue) -> None:
+    start(2)
+    assert queue.submit(named("terminate_child", style)).result(60) == -signal.SIGTERM
+
+
+def test_task_that_forks_and_returns_twice_counts_once(
+    start: Any, style: str, queue: Queue, path: Path
+) -> None:
     running = start(2)
-    assert queue.submit(jobs.fork, str(path)).result(60) in {one.pid for one in running.workers()}
+    assert queue.submit(named("fork", style), str(path)).result(60) in {one.pid for one in running.workers()}
     assert queue.submit(jobs.report, "still here").result(60)
     assert queue.count().finished == 2
 

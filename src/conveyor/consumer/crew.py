@@ -27,6 +27,7 @@ from conveyor import clock, events
 from conveyor.consumer import shared_status, stack
 from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.process_state import undo_in_forks
 from conveyor.consumer.sending import Sender
 from conveyor.consumer.settings import LEASE
 from conveyor.consumer.settlement import Settler, Tally
@@ -246,8 +247,6 @@ class _CrewWorker:
                 pass
         except JobCancelled:
             self._close_to_interruptions()
-        if os.getpid() != self.crew.pid:
-            os._exit(0)  # a task that forks and returns twice: there is only one crew
         self._finish(run, outcome, clock.monotonic() - began)
 
     def _close_to_interruptions(self) -> None:
@@ -278,6 +277,8 @@ class _CrewWorker:
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
     def _finish(self, run: _Run, outcome: Outcome, elapsed: float) -> None:
+        if os.getpid() != self.crew.pid:
+            os._exit(0)  # a task that forks and returns twice: there is only one crew
         assert self.batch is not None
         request = self.status.request_for(self.batch.number, 0)
         run.current.end(cancelled=request != NO_REQUEST)
@@ -325,6 +326,7 @@ class Crew:
         """When a job may be due, or a lease expire, without a wake-up."""
         self._look_at = clock.Deadline(0.0)
         self._is_stopping = self._was_signalled = self._is_requested = self._is_woken = False
+        self._has_requests = self._is_interrupting = False
         self._first_status = self.workers[0].status
         self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
 
@@ -369,6 +371,7 @@ class Crew:
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self._first_status, self._write_stacks)
         os.register_at_fork(after_in_child=self.lines.begin)
+        undo_in_forks()
         if self.loop is not None:
             self.loop.thread.start()
         for worker in self.workers:
@@ -394,9 +397,17 @@ class Crew:
         self._is_requested = self._is_stopping = self._was_signalled = True
 
     def _on_request(self, *_: Any) -> None:
-        self._is_requested = True
-        for worker in self.workers:
-            worker.interrupt()
+        self._is_requested = self._has_requests = True
+        if self._is_interrupting:
+            return  # this signal has interrupted the handler of another, which goes on
+        self._is_interrupting = True
+        try:
+            while self._has_requests:
+                self._has_requests = False
+                for worker in self.workers:
+                    worker.interrupt()
+        finally:
+            self._is_interrupting = False
 
     def _has_workers(self) -> bool:
         """Make the free workers leave, pause or go on, as the supervisor requests. Return False once all have left."""
@@ -562,7 +573,13 @@ class _Loop:
         self._asked: float | None = None
         """Since when the loop has not reacted."""
         self._is_reported = False
-        self.thread = threading.Thread(target=self._loop.run_forever, name="conveyor-loop", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="conveyor-loop", daemon=True)
+
+    def _run(self) -> None:
+        """Run the loop for good, also after a task has stopped it, or raised in it what ends a program."""
+        while True:
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
 
     def start(self, run: Coroutine[Any, Any, None]) -> None:
         """Start the run of a job. Thread-safe."""
@@ -583,7 +600,10 @@ class _Loop:
             self._children.pop(current, None)
 
     def check(self) -> None:
-        """Report which job blocks the loop, if one does."""
+        """Report which job blocks the loop, if one does. Raises RuntimeError if the loop has ended."""
+        if not self.thread.is_alive():
+            message = "the event loop has ended: a task may have closed its files"
+            raise RuntimeError(message)
         if self._asked is None:
             self._asked = clock.monotonic()
             self._is_reported = False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,6 +197,44 @@ def fork(path: str) -> int:
     if os.fork() == 0:
         mark(path, "child")
     return os.getpid()
+
+
+@task
+async def fork_async(path: str) -> int:
+    """Fork likewise."""
+    return fork(path)
+
+
+@task
+def terminate_child() -> int | None:
+    """Fork a process, terminate it, and return how it ended."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join(10)
+    child.kill()
+    return child.exitcode
+
+
+@task
+async def terminate_child_async() -> int | None:
+    """Terminate one likewise."""
+    return terminate_child()
+
+
+@task
+async def end_loop(how: str) -> str:
+    """Do what would end the event loop."""
+    loop = asyncio.get_running_loop()
+    if how == "stop":
+        loop.stop()
+    elif how == "callback":
+        loop.call_soon(sys.exit, 3)
+    else:
+        kept = asyncio.create_task(leave_early_async("x"))
+        await asyncio.wait([kept])
+    await asyncio.sleep(0.01)
+    return "went on"
 
 
 @task
