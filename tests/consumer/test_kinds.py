@@ -296,6 +296,15 @@ def test_no_lease_lapses_while_a_job_blocks_the_event_loop(
     assert f"job {blocking.id} (kind_jobs.block)" in capfd.readouterr().err
 
 
+def test_job_that_blocks_the_loop_in_another_task_is_named(
+    consume: Any, queue: Queue, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    consume(workers=2, kind="coroutine", modules=("kind_jobs",))
+    blocking = queue.submit(jobs.block_in_another, str(path), 3.0)
+    assert blocking.result(60) == "blocked"
+    assert f"job {blocking.id} (kind_jobs.block_in_another)" in capfd.readouterr().err
+
+
 def test_a_thousand_coroutines_run_at_once(consume: Any, queue: Queue) -> None:
     running = consume(workers=1000, kind="coroutine", modules=("kind_jobs",))
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -177,3 +178,18 @@ def test_lines_logged_while_the_server_hangs_reach_the_job(
         return list(dict.fromkeys(line.text for line in found.lines)) if found else []
 
     eventually(lambda: told() == ["line 0", "line 1", "line 2"])
+
+
+def test_event_loop_does_not_wait_for_a_thread_that_sends(client: FlakyClient) -> None:
+    lines = LogLines(client, waits=lambda: threading.current_thread() is threading.main_thread())  # type: ignore[arg-type]
+    other = threading.Thread(target=lines.add, args=("work", "b", "2"), daemon=True)
+
+    def add_elsewhere() -> None:
+        other.start()
+        other.join(10)
+
+    client.meanwhile = add_elsewhere
+    lines.add("work", "a", "1")
+    assert not other.is_alive()
+    lines.flush()
+    assert client.taken == ["1", "2"]

@@ -46,7 +46,9 @@ class LogLines:
         self._others_lost = 0
         self._again_at = float("-inf")
         self._is_refused = False
-        self._lock = threading.RLock()  # a signal handler may log while its thread does
+        # A signal handler may log while its thread does.
+        self._lock = threading.RLock()  # held while the buffer changes, and never while something is sent
+        self._sending = threading.RLock()
 
     def add(self, queue: str, job_id: str, text: str) -> None:
         """Send a line, or buffer it if the server is unavailable. Never raises a StoreError."""
@@ -55,8 +57,10 @@ class LogLines:
                 self._waiting.append((queue, job_id, text[: records.MAX_LINE + 1]))
             else:
                 self._lose(queue, job_id)
-            if self._waits() and clock.monotonic() >= self._again_at:
-                self._send()
+        if self._waits():
+            with self._sending:
+                if clock.monotonic() >= self._again_at:
+                    self._send()
 
     def flush(self, *, exiting: bool = False) -> None:
         """Send buffered lines, just after a reply of the server. Never raises, since the worker may hold a batch.
@@ -67,7 +71,7 @@ class LogLines:
             return
         if self._is_refused and not exiting and clock.monotonic() < self._again_at:
             return
-        with self._lock:
+        with self._sending:
             try:
                 self._send()
             except Exception:  # noqa: BLE001 - lines must affect neither the worker nor later jobs
@@ -85,7 +89,7 @@ class LogLines:
         self._again_at = clock.monotonic() + PAUSE
         sent: list[Command] = []
         count, size = 0, 0
-        for line in self._waiting:
+        for line in self._waiting.copy():
             adding, expiring = records.log(*line)
             size += len(adding.words[-1])
             if count and size > MAX_SENT:
@@ -93,9 +97,10 @@ class LogLines:
             sent += (adding, expiring)
             count += 1
         lost, others_lost = Counter[tuple[str, str]](), 0
-        if count == len(self._waiting):
-            lost, others_lost = self._lost.copy(), self._others_lost
-            sent += _lost_lines(lost, others_lost)
+        with self._lock:
+            if count == len(self._waiting):
+                lost, others_lost = self._lost.copy(), self._others_lost
+        sent += _lost_lines(lost, others_lost)
         try:
             self.client.run_all(sent, patience=PATIENCE, within=WITHIN)
         except StoreUnavailable:
@@ -105,17 +110,19 @@ class LogLines:
             self._is_refused = True
             self._drop(count)
             return False
-        self._lost -= lost
-        self._others_lost -= others_lost
-        del self._waiting[:count]
+        with self._lock:
+            self._lost -= lost
+            self._others_lost -= others_lost
+            del self._waiting[:count]
         self._again_at, self._is_refused = float("-inf"), False
         return True
 
     def _drop(self, count: int) -> None:
         """Count the first lines instead of buffering them."""
-        for queue, job_id, _ in self._waiting[:count]:
-            self._lose(queue, job_id)
-        del self._waiting[:count]
+        with self._lock:
+            for queue, job_id, _ in self._waiting[:count]:
+                self._lose(queue, job_id)
+            del self._waiting[:count]
 
     def _lose(self, queue: str, job_id: str) -> None:
         if (queue, job_id) in self._lost or len(self._lost) < MAX_COUNTED:
