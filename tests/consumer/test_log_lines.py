@@ -193,3 +193,16 @@ def test_event_loop_does_not_wait_for_a_thread_that_sends(client: FlakyClient) -
     assert not other.is_alive()
     lines.flush()
     assert client.taken == ["1", "2"]
+
+
+def test_burst_from_an_event_loop_loses_no_line(client: FlakyClient) -> None:
+    lines = LogLines(client, waits=lambda: False)  # type: ignore[arg-type]
+    sent = [str(number) for number in range(3 * log_lines.MAX_WAITING + 1)]
+    for text in sent:
+        lines.add("work", "a", text)
+    lines.flush()
+    assert client.taken == sent
+    client.trouble, client.tries = StoreUnavailable("away"), 0
+    for text in sent:
+        lines.add("work", "a", text)
+    assert client.tries == 1, "it does not wait for a server that does not reply"

@@ -31,7 +31,8 @@ PAUSE = 5.0
 class LogLines:
     """The lines of one process, in order. Any thread of a task may add some.
 
-    If `waits` returns False, the caller must not wait for the server, and another thread will call `flush`.
+    If `waits` returns False, the caller should not wait for the server, and another thread will call `flush`. It waits
+    all the same if the buffer is full, unless the server did not take the last lines.
     """
 
     def __init__(self, client: Client, waits: Callable[[], bool] = lambda: True) -> None:
@@ -45,7 +46,7 @@ class LogLines:
         self._lost: Counter[tuple[str, str]] = Counter()
         self._others_lost = 0
         self._again_at = float("-inf")
-        self._is_refused = False
+        self._is_refused = self._has_failed = False
         # A signal handler may log while its thread does.
         self._lock = threading.RLock()  # held while the buffer changes, and never while something is sent
         self._sending = threading.RLock()
@@ -57,7 +58,8 @@ class LogLines:
                 self._waiting.append((queue, job_id, text[: records.MAX_LINE + 1]))
             else:
                 self._lose(queue, job_id)
-        if self._waits():
+            is_full = len(self._waiting) >= MAX_WAITING
+        if (is_full and not self._has_failed) or self._waits():
             with self._sending:
                 if clock.monotonic() >= self._again_at:
                     self._send()
@@ -104,17 +106,17 @@ class LogLines:
         try:
             self.client.run_all(sent, patience=PATIENCE, within=WITHIN)
         except StoreUnavailable:
-            self._is_refused = False
+            self._is_refused, self._has_failed = False, True
             return False
         except StoreError:
-            self._is_refused = True
+            self._is_refused = self._has_failed = True
             self._drop(count)
             return False
         with self._lock:
             self._lost -= lost
             self._others_lost -= others_lost
             del self._waiting[:count]
-        self._again_at, self._is_refused = float("-inf"), False
+        self._again_at, self._is_refused, self._has_failed = float("-inf"), False, False
         return True
 
     def _drop(self, count: int) -> None:
