@@ -262,8 +262,9 @@ class _CrewWorker:
         try:
             self.task = asyncio.current_task()
             self._found(run)
-            outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
-            await self.crew.loop.end_children(run.current)
+            if not run.current.cancelled:
+                outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
+                await self.crew.loop.end_children(run.current)
         finally:
             self.task = None
             self._finish(run, outcome, clock.monotonic() - began)
