@@ -297,6 +297,30 @@ def test_no_lease_lapses_while_a_job_blocks_the_event_loop(
     assert f"job {blocking.id} (kind_jobs.block)" in capfd.readouterr().err
 
 
+def test_job_that_blocks_the_loop_in_another_task_is_named(
+    consume: Any, queue: Queue, path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    consume(workers=2, kind="coroutine", modules=("kind_jobs",))
+    blocking = queue.submit(jobs.block_in_another, str(path), 3.0)
+    assert blocking.result(60) == "blocked"
+    assert f"job {blocking.id} (kind_jobs.block_in_another)" in capfd.readouterr().err
+
+
+def test_job_cancelled_before_the_loop_reaches_it_never_begins(
+    consume: Any, queue: Queue, path: Path, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = consume(workers=2, kind="coroutine", modules=("kind_jobs",))
+    blocking = queue.submit(jobs.block, str(tmp_path / "blocking"), 2.0)
+    eventually(lambda: lines(tmp_path / "blocking"))
+    job = queue.submit(jobs.hold_async, str(path))
+    eventually(lambda: job.id in [one.job for one in running.report().workers])
+    job.cancel()
+    assert blocking.result(60) == "blocked"
+    with pytest.raises(JobCancelled):
+        job.result(60)
+    assert not lines(path)
+
+
 def test_a_thousand_coroutines_run_at_once(consume: Any, queue: Queue) -> None:
     running = consume(workers=1000, kind="coroutine", modules=("kind_jobs",))
     began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
@@ -177,3 +178,31 @@ def test_lines_logged_while_the_server_hangs_reach_the_job(
         return list(dict.fromkeys(line.text for line in found.lines)) if found else []
 
     eventually(lambda: told() == ["line 0", "line 1", "line 2"])
+
+
+def test_event_loop_does_not_wait_for_a_thread_that_sends(client: FlakyClient) -> None:
+    lines = LogLines(client, waits=lambda: threading.current_thread() is threading.main_thread())  # type: ignore[arg-type]
+    other = threading.Thread(target=lines.add, args=("work", "b", "2"), daemon=True)
+
+    def add_elsewhere() -> None:
+        other.start()
+        other.join(10)
+
+    client.meanwhile = add_elsewhere
+    lines.add("work", "a", "1")
+    assert not other.is_alive()
+    lines.flush()
+    assert client.taken == ["1", "2"]
+
+
+def test_burst_from_an_event_loop_loses_no_line(client: FlakyClient) -> None:
+    lines = LogLines(client, waits=lambda: False)  # type: ignore[arg-type]
+    sent = [str(number) for number in range(3 * log_lines.MAX_WAITING + 1)]
+    for text in sent:
+        lines.add("work", "a", text)
+    lines.flush()
+    assert client.taken == sent
+    client.trouble, client.tries = StoreUnavailable("away"), 0
+    for text in sent:
+        lines.add("work", "a", text)
+    assert client.tries == 1, "it does not wait for a server that does not reply"

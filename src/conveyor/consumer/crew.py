@@ -262,8 +262,9 @@ class _CrewWorker:
         try:
             self.task = asyncio.current_task()
             self._found(run)
-            outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
-            await self.crew.loop.end_children(run.current)
+            if not run.current.cancelled:
+                outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
+                await self.crew.loop.end_children(run.current)
         finally:
             self.task = None
             self._finish(run, outcome, clock.monotonic() - began)
@@ -610,10 +611,19 @@ class _Loop:
             self._loop.call_soon_threadsafe(self._react)
         elif not self._is_reported and clock.monotonic() - self._asked > BLOCKED_AFTER:
             task = asyncio.current_task(self._loop)
-            worker = next((one for one in self.crew.workers if task is not None and one.task is task), None)
+            worker = None if task is None else self._worker_of(task)
             if worker is not None:
                 self._is_reported = True
                 worker.report_blocking()
+
+    def _worker_of(self, task: asyncio.Task[Any]) -> _CrewWorker | None:
+        """Return the worker whose job is this task, or has started it."""
+        current = next((one for one, tasks in self._children.copy().items() if task in tasks), None)
+        for worker in self.crew.workers:
+            held = worker.status.held()
+            if worker.task is task or (current is not None and held is not None and held.ids == [current.id]):
+                return worker
+        return None
 
     def _react(self) -> None:
         self._asked = None

@@ -31,7 +31,8 @@ PAUSE = 5.0
 class LogLines:
     """The lines of one process, in order. Any thread of a task may add some.
 
-    If `waits` returns False, the caller must not wait for the server, and another thread will call `flush`.
+    If `waits` returns False, the caller should not wait for the server, and another thread will call `flush`. It waits
+    all the same if the buffer is full, unless the server did not take the last lines.
     """
 
     def __init__(self, client: Client, waits: Callable[[], bool] = lambda: True) -> None:
@@ -45,8 +46,10 @@ class LogLines:
         self._lost: Counter[tuple[str, str]] = Counter()
         self._others_lost = 0
         self._again_at = float("-inf")
-        self._is_refused = False
-        self._lock = threading.RLock()  # a signal handler may log while its thread does
+        self._is_refused = self._has_failed = False
+        # A signal handler may log while its thread does.
+        self._lock = threading.RLock()  # held while the buffer changes, and never while something is sent
+        self._sending = threading.RLock()
 
     def add(self, queue: str, job_id: str, text: str) -> None:
         """Send a line, or buffer it if the server is unavailable. Never raises a StoreError."""
@@ -55,8 +58,11 @@ class LogLines:
                 self._waiting.append((queue, job_id, text[: records.MAX_LINE + 1]))
             else:
                 self._lose(queue, job_id)
-            if self._waits() and clock.monotonic() >= self._again_at:
-                self._send()
+            is_full = len(self._waiting) >= MAX_WAITING
+        if (is_full and not self._has_failed) or self._waits():
+            with self._sending:
+                if clock.monotonic() >= self._again_at:
+                    self._send()
 
     def flush(self, *, exiting: bool = False) -> None:
         """Send buffered lines, just after a reply of the server. Never raises, since the worker may hold a batch.
@@ -67,7 +73,7 @@ class LogLines:
             return
         if self._is_refused and not exiting and clock.monotonic() < self._again_at:
             return
-        with self._lock:
+        with self._sending:
             try:
                 self._send()
             except Exception:  # noqa: BLE001 - lines must affect neither the worker nor later jobs
@@ -85,7 +91,7 @@ class LogLines:
         self._again_at = clock.monotonic() + PAUSE
         sent: list[Command] = []
         count, size = 0, 0
-        for line in self._waiting:
+        for line in self._waiting.copy():
             adding, expiring = records.log(*line)
             size += len(adding.words[-1])
             if count and size > MAX_SENT:
@@ -93,29 +99,32 @@ class LogLines:
             sent += (adding, expiring)
             count += 1
         lost, others_lost = Counter[tuple[str, str]](), 0
-        if count == len(self._waiting):
-            lost, others_lost = self._lost.copy(), self._others_lost
-            sent += _lost_lines(lost, others_lost)
+        with self._lock:
+            if count == len(self._waiting):
+                lost, others_lost = self._lost.copy(), self._others_lost
+        sent += _lost_lines(lost, others_lost)
         try:
             self.client.run_all(sent, patience=PATIENCE, within=WITHIN)
         except StoreUnavailable:
-            self._is_refused = False
+            self._is_refused, self._has_failed = False, True
             return False
         except StoreError:
-            self._is_refused = True
+            self._is_refused = self._has_failed = True
             self._drop(count)
             return False
-        self._lost -= lost
-        self._others_lost -= others_lost
-        del self._waiting[:count]
-        self._again_at, self._is_refused = float("-inf"), False
+        with self._lock:
+            self._lost -= lost
+            self._others_lost -= others_lost
+            del self._waiting[:count]
+        self._again_at, self._is_refused, self._has_failed = float("-inf"), False, False
         return True
 
     def _drop(self, count: int) -> None:
         """Count the first lines instead of buffering them."""
-        for queue, job_id, _ in self._waiting[:count]:
-            self._lose(queue, job_id)
-        del self._waiting[:count]
+        with self._lock:
+            for queue, job_id, _ in self._waiting[:count]:
+                self._lose(queue, job_id)
+            del self._waiting[:count]
 
     def _lose(self, queue: str, job_id: str) -> None:
         if (queue, job_id) in self._lost or len(self._lost) < MAX_COUNTED:

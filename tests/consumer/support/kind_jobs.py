@@ -104,6 +104,13 @@ async def block(path: str, seconds: float) -> str:
 
 
 @task
+async def block_in_another(path: str, seconds: float) -> str:
+    """Keep it from that in a coroutine that the job has started."""
+    (text,) = await asyncio.gather(block(path, seconds))
+    return text
+
+
+@task
 def crash(path: str, how: str) -> None:
     """End the process, from C code or by a signal."""
     mark(path, f"began {current_job().attempt}")
