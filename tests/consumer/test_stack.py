@@ -103,7 +103,7 @@ def test_task_that_disables_the_stack_signal_is_unharmed(
     path.with_name(path.name + ".go").touch()
     eventually(lambda: queue.count().leased == 0)
     eventually(lambda: "in _wait" in ask_stack(running).detail)
-    assert running.report().workers[0].jobs_done == 1
+    eventually(lambda: running.report().workers[0].jobs_done == 1)
 
 
 def test_stack_is_never_written_into_a_file_of_a_task(
