@@ -681,7 +681,7 @@ def _with_function(
     """Return a function and calls for which a function that workers cannot find by its name travels as an argument."""
     if not isinstance(function, PickledFunction):
         try:
-            name_of(function)
+            _name(function)
         except BadCall:
             function = PickledFunction(function)
         else:

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conveyor import clock, events
 from conveyor.consumer import shared_status, stack
-from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.execution import ENDING, ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import undo_in_forks
 from conveyor.consumer.sending import Sender
-from conveyor.consumer.settings import LEASE
+from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY
 from conveyor.consumer.settlement import Settler, Tally
 from conveyor.consumer.shared_status import (
     NO_REQUEST,
@@ -62,16 +62,8 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.5
 #: Seconds for which the event loop may be blocked before it is said which job does so.
 BLOCKED_AFTER = 1.0
-#: Queues of which each is asked for jobs by a claim.
-FEW_QUEUES = 4
 #: Seconds before the server is asked again after it did not reply to a wait for jobs.
 AGAIN = 0.5
-#: Seconds between two checks for the end of all jobs, if the crew is to exit then.
-POLL_EMPTY = 0.25
-#: Seconds for tasks that a job has left in the event loop to end once they are cancelled.
-ENDING = 1.0
-#: Seconds that a crew takes to send its counts when it exits.
-LAST_TALLY = 0.5
 
 
 class _Run(NamedTuple):

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from conveyor.tasks import Registry
 
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
-_ENDING = 1.0
+ENDING = 1.0
 #: Errors that the same input causes again; a retry would be a waste.
 _HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
@@ -166,9 +166,7 @@ class Executor:
                 found()
                 if current.cancelled:
                     return Cancel()
-            runnable = self._find(job.task)
-            args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
-            encode = call.encoder(job.options.serializer)
+            runnable, args, kwargs, encode = self._prepared(job)
             mark = running.set(current)
             try:
                 value = runnable.function(*args, **kwargs)
@@ -185,9 +183,7 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
-            runnable = self._find(job.task)
-            args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
-            encode = call.encoder(job.options.serializer)
+            runnable, args, kwargs, encode = self._prepared(job)
             mark = running.set(current)
             try:
                 value = runnable.function(*args, **kwargs)
@@ -201,6 +197,14 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def _prepared(
+        self, job: call.Call
+    ) -> tuple[Runnable, tuple[Any, ...], dict[str, Any], Callable[[object], bytes]]:
+        """Return the task of a job, its arguments, and what encodes its result."""
+        runnable = self._find(job.task)
+        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+        return runnable, args, kwargs, call.encoder(job.options.serializer)
 
     def _ended_by(
         self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int
@@ -377,7 +381,7 @@ async def _end_others() -> bool:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for one in others:
         one.cancel()
-    return not others or not (await asyncio.wait(others, timeout=_ENDING))[1]
+    return not others or not (await asyncio.wait(others, timeout=ENDING))[1]
 
 
 def _wakeup_of(runner: asyncio.Runner) -> tuple[int, int, int] | None:

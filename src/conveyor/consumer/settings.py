@@ -28,6 +28,12 @@ SURE = LEASE / 3
 HEARTBEAT = 5.0
 #: Seconds between two polls of the workers' shared status by the supervisor.
 TICK = 0.5
+#: Seconds between two checks for the end of all jobs, if the worker is to exit then: no wake-up announces that.
+POLL_EMPTY = 0.25
+#: Queues of which each is asked for jobs by a claim.
+FEW_QUEUES = 4
+#: Seconds that a worker takes to send its counts when it exits.
+LAST_TALLY = 0.5
 #: Seconds that a task has to react to a cancellation before its worker is killed.
 GRACE = 10.0
 #: Limit, in seconds, of the time that a stopping consumer waits for its current jobs.

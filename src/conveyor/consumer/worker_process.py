@@ -16,7 +16,7 @@ from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
 from conveyor.consumer.sending import Sender
-from conveyor.consumer.settings import LEASE, SURE
+from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY, SURE
 from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_claim, is_tally
 from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatch
 from conveyor.errors import JobCancelled, StoreError
@@ -38,16 +38,10 @@ if TYPE_CHECKING:
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome
 
-#: Seconds between two checks for the end of all jobs, if the worker is to exit then: no wake-up announces that.
-POLL_EMPTY = 0.25
 #: Seconds between two checks of a paused worker, in case a signal did not reach it.
 POLL_PAUSE = 0.5
 #: Seconds that an exiting worker waits for each reply that its supervisor can do without.
 EXIT_WITHIN = 1.0
-#: Seconds that a worker takes to send its counts when it exits.
-LAST_TALLY = 0.5
-#: Queues of which each is asked for jobs by a claim.
-FEW_QUEUES = 4
 #: Wake-ups that a queue may have.
 MAX_WAKE_UPS = 32
 #: Tasks that a worker remembers as harmless; names of tasks that do not exist are among them.
