@@ -169,6 +169,17 @@ class TimeLimitReached(Event, frozen=True):
         return f"job {self.job} ({self.task}) reached its time limit of {self.limit:g} s and is ended"
 
 
+class SoftLimitReached(Event, frozen=True):
+    """A run reached the soft time limit of its job: SoftTimeout is raised in it."""
+
+    job: str
+    task: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"job {self.job} ({self.task}) reached its soft time limit of {self.limit:g} s and gets SoftTimeout"
+
+
 class FinishedLate(Event, frozen=True):
     """A worker finished a job whose lease it had lost; the result was refused."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import ctypes
 import os
 import queue
 import select
@@ -37,6 +36,7 @@ from conveyor.consumer.shared_status import (
     REQUEST_TIMEOUT,
     HeldBatch,
 )
+from conveyor.consumer.soft_limit import raise_in
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.store import commands
@@ -139,6 +139,7 @@ class _CrewWorker:
         self.status.clear_progress()
         current = RunningJob(self.status, self.crew.lines, self.crew.executor, batch, 0, job)
         # Without a time limit until the task is found, which may take long; the lease is renewed from now on.
+        self.status.soft_limit = 0.0
         self.status.start(0, clock.monotonic(), 0.0, current.attempt)
         run = _Run(self, job, call, current)
         if self.crew.loop is None or self.executor.knows(call.task):
@@ -169,11 +170,16 @@ class _CrewWorker:
         self.status.state = state
 
     def interrupt(self) -> None:
-        """Raise in the running job, once, if the supervisor requests its end. Called by a signal handler."""
+        """Raise in the running job, once, if the supervisor requests its end, or its soft time limit has passed.
+
+        Called by a signal handler.
+        """
         batch = self.batch
         if batch is None or self._interrupted == batch.number:
             return
         if self.status.request_for(batch.number, 0) == NO_REQUEST:
+            if self.status.is_over_soft_limit(clock.monotonic()):
+                self.executor.pass_soft_limit(self.status)
             return
         if self.task is not None and self.crew.loop is not None:
             self._interrupted = batch.number
@@ -184,7 +190,7 @@ class _CrewWorker:
                 return  # the supervisor asks again
             self._interrupted = batch.number
             if not self.executor.cancel_awaited():
-                _raise_in(self._running_thread, JobCancelled)
+                raise_in(self._running_thread, JobCancelled)
 
     def stack(self) -> str:
         """Return the stack of its job, or an empty string between two jobs."""
@@ -264,8 +270,9 @@ class _CrewWorker:
     # --- both
 
     def _found(self, run: _Run) -> None:
-        """Start the time limit, and note the arguments, now that the task is known."""
+        """Start the time limits, and note the arguments, now that the task is known."""
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
+        self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
@@ -635,11 +642,3 @@ class _Loop:
 
 #: Of all threads, by their identifiers.
 _frames = sys._current_frames  # noqa: SLF001 - the documented way to them
-
-
-def _raise_in(thread: int, error: type[BaseException]) -> None:
-    """Raise an exception in a thread when it executes Python code next.
-
-    It cannot be taken back: Python would then look for it in all threads, after every few instructions, for good.
-    """
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -16,8 +16,9 @@ from conveyor.consumer import stack
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.context import CurrentJob, running
-from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
+from conveyor.errors import BadCall, BadInput, JobCancelled, SoftTimeout, TooLarge, UnknownTask
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
@@ -36,7 +37,7 @@ from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
@@ -141,6 +142,7 @@ class Executor:
         self._wakeup: tuple[int, int, int] | None = None  # the file that wakes the event loop
         self._abandoned: list[asyncio.Runner] = []
         self._is_finding = False
+        self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
         """Decode a job. Undecodable bytes are a failure, and are kept."""
@@ -169,11 +171,14 @@ class Executor:
             runnable, args, kwargs, encode = self._prepared(job)
             mark = running.set(current)
             try:
-                value = runnable.function(*args, **kwargs)
+                if job.options.soft_timeout is None:
+                    value = runnable.function(*args, **kwargs)
+                else:
+                    value = self._soft_limit.call(runnable.function, *args, **kwargs)
                 if isinstance(value, GeneratorType | AsyncGeneratorType):
-                    value = self._stream(value, current, encode)
+                    value = self._stream(value, job, current, encode)
                 elif runnable.is_async or isinstance(value, CoroutineType):
-                    value = self._await(value)
+                    value = self._await(self._limited(value, job, current))
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
@@ -188,10 +193,13 @@ class Executor:
             try:
                 value = runnable.function(*args, **kwargs)
                 if isinstance(value, AsyncGeneratorType):
-                    await _stream_async(value, current.open_stream(), encode)
-                    value = None
+                    items = current.open_stream()
+                    value = _close_after(
+                        self._limited(run_async_generator(value, items, encode), job, current), items
+                    )
                 else:
-                    value = await value
+                    value = self._limited(value, job, current)
+                value = await value
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - as in `run`
@@ -269,6 +277,19 @@ class Executor:
         awaited.get_loop().call_soon_threadsafe(awaited.cancel)
         return True
 
+    def pass_soft_limit(self, status: SharedStatus) -> None:
+        """Raise SoftTimeout in the task that another thread runs, and note it. Does nothing outside the task's code."""
+        if self._soft_limit.pass_to_coroutine() or self._soft_limit.pass_to_thread():
+            status.soft_limit = 0.0
+
+    def raise_soft_limit(self, status: SharedStatus) -> None:
+        """Raise SoftTimeout in the running task, as `pass_soft_limit` does; called as `interrupt` is."""
+        if self._soft_limit.pass_to_coroutine():
+            status.soft_limit = 0.0
+        elif self._soft_limit.is_in_thread():
+            status.soft_limit = 0.0
+            raise SoftTimeout
+
     def secrets(self, job: call.Call) -> list[str]:
         """Return the secrets among a job's arguments, to be hidden in everything the task writes."""
         known = self._known.get(job.task)
@@ -319,6 +340,7 @@ class Executor:
     def _stream(
         self,
         generator: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any],
+        job: call.Call,
         current: RunningJob,
         encode: Callable[[object], bytes],
     ) -> Any:
@@ -326,10 +348,16 @@ class Executor:
         items = current.open_stream()
         try:
             if isinstance(generator, AsyncGeneratorType):
-                return self._await(run_async_generator(generator, items, encode))
-            return run_generator(generator, items, encode)
+                return self._await(self._limited(run_async_generator(generator, items, encode), job, current))
+            if job.options.soft_timeout is None:
+                return run_generator(generator, items, encode)
+            return self._soft_limit.call(run_generator, generator, items, encode)
         finally:
             items.close()
+
+    def _limited(self, coroutine: Any, job: call.Call, current: RunningJob) -> Any:
+        """Return a coroutine of a task, such that its soft time limit applies if it has one."""
+        return coroutine if job.options.soft_timeout is None else self._soft_limit.drive(coroutine, current)
 
     def _await(self, coroutine: Any) -> Any:
         if self._runner is not None and self._wakeup != _wakeup_of(self._runner):
@@ -366,12 +394,10 @@ class Executor:
                 self._runner = None
 
 
-async def _stream_async(
-    generator: AsyncGeneratorType[Any, Any], items: ItemStream, encode: Callable[[object], bytes]
-) -> None:
+async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:
     """Run an asynchronous generator in the running event loop until the server has all its items."""
     try:
-        await run_async_generator(generator, items, encode)
+        await running
     finally:
         await asyncio.to_thread(items.close)
 

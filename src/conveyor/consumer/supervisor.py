@@ -423,7 +423,7 @@ class Supervisor:
         worker.status.close()
 
     def _enforce(self) -> None:
-        """End runs over their time limit, and kill workers that did not react to a request."""
+        """End runs over their time limit, raise in those over the soft one, and kill workers that did not react."""
         self._limit_at = float("inf")
         for worker in self.workers.values():
             with self.isolation:
@@ -436,9 +436,14 @@ class Supervisor:
             return  # it moved on meanwhile, so this may be the start of one run with the time limit of the next
         worker.remind(reading)
         limit_at = reading.since + reading.limit if reading.is_running and reading.limit else float("inf")
-        if now < limit_at:
-            self._limit_at = min(self._limit_at, limit_at)
-        elif not worker.killed:
+        soft_at = reading.since + (reading.soft_limit or float("inf")) if reading.is_running else float("inf")
+        self._limit_at = min([self._limit_at, *(at for at in (soft_at, limit_at) if now < at)])
+        if soft_at <= now < limit_at and worker.ending != reading.run:
+            if worker.soft_limited != reading.run:
+                job, limit = worker.job()[1], reading.soft_limit
+                events.emit(events.SoftLimitReached(job, worker.status.task, limit))
+            worker.pass_soft_limit(reading)
+        if now >= limit_at and not worker.killed:
             if worker.timed_out != reading.run:
                 worker.timed_out = reading.run
                 events.emit(events.TimeLimitReached(worker.job()[1], worker.status.task, reading.limit))

@@ -141,6 +141,8 @@ class WorkerHandle:
         """True if the supervisor killed it; then its job does not count as crashed."""
         self.timed_out: tuple[int, int] | None = None
         """The run that exceeded its time limit."""
+        self.soft_limited: tuple[int, int] | None = None
+        """The run that reached its soft time limit."""
         self._interrupted: tuple[int, int] | None = None
         self._remind_at = float("inf")
         ChildProcess([self])
@@ -200,6 +202,14 @@ class WorkerHandle:
         if now >= self._remind_at and reading.is_running and self._interrupted == reading.run:
             self._remind_at = now + REMIND_EVERY
             self.process.signal(signal.SIGUSR1)
+
+    def pass_soft_limit(self, reading: StatusReading) -> None:
+        """Signal that the soft time limit of its run has passed, again at intervals until the worker has raised it."""
+        now = clock.monotonic()
+        if self.soft_limited == reading.run and now < self._remind_at:
+            return
+        self.soft_limited, self._remind_at = reading.run, now + REMIND_EVERY
+        self.process.signal(signal.SIGUSR1)
 
     def running(self) -> tuple[StatusReading, HeldBatch] | None:
         """Return the current run and its batch, or None if there is none or the worker moved on meanwhile."""

@@ -84,6 +84,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds that its outcome is kept."""
     serializer: str | None = None
     """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
+    soft_timeout: float | None = None
+    """Seconds of a run after which SoftTimeout is raised in the task, once; None for never."""
 
     def __post_init__(self) -> None:
         check_whole("retries", self.retries, MAX_RETRIES)
@@ -95,6 +97,15 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
             check_seconds("timeout", self.timeout)
             if self.timeout == 0:
                 raise BadCall("timeout must be more than 0 seconds, or None")
+        if self.soft_timeout is not None:
+            check_seconds("soft_timeout", self.soft_timeout)
+            if self.soft_timeout == 0:
+                raise BadCall("soft_timeout must be more than 0 seconds, or None")
+            if self.timeout is not None and self.soft_timeout >= self.timeout:
+                raise BadCall(
+                    f"soft_timeout must be less than timeout, got {self.soft_timeout:g} and {self.timeout:g} seconds",
+                    hint="soft_timeout raises SoftTimeout in the task, before timeout ends the run",
+                )
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -173,6 +184,8 @@ def _read(data: Raw, kind: type[T]) -> T:
 
 
 _decoder = msgspec.msgpack.Decoder(Call)
+#: Number of options up to `keep`; the others are rare.
+_UP_TO_KEEP = RunOptions.__struct_fields__.index("keep") + 1
 #: The options of a function that is not a task.
 DEFAULTS = RunOptions()
 _NO_LABELS = Labels()
@@ -248,8 +261,8 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
     """Return the bytes before and after the arguments; the same for all calls that are put together.
 
-    Defaults are left out: the serializer, the labels if nothing can be secret, then the options. A `keep` that is not
-    the default comes last, as the last option or again after the labels: there the server's scripts find it.
+    Defaults are left out: the options after `keep`, the labels if nothing can be secret, then all options. A `keep`
+    that is not the default comes last, as the last option or after the labels: there the server's scripts find it.
     """
     head, tail = _fixed_parts(name, options, labels)
     return head, codec.encode_flat(round(clock.wall(), 3)) + tail
@@ -259,10 +272,10 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
 def _fixed_parts(name: str, options: RunOptions, labels: Labels) -> tuple[bytes, bytes]:
     """Return the bytes before the arguments, and those after the time that follows them."""
     fields: list[bytes] = []
-    values = msgspec.structs.astuple(msgspec.structs.replace(options, keep=float(options.keep)))
-    if options.serializer is None:
-        values = values[:-1]
-    if labels.may_hide or options.serializer is not None:
+    values = list(msgspec.structs.astuple(msgspec.structs.replace(options, keep=float(options.keep))))
+    while values[-1] is None:
+        values.pop()
+    if labels.may_hide or len(values) > _UP_TO_KEEP:
         fields += msgspec.msgpack.encode(values), msgspec.msgpack.encode(labels)
         if options.keep != KEEP:
             fields.append(codec.encode(float(options.keep)))
