@@ -224,6 +224,16 @@ class TasksUnloadable(Event, frozen=True):
         return f"the tasks cannot be loaded: {self.reason}"
 
 
+class ThreadUnkillable(Event, frozen=True):
+    """A worker in the caller's own process goes on with its job, although it was to be killed."""
+
+    worker: str
+    job: str
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} goes on with job {self.job}: a thread of this program cannot be killed"
+
+
 class ServerUnfit(Event, frozen=True):
     """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 

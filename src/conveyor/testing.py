@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
 from conveyor import clock
-from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
@@ -192,7 +192,7 @@ def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_f
     return done
 
 
-class _InlineExecutor(Executor):
+class _InlineExecutor(OwnExecutor):
     """Runs jobs, and keeps what the last one raised."""
 
     error: BaseException | None = None
@@ -205,7 +205,6 @@ class _InlineExecutor(Executor):
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
-        self._known.pop(name, None)  # a test may have registered another task under this name
         return super()._find(name)
 
 

@@ -92,7 +92,7 @@ class _CrewWorker:
         self.name = name
         self.status = status
         self.crew = crew
-        self.executor = Executor(crew.registry, like=crew.executor)
+        self.executor = crew.executor_type(crew.registry, like=crew.executor)
         self.settler = Settler(name, crew.executor.preview, crew.tally)
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -100,7 +100,7 @@ class _CrewWorker:
         """What it holds; None if it is free."""
         self.task: asyncio.Task[None] | None = None
         """Its run in the event loop."""
-        self._inbox: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._running_thread = 0
@@ -192,6 +192,10 @@ class _CrewWorker:
             if not self.executor.cancel_awaited():
                 raise_in(self._running_thread, JobCancelled)
 
+    def end_thread(self) -> None:
+        """End its thread once that has nothing to run."""
+        self._inbox.put(None)
+
     def stack(self) -> str:
         """Return the stack of its job, or an empty string between two jobs."""
         with contextlib.suppress(Exception):  # it goes on meanwhile
@@ -223,13 +227,13 @@ class _CrewWorker:
     # --- its thread
 
     def _serve(self) -> None:
-        while True:
-            run = self._inbox.get()
+        while (run := self._inbox.get()) is not None:
             began = clock.monotonic()
             try:
                 self._run_in_thread(run)
             except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
                 self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
+        self.executor.close()
 
     def _run_in_thread(self, run: _Run) -> None:
         began = clock.monotonic()
@@ -295,6 +299,8 @@ class _CrewWorker:
 class Crew:
     """The workers of one process."""
 
+    executor_type = Executor
+
     def __init__(
         self,
         workers: Mapping[str, SharedStatus],
@@ -306,7 +312,7 @@ class Crew:
         self.client = client
         self.registry = registry
         self.pid = os.getpid()
-        self.executor = Executor(registry)
+        self.executor = self.executor_type(registry)
         self.tally = Tally(next(iter(workers)))
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
         self.lines = LogLines(client, waits=self._may_wait)
@@ -315,11 +321,12 @@ class Crew:
         self._free = deque(self.workers)
         self._paused: list[_CrewWorker] = []
         self._finished: deque[_Finished] = deque()
-        self._unknown: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._unknown: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._finder: threading.Thread | None = None
         """The thread that finds the tasks of runs, which may import their modules."""
         self._bell = Listener(client)
         self._reading, self._writing = os.pipe()
+        self._all = tuple(self.workers)
         self._left = dict.fromkeys(settings.queues, 1)
         """Jobs that each queue may have waiting, by the last claim from it."""
         self._due = clock.Deadline(0.0)
@@ -343,6 +350,16 @@ class Crew:
             # The queues may not be empty, so this process is replaced.
             self._first_status.error = "it received a stop signal"
 
+    def close(self) -> None:
+        """End its threads and its connection after `work`; a process that exits need not."""
+        self._unknown.put(None)
+        for worker in self._all:
+            worker.end_thread()
+        if self.loop is not None:
+            self.loop.close()
+        self._bell.close()
+        self.client.close()
+
     def finished(self, one: _Finished) -> None:
         """Take a run that has ended. Thread-safe."""
         self._finished.append(one)
@@ -357,8 +374,7 @@ class Crew:
         self._unknown.put(run)
 
     def _find_tasks(self) -> None:
-        while True:
-            run = self._unknown.get()
+        while (run := self._unknown.get()) is not None:
             with contextlib.suppress(BaseException):  # the run will raise the same
                 self.executor.is_async(run.call.task)
             run.worker.place(run)
@@ -366,17 +382,21 @@ class Crew:
     def _prepare(self) -> None:
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
+        self._take_process()
+        if self.loop is not None:
+            self.loop.thread.start()
+        for worker in self.workers:
+            worker.status.stack_file = self._first_status.stack_file
+            worker.status.state = shared_status.IDLE
+
+    def _take_process(self) -> None:
+        """Take the signals of this process, which has no other purpose."""
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self._first_status, self._write_stacks)
         os.register_at_fork(after_in_child=self.lines.begin)
         undo_in_forks()
-        if self.loop is not None:
-            self.loop.thread.start()
-        for worker in self.workers:
-            worker.status.stack_file = self._first_status.stack_file
-            worker.status.state = shared_status.IDLE
 
     def _may_wait(self) -> bool:
         """Return False in the event loop, which must not wait for the server; then the main thread sends the lines."""
@@ -572,14 +592,15 @@ class _Loop:
         """Tasks that jobs have started in it."""
         self._asked: float | None = None
         """Since when the loop has not reacted."""
-        self._is_reported = False
+        self._is_reported = self._is_closing = False
         self.thread = threading.Thread(target=self._run, name="conveyor-loop", daemon=True)
 
     def _run(self) -> None:
-        """Run the loop for good, also after a task has stopped it, or raised in it what ends a program."""
-        while True:
+        """Run the loop until it is closed, also after a task has stopped it, or raised in it what ends a program."""
+        while not self._is_closing:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
+        self._loop.close()
 
     def start(self, run: Coroutine[Any, Any, None]) -> None:
         """Start the run of a job. Thread-safe."""
@@ -588,6 +609,11 @@ class _Loop:
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel the run of a job. Thread-safe."""
         self._loop.call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        """End the loop, once no job runs in it. Thread-safe."""
+        self._is_closing = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def end_children(self, current: CurrentJob) -> None:
         """Cancel what a job has started in the loop and left there, as `asyncio.run` does."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store.commands import Claimed
-    from conveyor.tasks import Registry
+    from conveyor.tasks import Registry, Task
 
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
@@ -330,11 +330,7 @@ class Executor:
             if name == call.ITEM:
                 message = "an item that was put with Queue.put names no task"
                 raise UnknownTask(message, hint="take items with Queue.get, and put work with submit")
-            task = self.registry.find(name)
-            function, signature = task.function, signature_of(task)
-            is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-            known = Runnable(function, signature, is_async, signature.labels(task.redact))
-            self._known[name] = known
+            known = self._known[name] = _runnable(self.registry.find(name))
         return known
 
     def _stream(
@@ -392,6 +388,23 @@ class Executor:
                 with contextlib.suppress(OSError, RuntimeError):
                     self._runner.get_loop().close()
                 self._runner = None
+
+
+class OwnExecutor(Executor):
+    """Runs jobs in a program that goes on changing: a test may register another task, a cell may be run again."""
+
+    def _find(self, name: str) -> Runnable:
+        if name != call.ITEM:
+            task, known = self.registry.find(name), self._known.get(name)
+            if known is not None and known.function is not task.function:
+                self._known[name] = _runnable(task)
+        return super()._find(name)
+
+
+def _runnable(task: Task[..., Any]) -> Runnable:
+    function, signature = task.function, signature_of(task)
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return Runnable(function, signature, is_async, signature.labels(task.redact))
 
 
 async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:

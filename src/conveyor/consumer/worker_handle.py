@@ -106,6 +106,10 @@ class ChildProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    def stack_of(self, _: str) -> str:
+        """Return the stack of a worker's job, if that can be had without asking its process, or an empty string."""
+        return ""
+
     def signal(self, number: int) -> None:
         """Send it a signal, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):  # it has ended, and SIGCHLD is pending
@@ -184,6 +188,14 @@ class WorkerHandle:
         if reading.is_running:
             self._interrupt(REQUEST_RETURN, reading)
         self._kill_later()
+
+    def kill(self, why: str = "") -> None:
+        """Kill its process. The jobs of all workers in it return to the queue, without blame."""
+        self.process.kill(why)
+
+    def close(self) -> None:
+        """Free its shared status, once its jobs are settled."""
+        self.status.close()
 
     def _kill_later(self) -> None:
         self.kill_at = min(self.kill_at, clock.monotonic() + self.grace)
