@@ -292,9 +292,7 @@ def known_tasks(modules: Sequence[str] = ()) -> Registry:
 
     Raises ConveyorError if a module cannot be imported.
     """
-    here = os.getcwd()  # noqa: PTH109 - the search path holds strings
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    search_here()
     registry.promise(task_def.TASKS)
     names = modules or task_loading.found_modules()
     try:
@@ -307,6 +305,13 @@ def known_tasks(modules: Sequence[str] = ()) -> Registry:
         hint = f"python -c 'import {', '.join(names)}' shows where it fails"
         raise ConveyorError(message, hint=hint) from error
     return registry
+
+
+def search_here() -> None:
+    """Search for modules in the working folder first."""
+    here = os.getcwd()  # noqa: PTH109 - the search path holds strings
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:
