@@ -394,11 +394,14 @@ def is_shared(case: Case) -> bool:
 def deaths_by_neighbors(record: Record, case: Case, until: float) -> int:
     """Return how many runs of a job another one ended, and one more if a process may have died as it started again."""
     lane, last = case.put.lane, max((run.end for run in case.runs), default=case.put.at)
-    ended = [run for run in case.runs if record.ended_by_job(lane, run.start.at, run.end, run.start.pid)]
+    ended = sum(
+        record.ended_by_job(lane, run.start.at, run.end + (_SETTLING if run.how else 0.0), run.start.pid)
+        for run in case.runs
+    )
     starting = any(
         last <= one.until and one.at <= until and concerns(one, lane) for one in record.endings
     ) or record.ended_by_job(lane, last, until)
-    return sum(not run.how for run in ended) + starting
+    return ended + starting
 
 
 def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
