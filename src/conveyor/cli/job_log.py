@@ -35,6 +35,7 @@ def line_document(line: LogLine) -> dict[str, Any]:
         "at": utc(line.at),
         "level": line.level or None,
         "attempt": line.attempt or None,
+        "number": line.number or None,
         "text": redacted_text(line.text),
     }
 
@@ -76,7 +77,7 @@ def _new_lines(inspector: Inspector, job: JobRecord) -> Iterator[LogLine]:
 def _end(job: JobRecord | None) -> str:
     if job is None:
         return "Nothing is known of the job any more."
-    end = f"{'' if job.lines else 'No log lines. '}The job is {job.state}"
+    end = f"{'' if job.lines else 'No log lines. '}{job.state.capitalize()}"
     if job.settled is None:
         return end
     took = f" after {duration(job.settled.elapsed)}" if job.settled.elapsed else ""
