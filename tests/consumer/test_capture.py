@@ -217,6 +217,14 @@ def test_prints_are_kept_by_choice(
     assert err.count("logged a") == 1
 
 
+def test_prints_are_kept_after_a_task_has_closed_its_output(start: Any, queue: Queue) -> None:
+    start(prints=True)
+    queue.submit(jobs.close_output).result(30)
+    job = queue.submit(jobs.print_lines, "a")
+    job.result(30)
+    assert texts(job)[:2] == ["out a", "err a"]
+
+
 def test_prints_are_not_kept_without_the_option(start: Any, queue: Queue) -> None:
     start()
     job = queue.submit(jobs.print_lines, "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -231,7 +232,7 @@ def test_burst_of_gathered_lines_loses_none(client: FlakyClient) -> None:
 def test_gathered_lines_arrive_after_an_outage(
     client: FlakyClient, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(log_lines, "PAUSE", 0.05)
+    monkeypatch.setattr(log_lines, "RETRY", 0.01)
     lines = LogLines(client)  # type: ignore[arg-type]
     lines.gather()
     client.trouble = StoreUnavailable("away")
@@ -244,11 +245,11 @@ def test_gathered_lines_arrive_after_an_outage(
 def test_caller_sends_lines_if_no_thread_can_be_started(
     client: FlakyClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: threading.Thread) -> None:
+    def refuse(*_: Any) -> None:
         message = "can't start new thread"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     lines = LogLines(client)  # type: ignore[arg-type]
     lines.gather()
     say(lines, "a", "1")

@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING
 from conveyor.consumer.execution import RunningJob
 from conveyor.context import running
 from conveyor.errors import JobCancelled
-from conveyor.store.records import MAX_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from conveyor.consumer.settings import LogLevel
 
-#: Characters of a traceback that are kept with a line, the last ones.
-MAX_TRACEBACK = 4000
 #: Lines within each other: what formats a line may log, too, and that may have to be formatted by the same code.
 MAX_NESTED = 3
 _formatter = logging.Formatter()
@@ -74,7 +71,7 @@ def keep_logged(name: LogLevel) -> None:
     handle_error = logging.Handler.handleError
 
     def pass_cancellation(handler: logging.Handler, record: logging.LogRecord) -> None:
-        if isinstance(sys.exc_info()[1], JobCancelled):
+        if _was_cancelled(sys.exc_info()[1]):
             raise  # noqa: PLE0704 - called where a handler has caught everything
         handle_error(handler, record)
 
@@ -105,6 +102,11 @@ class _PrintedStream(io.TextIOWrapper):
         self._label = label
         self._stream = stream  # if it were deleted, it would close the file
 
+    def close(self) -> None:
+        """Only flush it: a task that closes it must not keep the lines of later jobs from being kept."""
+        if not self.closed:
+            self.flush()
+
     def write(self, text: str) -> int:
         """Write a string, and keep it with the job."""
         written = super().write(text)
@@ -118,7 +120,7 @@ class _PrintedStream(io.TextIOWrapper):
 def _keep(record: logging.LogRecord) -> None:
     with _within_job() as current:
         if current is not None:
-            current.keep(record.levelname, _text(record))
+            current.keep(record.levelname, _message(record), _trace(record))
 
 
 @contextlib.contextmanager
@@ -132,29 +134,33 @@ def _within_job() -> Iterator[RunningJob | None]:
     try:
         _state.nested = before + 1
         yield current
-    except JobCancelled:
-        raise
-    except Exception:  # noqa: BLE001, S110 - a method of the user's, such as __str__; handlers report it
-        pass
+    except Exception as error:  # a method of the user's, such as __str__; handlers report it
+        if _was_cancelled(error):
+            raise
     finally:
         _state.nested = before  # a cancellation may be raised between any two steps here
 
 
-def _text(record: logging.LogRecord) -> str:
-    """Return the message of a record with its traceback and stack."""
+def _was_cancelled(error: BaseException | None) -> bool:
+    """Return True if an exception is the cancellation of the job, or has come in its place."""
+    while error is not None and not isinstance(error, JobCancelled):
+        error = error.__context__
+    return error is not None
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the message of a record, and why its arguments do not fit if they do not."""
     try:
-        text = record.getMessage()
-    except JobCancelled:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever the arguments do
-        text = f"{record.msg} [{type(error).__name__}: {error}]"
-    trace = ""
-    if record.exc_info:
-        trace += "\n" + (record.exc_text or _formatter.formatException(record.exc_info))
-    if record.stack_info:
-        trace += "\n" + record.stack_info
-    if not trace:
-        return text
-    if len(trace) > MAX_TRACEBACK:
-        trace = "\n…" + trace[-MAX_TRACEBACK:]
-    return text[: MAX_LINE - len(trace)] + trace
+        return record.getMessage()
+    except Exception as error:
+        if _was_cancelled(error):
+            raise
+        return f"{record.msg} [{type(error).__name__}: {error}]"
+
+
+def _trace(record: logging.LogRecord) -> str:
+    """Return the traceback and the stack of a record, or an empty string without them."""
+    trace = record.exc_text or ""
+    if record.exc_info and not trace:
+        trace = _formatter.formatException(record.exc_info)
+    return "\n".join(filter(None, (trace, record.stack_info)))

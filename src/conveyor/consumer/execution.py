@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry
 
+#: Characters of a traceback that are kept with a log line, the last ones.
+MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
 #: Errors that the same input causes again; a retry would be a waste.
@@ -110,9 +112,14 @@ class RunningJob(CurrentJob):
         """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
         self.keep("INFO", text)
 
-    def keep(self, level: str, text: str) -> None:
-        """Keep a line of a level with the job."""
-        self._lines.add(self, level, self._redacted(text))
+    def keep(self, level: str, text: str, trace: str = "") -> None:
+        """Keep a line of a level with the job, and the end of a traceback."""
+        line = self._redacted(text)
+        if trace:
+            end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
+            end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
+            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+        self._lines.add(self, level, line)
 
     def keep_printed(self, label: str, text: str) -> None:
         """Keep what the task prints with the job, line by line, without those that are blank or overwritten."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import queue
 import threading
 from collections import Counter
@@ -26,8 +27,10 @@ MAX_SENT = 1 << 16
 MAX_COUNTED = 100
 #: Seconds for which a task waits for its lines at most: for a new connection, and for a reply.
 PATIENCE, WITHIN = 0.25, 1.0
-#: Seconds after a failed attempt in which lines are only buffered.
+#: Seconds after a failed attempt in which tasks only buffer their lines.
 PAUSE = 5.0
+#: Seconds after which the thread tries again, for which no task waits.
+RETRY = 0.5
 
 
 class Logging(Protocol):
@@ -77,7 +80,7 @@ class LogLines:
         self._sending = threading.RLock()
         # A forked child may end at any time, so it sends its lines at once.
         self._gathers = self._is_rung = False
-        self._thread: threading.Thread | None = None
+        self._has_thread = False
         # What a signal handler may put into while its thread does.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -105,12 +108,13 @@ class LogLines:
     def flush(self, *, exiting: bool = False) -> None:
         """Send buffered lines. Never raises, since the worker may hold a batch.
 
-        After a failed attempt they wait for the end of the pause, unless the worker exits.
+        Lines that the server refused wait for the end of the pause, unless the worker exits. An outage is no reason to
+        wait: what follows in the same thread needs the server, too.
         """
         if not self._waiting and not self._lost:
             return
         with self._sending:
-            if clock.monotonic() < self._again_at and not exiting:
+            if self._is_refused and not exiting and clock.monotonic() < self._again_at:
                 return
             try:
                 self._send()
@@ -119,24 +123,21 @@ class LogLines:
 
     def resume(self) -> None:
         """Send what was buffered while the server was unavailable, since it has just replied to something else."""
-        if self._has_failed and not self._is_refused:
-            self._again_at = float("-inf")
+        if self._has_failed:
             self.flush()
 
     def _will_send(self) -> bool:
         """Return True if the thread sends what has gathered; starts it if necessary."""
         if not self._gathers:
             return False
-        if self._thread is None:
-            # A context of its own: what it does belongs to no job.
-            thread = threading.Thread(
-                target=Context().run, args=(self._serve,), name="conveyor-log-lines", daemon=True
-            )
+        if not self._has_thread:
             try:
-                thread.start()
+                # In a context of its own, since what it does belongs to no job. And a single call: a cancellation that
+                # is raised in the middle of `Thread.start` can be lost there.
+                _thread.start_new_thread(Context().run, (self._serve,))
             except RuntimeError:  # the system allows no more
                 return False
-            self._thread = thread
+            self._has_thread = True
         if not self._is_rung:
             self._is_rung = True
             self._bell.put(None)
@@ -149,7 +150,7 @@ class LogLines:
                 self._bell.get()
             self._is_rung = False  # not later, or the bell would not ring for a line that is not sent here
             self.flush()
-            clock.sleep(PAUSE if self._has_failed else EVERY)
+            clock.sleep(RETRY if self._has_failed else EVERY)
 
     def _send(self) -> None:
         """Send one part after the other, but start none after half a second; the rest stays for the next time."""

@@ -191,6 +191,13 @@ async def print_lines_async(text: str) -> None:
 
 
 @task
+def close_output() -> None:
+    """Close what is printed to."""
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+@task
 def log_in_child() -> int:
     """Log in a forked process that ends at once, and in this one."""
     log.info("parent")
