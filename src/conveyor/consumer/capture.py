@@ -1,8 +1,7 @@
 """What tasks log through Python's `logging` and, by choice, print: kept with the job that runs in the context.
 
-Nothing is added to the handlers and levels that a program sees: `logging.basicConfig`, `dictConfig` and the handler of
-last resort work as without it, and none of them can take it away. So it is not a handler. Records pass it on their way
-to the handlers of their logger.
+It is not a handler: one at the root would keep `logging.basicConfig` and the handler of last resort from working, and a
+`dictConfig` would remove it. Records pass it on their way to the handlers of their logger.
 """
 
 from __future__ import annotations

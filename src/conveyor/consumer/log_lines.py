@@ -108,8 +108,8 @@ class LogLines:
     def flush(self, *, exiting: bool = False) -> None:
         """Send buffered lines. Never raises, since the worker may hold a batch.
 
-        Lines that the server refused wait for the end of the pause, unless the worker exits. An outage is no reason to
-        wait: what follows in the same thread needs the server, too.
+        Lines that the server refused wait for the end of the pause, unless the worker exits. In an outage they are
+        tried again, since what follows in the same thread needs the server, too.
         """
         if not self._waiting and not self._lost:
             return
