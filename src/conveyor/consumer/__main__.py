@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import events, logs, task_def
+from conveyor.consumer import capture
 from conveyor.consumer.crew import Crew
 from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
@@ -72,6 +73,9 @@ def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> i
     """Run the workers of a child process, and return its exit status."""
     client.close()
     first = process.workers[0]
+    capture.keep_logged(settings.log_level)
+    if settings.prints:
+        capture.keep_printed()
     try:
         load_tasks(settings)
     except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported

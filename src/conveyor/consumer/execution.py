@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import os
+import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
 from conveyor.context import CurrentJob, running
 from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
+from conveyor.store.records import MAX_LINE
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry
 
+#: Characters of a traceback that are kept with a log line, the last ones.
+MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
 #: Errors that the same input causes again; a retry would be a waste.
@@ -60,6 +64,9 @@ class ClaimedBatch(NamedTuple):
 
 class RunningJob(CurrentJob):
     """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
+
+    lines_logged = 0
+    _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
 
     def __init__(
         self,
@@ -91,6 +98,8 @@ class RunningJob(CurrentJob):
 
     def end(self, *, cancelled: bool) -> None:
         """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+        if self._printed is not None:
+            self._end_lines(self._printed)
         self._was_cancelled = cancelled
         self._is_over = True
 
@@ -101,7 +110,41 @@ class RunningJob(CurrentJob):
 
     def log(self, text: str) -> None:
         """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
-        self._lines.add(self._batch.queue, self.id, self._redacted(text))
+        self.keep("INFO", text)
+
+    def keep(self, level: str, text: str, trace: str = "") -> None:
+        """Keep a line of a level with the job, and the end of a traceback."""
+        line = self._redacted(text)
+        if trace:
+            end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
+            end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
+            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+        self._lines.add(self, level, line)
+
+    def keep_printed(self, label: str, text: str) -> None:
+        """Keep what the task prints with the job, line by line, without those that are blank or overwritten."""
+        if self._printed is None:
+            self._printed = {}
+        of = label, threading.get_ident()
+        *lines, rest = (self._printed.pop(of, "") + text).split("\n")
+        for line in lines:
+            self._keep_printed_line(label, line)
+        rest = rest[rest.rfind("\r", 0, -1) + 1 :]  # at its end, it may belong to the line break that follows
+        if len(rest) > MAX_LINE:
+            self._keep_printed_line(label, rest)
+        elif rest:
+            self._printed[of] = rest
+
+    def _keep_printed_line(self, label: str, line: str) -> None:
+        if line := line.rstrip().rpartition("\r")[2]:
+            self.keep(label, line)
+
+    def _end_lines(self, printed: dict[tuple[str, int], str]) -> None:
+        """Keep what was printed without a line break at the end."""
+        while printed:
+            (label, _), rest = printed.popitem()
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                self._keep_printed_line(label, rest)
 
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
