@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from conveyor.executor import Executor
     from conveyor.job import Job, as_completed
+    from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
@@ -63,6 +64,10 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "Call",
     "current_job",
     "CurrentJob",
+    # what surrounds a task
+    "around_submit",
+    "SubmittedCall",
+    "around_run",
     # errors
     "BadCall",
     "BadInput",
@@ -105,6 +110,9 @@ _MODULES = {
     "Call": "wire.call",
     "current_job": "context",
     "CurrentJob": "context",
+    "around_submit": "middleware",
+    "SubmittedCall": "middleware",
+    "around_run": "middleware",
 }
 
 

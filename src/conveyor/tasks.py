@@ -29,13 +29,13 @@ from msgspec import structs
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
-from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds
+from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import name_of, signature_of
 from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from conveyor.job import Job
@@ -62,6 +62,7 @@ class TaskOptions(TypedDict, total=False):
     keep: float | timedelta
     durability: str | None
     wait: float | timedelta | None
+    headers: Mapping[str, str]
 
 
 class CallOptions(TaskOptions, total=False):
@@ -181,6 +182,8 @@ class Task(Generic[P, R_co]):
         refused.
         """
         given = {name: as_seconds(value) for name, value in changes.items()}
+        if "headers" in given:
+            given["headers"] = header_pairs(given["headers"])
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:
@@ -367,8 +370,9 @@ def task(
     the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
     queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
     written, fsync, replicated:N; None: that of the `Queue` object), `serializer` ("pickle" signs and sends pickles of
-    what is not data; None: that of the `Queue` object), and `redact`, further parameters and mapping keys that are
-    secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
+    what is not data; None: that of the `Queue` object), `headers` that travel beside the arguments for middleware
+    (a dict of strings), and `redact`, further parameters and mapping keys that are secret. Durations are in seconds, or
+    timedeltas. The default `name` is that of the module and the function.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(

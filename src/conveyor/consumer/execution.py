@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import os
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -18,6 +19,7 @@ from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
 from conveyor.context import CurrentJob, running
 from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
+from conveyor.middleware import runs
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
+#: In place of middleware.
+_NOTHING = contextlib.nullcontext()
 #: Errors that the same input causes again; a retry would be a waste.
 _HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
@@ -82,6 +86,21 @@ class RunningJob(CurrentJob):
         self._data = job.data
         self._secrets: list[str] | None = None
 
+    @functools.cached_property
+    def _call(self) -> call.Call:
+        """The job itself, decoded again only if something asks for it."""
+        return call.decode_call(self._data)
+
+    @property
+    def task(self) -> str:  # type: ignore[override]
+        """The name of the task."""
+        return self._call.task
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that travelled with the job."""
+        return dict(self._call.headers)
+
     @property
     def cancelled(self) -> bool:
         """True if this job is to end."""
@@ -113,7 +132,7 @@ class RunningJob(CurrentJob):
             message = f"a log line or a progress message must be a str, got {type(text).__name__}"
             raise BadCall(message, hint="decode bytes, and convert other values with str()")
         if self._secrets is None:
-            self._secrets = self._executor.secrets(call.decode_call(self._data))
+            self._secrets = self._executor.secrets(self._call)
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
@@ -169,11 +188,11 @@ class Executor:
             runnable, args, kwargs, encode = self._prepared(job)
             mark = running.set(current)
             try:
-                value = runnable.function(*args, **kwargs)
-                if isinstance(value, GeneratorType | AsyncGeneratorType):
-                    value = self._stream(value, current, encode)
-                elif runnable.is_async or isinstance(value, CoroutineType):
-                    value = self._await(value)
+                if runs.functions:
+                    with runs.enter(current):
+                        value = self._value(runnable, args, kwargs, current, encode)
+                else:
+                    value = self._value(runnable, args, kwargs, current, encode)
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
@@ -186,17 +205,34 @@ class Executor:
             runnable, args, kwargs, encode = self._prepared(job)
             mark = running.set(current)
             try:
-                value = runnable.function(*args, **kwargs)
-                if isinstance(value, AsyncGeneratorType):
-                    await _stream_async(value, current.open_stream(), encode)
-                    value = None
-                else:
-                    value = await value
+                with runs.enter(current) if runs.functions else _NOTHING:
+                    value = runnable.function(*args, **kwargs)
+                    if isinstance(value, AsyncGeneratorType):
+                        await _stream_async(value, current.open_stream(), encode)
+                        value = None
+                    else:
+                        value = await value
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def _value(
+        self,
+        runnable: Runnable,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        current: RunningJob,
+        encode: Callable[[object], bytes],
+    ) -> Any:
+        """Return what a task returns. Raises what it raises."""
+        value = runnable.function(*args, **kwargs)
+        if isinstance(value, GeneratorType | AsyncGeneratorType):
+            return self._stream(value, current, encode)
+        if runnable.is_async or isinstance(value, CoroutineType):
+            return self._await(value)
+        return value
 
     def _prepared(
         self, job: call.Call
