@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LeaseLost,
         MissingExtra,
         NotEmpty,
+        ResourceUnavailable,
         ShutDown,
         StoreDenied,
         StoreError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from conveyor.job import Job, as_completed
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
+    from conveyor.resources import from_worker, resource
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
 
@@ -68,6 +70,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "around_submit",
     "SubmittedCall",
     "around_run",
+    "resource",
+    "from_worker",
     # errors
     "BadCall",
     "BadInput",
@@ -83,6 +87,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "LeaseLost",
     "MissingExtra",
     "NotEmpty",
+    "ResourceUnavailable",
     "ShutDown",
     "StoreError",
     "StoreDenied",
@@ -113,6 +118,8 @@ _MODULES = {
     "around_submit": "middleware",
     "SubmittedCall": "middleware",
     "around_run": "middleware",
+    "resource": "resources",
+    "from_worker": "resources",
 }
 
 

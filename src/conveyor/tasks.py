@@ -31,7 +31,7 @@ from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
-from conveyor.wire.signature import name_of, signature_of
+from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
@@ -100,13 +100,17 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.takes_resources = _takes_resources(function)
+        """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
         self.__module__ = ""  # a method of a built-in class has none
         # So that signature, type hints, source and doctests are those of the function.
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the function in this process."""
+        """Run the function in this process. Raises BadCall without a value for what only a worker fills in."""
+        if self.takes_resources:
+            _check_given(self.function, args, kwargs)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -225,6 +229,25 @@ class Task(Generic[P, R_co]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def _takes_resources(function: Callable[..., Any]) -> bool:
+    """Return True if the function has a parameter that the worker fills in; without its hints, which may come later."""
+    defaults = getattr(function, "__defaults__", None) or ()
+    named = getattr(function, "__kwdefaults__", None) or {}
+    return any(one is FROM_WORKER for one in (*defaults, *named.values()))
+
+
+def _check_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    missing = [name for name, value in bound.arguments.items() if value is FROM_WORKER]
+    if missing:
+        name = function.__name__
+        raise BadCall(
+            f"{name}() gets {', '.join(missing)} only from a worker",
+            hint=f"in a direct call pass it: {name}(…, {missing[0]}=…)",
+        )
 
 
 @functools.lru_cache(maxsize=1024)
