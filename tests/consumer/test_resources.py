@@ -11,6 +11,7 @@ import resource_jobs as jobs
 from consumer_kit import go
 
 from conveyor import Consumer, JobFailed, Queue, resources
+from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,9 +150,16 @@ def test_worker_takes_no_job_while_a_resource_cannot_be_opened(
     assert "the resource resource_jobs.pool cannot be opened: ConnectionError: the database" in said
     assert "secret" not in said
     assert queue.qsize() == 1
+    inspector = Inspector(queue.client)
+
+    def trouble() -> list[str]:
+        return [one.trouble for one in inspector.consumers() if queue.name in one.queues]
+
+    eventually(lambda: any("resource_jobs.pool cannot be opened" in one for one in trouble()))
     fail.unlink()
     assert job.result(60)[2]
     starting.join()
+    eventually(lambda: trouble() == [""])
     assert all("client opened" not in one or one[0] == "pool opened" for one in told(notes).values())
 
 

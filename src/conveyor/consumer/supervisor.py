@@ -15,6 +15,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from conveyor import clock, events
 from conveyor.consumer import shared_status
 from conveyor.consumer.control import LAST_SENDING, ControlChannel, ControlHandler, Replies
@@ -382,6 +384,7 @@ class Supervisor:
         if reason != self._lack or self._report_lack_at.passed():
             self._lack, self._report_lack_at = reason, clock.Deadline(REPORT_AGAIN)
             events.emit(events.ResourcesUnavailable(worker.name, reason))
+            self.heartbeat.report = structs.replace(self.heartbeat.report, trouble=reason)
 
     def _why_unloadable(self, worker: WorkerHandle, reading: StatusReading, status: int) -> str:
         """Return why tasks cannot be loaded, or "" if this worker's end has another cause."""
@@ -514,6 +517,10 @@ class Supervisor:
     def _update_health(self) -> None:
         """Report, once, what the server refuses the workers, and the end of that."""
         self.server.replied()
+        if self._lack and any(one.status.state != shared_status.STARTING for one in self.workers.values()):
+            self._lack = ""
+            self.heartbeat.report = structs.replace(self.heartbeat.report, trouble="")
+            self.heartbeat.hurry()
         refusals = (self._refusal, *map(_refusal_to, self.workers.values()))
         if self.server.update(next(filter(None, refusals), "")):
             self.heartbeat.hurry()
