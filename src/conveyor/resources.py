@@ -194,13 +194,14 @@ class Resources:
         self._opening: list[str] = []
         self._lock = threading.RLock()
         self._seen: tuple[Resource, ...] = ()
-        self._is_entering = False
+        self._is_entering = self._is_unwanted = False
 
     def __enter__(self) -> None:
-        """Open all, unless a signal handler calls `interrupt` meanwhile. Raises ResourceUnavailable, with none open."""
-        self._is_entering = True
+        """Open all, unless `interrupt` has been called, or is meanwhile. Raises ResourceUnavailable, with none open."""
         try:
-            self.open()
+            self._is_entering = True
+            if not self._is_unwanted:
+                self.open()
         except _InterruptedError:
             pass
         except BaseException:
@@ -214,7 +215,8 @@ class Resources:
         self.close(within=CLOSE_WITHIN)
 
     def interrupt(self) -> None:
-        """Stop opening at the start, if it is under way; called by a signal handler, in the thread that opens."""
+        """Open nothing at the start, or stop that; called by a signal handler, in the thread that opens."""
+        self._is_unwanted = True
         if self._is_entering:
             self._is_entering = False
             raise _InterruptedError

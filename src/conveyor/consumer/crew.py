@@ -353,7 +353,9 @@ class Crew:
             finally:
                 until = clock.Deadline(CLOSE_WITHIN + 2 * ENDING)
                 for thread in filter(None, [worker.close() for worker in workers]):
-                    thread.join(until.left(CLOSE_WITHIN))
+                    thread.join(until.left(CLOSE_WITHIN + 2 * ENDING))
+                    if thread.is_alive():
+                        events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._was_signalled and self.settings.until_empty:
@@ -392,6 +394,12 @@ class Crew:
         if self.loop is not None:
             self.loop.thread.start()
 
+        self._interrupt_opening()  # the signal may have come too early
+
+    def _interrupt_opening(self) -> None:
+        if all(worker.status.stop_requested for worker in self.workers):
+            self.executor.resources.interrupt()
+
     def _open(self) -> None:
         """Be ready for jobs."""
         for worker in self.workers:
@@ -418,8 +426,7 @@ class Crew:
         self.executor.resources.interrupt()
 
     def _on_request(self, *_: Any) -> None:
-        if all(worker.status.stop_requested for worker in self.workers):
-            self.executor.resources.interrupt()
+        self._interrupt_opening()
         self._is_requested = self._has_requests = True
         if self._is_interrupting:
             return  # this signal has interrupted the handler of another, which goes on

@@ -380,7 +380,7 @@ class Supervisor:
 
     def _report_lack(self, worker: WorkerHandle) -> None:
         """Report why a worker cannot open its resources; the same reason once in a while."""
-        reason = worker.status.error
+        reason = worker.process.workers[0].status.error
         if reason != self._lack or self._report_lack_at.passed():
             self._lack, self._report_lack_at = reason, clock.Deadline(REPORT_AGAIN)
             events.emit(events.ResourcesUnavailable(worker.name, reason))

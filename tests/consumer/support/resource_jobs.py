@@ -75,6 +75,9 @@ def pool() -> Iterator[Pool]:
 async def client(pool: Pool = from_worker()) -> AsyncIterator[AsyncClient]:
     """Open a client in the event loop, and close it in the same task."""
     assert pool.is_open
+    while fails("hang in the loop"):
+        note("client hangs")
+        await asyncio.sleep(0.1)
     async with asyncio.timeout(None):  # must be left in the task that entered it
         made = AsyncClient()
         note("client opened")
