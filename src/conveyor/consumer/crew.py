@@ -63,6 +63,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.5
 #: Seconds for which the event loop may be blocked before it is said which job does so.
 BLOCKED_AFTER = 1.0
+#: Crashes after which a job shares its process with no other such job. All jobs of a process count its crash, and the
+#: third one is the last: those that were only near the cause must not be with it each time.
+SUSPECT_AFTER = 2
 #: Seconds before the server is asked again after it did not reply to a wait for jobs.
 AGAIN = 0.5
 
@@ -125,15 +128,21 @@ class _CrewWorker:
         number = self.status.hold(HeldBatch(queue_name, claimed.token, nonce, [job.id]))
         self.batch = ClaimedBatch(queue_name, claimed.token, number)
         self.settler.begin(queue_name, claimed.token, 1)
-        self.status.last = 0  # counts as crashed if the process dies now
         self.status.state = shared_status.BUSY
+        if job.crashes < SUSPECT_AFTER or self.crew.may_begin_suspect(self, job):
+            self.start(job)
+
+    def start(self, job: Claimed) -> None:
+        """Start a job that it holds."""
+        assert self.batch is not None
+        self.status.last = 0  # counts as crashed if the process dies now
         try:
-            self._begin(job, self.batch)
+            self._start(job, self.batch)
         except Exception as error:  # noqa: BLE001 - nothing is known of such a job
             self.status.end(self.jobs_done)
             self.crew.finished(_Finished(self, job, None, Fail(describe_error(error)), 0.0))
 
-    def _begin(self, job: Claimed, batch: ClaimedBatch) -> None:
+    def _start(self, job: Claimed, batch: ClaimedBatch) -> None:
         call = self.executor.decode(job.data)
         if isinstance(call, Fail):
             self.crew.finished(_Finished(self, job, None, call, 0.0))
@@ -321,6 +330,8 @@ class Crew:
         self._free = deque(self.workers)
         self._paused: list[_CrewWorker] = []
         self._finished: deque[_Finished] = deque()
+        self._suspects: deque[tuple[_CrewWorker, Claimed]] = deque()
+        """Jobs that have crashed often, and their workers: the first one runs, the others wait for its end."""
         self._unknown: queue.SimpleQueue[_Run] = queue.SimpleQueue()
         self._finder: threading.Thread | None = None
         """The thread that finds the tasks of runs, which may import their modules."""
@@ -366,6 +377,26 @@ class Crew:
         """Take a run that has ended. Thread-safe."""
         self._finished.append(one)
         self._wake()
+
+    def may_begin_suspect(self, worker: _CrewWorker, job: Claimed) -> bool:
+        """Return True if a job that has crashed often may begin now; if not, it begins after those before it."""
+        self._suspects.append((worker, job))
+        return len(self._suspects) == 1
+
+    def _begin_next_suspect(self, done: list[_CrewWorker]) -> None:
+        """Begin the next job that has crashed often, if the one that ran is settled."""
+        if self._suspects and self._suspects[0][0] in done:
+            self._suspects.popleft()
+            if self._suspects:
+                worker, job = self._suspects[0]
+                worker.start(job)
+
+    def _return_suspects(self) -> None:
+        """Return the jobs that wait for the end of another, of workers that are to leave."""
+        for worker, job in list(self._suspects)[1:]:
+            if self._is_stopping or worker.status.stop_requested:
+                self._suspects.remove((worker, job))
+                self._finished.append(_Finished(worker, job, None, Release(), 0.0))
 
     def find(self, run: _Run) -> None:
         """Find the task of a run, and place it then. Raises RuntimeError if no thread can be started."""
@@ -447,6 +478,7 @@ class Crew:
             self._paused = []
             for worker in free:
                 self._return(worker)
+            self._return_suspects()
         return bool(self.workers)
 
     def _return(self, worker: _CrewWorker) -> None:
@@ -494,6 +526,7 @@ class Crew:
                 if not last.jobs:
                     self._due = clock.Deadline(min(self._due.left(last.wait), last.wait))
         self._settle(settling)
+        self._begin_next_suspect(done)
         self._free = deque(one for one in self._free if one.batch is None)
         for worker in done:
             if worker.batch is None:
