@@ -164,7 +164,7 @@ def test_worker_takes_no_job_while_a_resource_cannot_be_opened(
 
 
 @pytest.mark.parametrize("where", ["hang", "hang in the loop"])
-def test_stop_interrupts_a_resource_that_does_not_open(  # noqa: PLR0913, PLR0917
+def test_stop_interrupts_a_resource_that_does_not_open(
     where: str, kind: str, queue: Queue, notes: Path, eventually: Callable[..., Any], one_server: Any
 ) -> None:
     if (where, kind) == ("hang in the loop", "thread"):
