@@ -18,12 +18,24 @@ import msgspec
 import pytest
 from consumer_kit import Running, go, lines
 
-from conveyor import BadCall, Consumer, JobCancelled, JobFailed, Queue, SoftTimeout, current_job, task
+from conveyor import (
+    BadCall,
+    Consumer,
+    JobCancelled,
+    JobFailed,
+    Queue,
+    SoftTimeout,
+    current_job,
+    from_worker,
+    resource,
+    resources,
+    task,
+)
 from conveyor.consumer.in_process import LEAVING
 from conveyor.monitor import Inspector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 KINDS = ["thread", "coroutine"]
 
@@ -198,6 +210,53 @@ def test_third_request_leaves_a_job_to_its_lease(
     assert job.status() == "running"
     go(path)
     eventually(lambda: job.status() == "waiting")  # once its thread ends, or its lease does
+
+
+class Pool:
+    """A value of a resource."""
+
+
+def test_resources_are_opened_and_closed_with_the_consumer(
+    here: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources.registered, "resources", ())
+    happened: list[str] = []
+
+    @resource
+    async def pool() -> AsyncIterator[Pool]:
+        happened.append("opened")
+        yield Pool()
+        happened.append("closed")
+
+    @task(name="here.use")
+    async def use(pool: Pool = from_worker()) -> str:
+        return type(pool).__name__
+
+    running = here(1)
+    assert [queue.submit(use).result(30) for _ in range(3)] == ["Pool"] * 3
+    running.consumer.stop()
+    assert happened == ["opened", "closed"]
+
+
+def test_resource_that_cannot_be_opened_is_tried_again(
+    here: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resources.registered, "resources", ())
+
+    @resource
+    def shaky() -> Pool:
+        if not path.exists():
+            raise OSError("not yet")
+        return Pool()
+
+    @task(name="here.shake")
+    def shake(pool: Pool = from_worker()) -> str:
+        return type(pool).__name__
+
+    threading.Timer(0.5, path.touch).start()
+    here(2)
+    assert queue.submit(shake).result(30) == "Pool"
+    assert "takes no jobs, and tries again" in caplog.text
 
 
 def test_consumer_leaves_empty_queues(here: Any, queue: Queue, path: Path) -> None:

@@ -39,6 +39,7 @@ from conveyor.consumer.shared_status import (
 from conveyor.consumer.soft_limit import raise_in
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
+from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
 from conveyor.store.waiting import MAX_BLOCK
@@ -95,7 +96,10 @@ class _CrewWorker:
         self.name = name
         self.status = status
         self.crew = crew
-        self.executor = crew.executor_type(crew.registry, like=crew.executor)
+        of_crew = crew.executor.resources
+        own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
+        resources = own if crew.loop is None else of_crew
+        self.executor = crew.executor_type(crew.registry, crew.executor, resources)
         self.settler = Settler(name, crew.executor.preview, crew.tally)
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -103,7 +107,7 @@ class _CrewWorker:
         """What it holds; None if it is free."""
         self.task: asyncio.Task[None] | None = None
         """Its run in the event loop."""
-        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()  # None: there are no more
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._running_thread = 0
@@ -201,10 +205,6 @@ class _CrewWorker:
             if not self.executor.cancel_awaited():
                 raise_in(self._running_thread, JobCancelled)
 
-    def end_thread(self) -> None:
-        """End its thread once that has nothing to run."""
-        self._inbox.put(None)
-
     def stack(self) -> str:
         """Return the stack of its job, or an empty string between two jobs."""
         with contextlib.suppress(Exception):  # it goes on meanwhile
@@ -221,6 +221,11 @@ class _CrewWorker:
         batch = self.status.held()
         if batch is not None and batch.ids:
             events.emit(events.LoopBlocked(self.name, batch.ids[0], self.status.task))
+
+    def close(self) -> threading.Thread | None:
+        """Close the resources of its own event loop, in its thread, which ends then. Return the thread, if any."""
+        self._inbox.put(None)
+        return self._thread
 
     def _has_thread(self) -> bool:
         if self._thread is None:
@@ -242,7 +247,9 @@ class _CrewWorker:
                 self._run_in_thread(run)
             except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
                 self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
-        self.executor.close()
+        self.executor.close_own(CLOSE_WITHIN)
+        if self.crew.shares_process:
+            self.executor.close()
 
     def _run_in_thread(self, run: _Run) -> None:
         began = clock.monotonic()
@@ -309,6 +316,8 @@ class Crew:
     """The workers of one process."""
 
     executor_type = Executor
+    shares_process = False
+    """True if the process has other purposes."""
 
     def __init__(
         self,
@@ -321,10 +330,12 @@ class Crew:
         self.client = client
         self.registry = registry
         self.pid = os.getpid()
-        self.executor = self.executor_type(registry)
-        self.tally = Tally(next(iter(workers)))
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
-        self.lines = LogLines(client, waits=self._may_wait)
+        self.executor = self.executor_type(
+            registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
+        )
+        self.tally = Tally(next(iter(workers)))
+        self.lines = LogLines(client)
         self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
         """Those that have not left."""
         self._free = deque(self.workers)
@@ -337,7 +348,6 @@ class Crew:
         """The thread that finds the tasks of runs, which may import their modules."""
         self._bell = Listener(client)
         self._reading, self._writing = os.pipe()
-        self._all = tuple(self.workers)
         self._left = dict.fromkeys(settings.queues, 1)
         """Jobs that each queue may have waiting, by the last claim from it."""
         self._due = clock.Deadline(0.0)
@@ -349,12 +359,25 @@ class Crew:
         self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
-        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty."""
+        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty.
+
+        Raises ResourceUnavailable before the first claim if a resource cannot be opened.
+        """
         self._prepare()
-        while self._has_workers():
-            if not self._exchange() and not self._finished:
-                self._sleep()
-        self.lines.flush(exiting=True)
+        workers = [*self.workers]
+        with self.executor.resources:
+            self._open()
+            try:
+                while self._has_workers():
+                    if not self._exchange() and not self._finished:
+                        self._sleep()
+                self.lines.flush(exiting=True)
+            finally:
+                until = clock.Deadline(CLOSE_WITHIN + 2 * ENDING)
+                for thread in filter(None, [worker.close() for worker in workers]):
+                    thread.join(until.left(CLOSE_WITHIN + 2 * ENDING))
+                    if thread.is_alive():
+                        events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._was_signalled and self.settings.until_empty:
@@ -362,10 +385,9 @@ class Crew:
             self._first_status.error = "it received a stop signal"
 
     def close(self) -> None:
-        """End its threads and its connection after `work`; a process that exits need not."""
+        """End what is left after `work`: threads and connections. A process that exits need not."""
         self._unknown.put(None)
-        for worker in self._all:
-            worker.end_thread()
+        self.lines.stop_gathering()
         if self.loop is not None:
             self.loop.close()
         self._bell.close()
@@ -414,11 +436,10 @@ class Crew:
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
         self._take_process()
+        self.lines.gather()
         if self.loop is not None:
             self.loop.thread.start()
-        for worker in self.workers:
-            worker.status.stack_file = self._first_status.stack_file
-            worker.status.state = shared_status.IDLE
+        self._interrupt_opening()  # the signal may have come too early
 
     def _take_process(self) -> None:
         """Take the signals of this process, which has no other purpose."""
@@ -429,12 +450,15 @@ class Crew:
         os.register_at_fork(after_in_child=self.lines.begin)
         undo_in_forks()
 
-    def _may_wait(self) -> bool:
-        """Return False in the event loop, which must not wait for the server; then the main thread sends the lines."""
-        if self.loop is None or threading.current_thread() is not self.loop.thread:
-            return True
-        self._wake()
-        return False
+    def _interrupt_opening(self) -> None:
+        if all(worker.status.stop_requested for worker in self.workers):
+            self.executor.resources.interrupt()
+
+    def _open(self) -> None:
+        """Be ready for jobs."""
+        for worker in self.workers:
+            worker.status.stack_file = self._first_status.stack_file
+            worker.status.state = shared_status.IDLE
 
     def _wake(self) -> None:
         if not self._is_woken:
@@ -446,8 +470,10 @@ class Crew:
 
     def _on_stop(self, *_: Any) -> None:
         self._is_requested = self._is_stopping = self._was_signalled = True
+        self.executor.resources.interrupt()
 
     def _on_request(self, *_: Any) -> None:
+        self._interrupt_opening()
         self._is_requested = self._has_requests = True
         if self._is_interrupting:
             return  # this signal has interrupted the handler of another, which goes on
@@ -489,7 +515,7 @@ class Crew:
 
     def _exchange(self) -> bool:
         """Settle what has finished and claim for the free workers, together. Return False if nothing was claimed."""
-        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        finished = self._take_finished()
         settling = [command for one in finished for command in one.worker.settle(one)]
         if any(command.leads for command in settling):  # no claim must overtake it
             self._settle(settling)
@@ -521,8 +547,14 @@ class Crew:
         for worker in done:
             if worker.batch is None:
                 self._return(worker)
-        self.lines.flush()
         return has_claimed
+
+    def _take_finished(self) -> list[_Finished]:
+        """Return the runs that have ended, once their lines are sent: these are there when the outcomes are."""
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        if finished:
+            self.lines.flush()
+        return finished
 
     def _begin(self, queue_name: str, some: list[_CrewWorker], batches: list[Batch]) -> list[_CrewWorker]:
         """Begin the jobs that workers have claimed, and return the workers whose claims brought none."""
@@ -557,6 +589,7 @@ class Crew:
 
     def _settled(self, settling: list[Command], replies: list[Any]) -> None:
         """Process the replies to what was settled."""
+        self.lines.resume()
         self.workers[0].settler.settled(settling, replies[: len(settling)])
 
     def _starve(self, lack: str) -> None:
@@ -634,6 +667,15 @@ class _Loop:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
         self._loop.close()
+
+    def run_and_wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of a resource, which belongs to no job, and return what it returns. From other threads."""
+        context = contextvars.Context()
+        future = context.run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # if this thread was interrupted
 
     def start(self, run: Coroutine[Any, Any, None]) -> None:
         """Start the run of a job. Thread-safe."""

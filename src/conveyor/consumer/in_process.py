@@ -17,8 +17,9 @@ from conveyor import clock, events, logs
 from conveyor.consumer.crew import Crew
 from conveyor.consumer.execution import OwnExecutor
 from conveyor.consumer.settings import consumer_name
-from conveyor.consumer.supervisor import CANCEL, KILL, Supervisor
+from conveyor.consumer.supervisor import CANCEL, KILL, WITHOUT_RESOURCES, Supervisor
 from conveyor.consumer.worker_handle import ChildProcess, WorkerHandle
+from conveyor.errors import ResourceUnavailable
 from conveyor.store import Client
 from conveyor.tasks import registry
 
@@ -141,6 +142,9 @@ class _OwnProcess(ChildProcess):
     def _work(self) -> None:
         try:
             self._crew.work()
+        except ResourceUnavailable as error:
+            self.workers[0].status.error = error.message
+            self.status = WITHOUT_RESOURCES << 8
         except BaseException:  # noqa: BLE001 - a bug of ours; its workers are replaced
             traceback.print_exc()
             self.status = 1 << 8
@@ -172,6 +176,7 @@ class _OwnCrew(Crew):
     """A crew in a process that belongs to others: it leaves the signals alone."""
 
     executor_type = OwnExecutor
+    shares_process = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -189,6 +194,9 @@ class _OwnCrew(Crew):
 
     def _take_process(self) -> None:
         pass
+
+    def _interrupt_opening(self) -> None:
+        """Do nothing: that would raise in the thread that asks, not in the one that opens resources."""
 
 
 class _OwnWorker(WorkerHandle):
