@@ -129,7 +129,8 @@ def test_job_is_shown_from_its_wait_to_its_result(at_server: Any, conveyor: Any,
     assert start_consumer("shapes", "-n", 1, "--until-empty").wait(20) == 0
     after = conveyor("job", job, "--json").document
     assert (after["state"], after["result"]) == ("done", {"size": 7, "names": []})
-    assert after["log"] == ["size 7"]
+    (line,) = after["log"]
+    assert (line["text"], line["level"], line["attempt"]) == ("size 7", "INFO", 1)
     shown = conveyor("job", job).out
     assert "done" in shown
     assert "size 7" in shown

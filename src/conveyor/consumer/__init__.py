@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import msgspec
 
 from conveyor import task_def, task_loading
-from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind
+from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel
 from conveyor.errors import ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
@@ -44,6 +44,7 @@ class Consumer:
     with the others over `processes`; `workers` is how many jobs run at a time.
     `grace` limits, in seconds, how long a stopping consumer waits for its current jobs; then they are cancelled and
     return to the queue.
+    What tasks log through `logging` is kept with their jobs from `log_level` on and, with `prints`, what they print.
 
     Raises BadCall for invalid settings, before anything is started.
     """
@@ -59,6 +60,8 @@ class Consumer:
         store: Client | str | None = None,
         until_empty: bool = False,
         grace: float | None = None,
+        log_level: LogLevel | Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "info",
+        prints: bool = False,
     ) -> None:
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
@@ -74,6 +77,8 @@ class Consumer:
             url=_url(store),
             until_empty=until_empty,
             leave_grace=grace,
+            log_level=cast("LogLevel", log_level.lower() if isinstance(log_level, str) else log_level),
+            prints=prints,
             lifeline=True,
         )
         self.jobs_done: list[int] = []

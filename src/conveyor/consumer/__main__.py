@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import events, logs, task_def
+from conveyor.consumer import capture
 from conveyor.consumer.crew import Crew
 from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, WITHOUT_RESOURCES, Supervisor
@@ -73,6 +74,9 @@ def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> i
     """Run the workers of a child process, and return its exit status."""
     client.close()
     first = process.workers[0]
+    capture.keep_logged(settings.log_level)
+    if settings.prints:
+        capture.keep_printed()
     try:
         load_tasks(settings)
         if settings.kind != "process":

@@ -324,7 +324,7 @@ class Crew:
             registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
         )
         self.tally = Tally(next(iter(workers)))
-        self.lines = LogLines(client, waits=self._may_wait)
+        self.lines = LogLines(client)
         self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
         """Those that have not left."""
         self._free = deque(self.workers)
@@ -421,6 +421,7 @@ class Crew:
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self._first_status, self._write_stacks)
         os.register_at_fork(after_in_child=self.lines.begin)
+        self.lines.gather()
         undo_in_forks()
         if self.loop is not None:
             self.loop.thread.start()
@@ -436,13 +437,6 @@ class Crew:
         for worker in self.workers:
             worker.status.stack_file = self._first_status.stack_file
             worker.status.state = shared_status.IDLE
-
-    def _may_wait(self) -> bool:
-        """Return False in the event loop, which must not wait for the server; then the main thread sends the lines."""
-        if self.loop is None or threading.current_thread() is not self.loop.thread:
-            return True
-        self._wake()
-        return False
 
     def _wake(self) -> None:
         if not self._is_woken:
@@ -499,7 +493,7 @@ class Crew:
 
     def _exchange(self) -> bool:
         """Settle what has finished and claim for the free workers, together. Return False if nothing was claimed."""
-        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        finished = self._take_finished()
         settling = [command for one in finished for command in one.worker.settle(one)]
         if any(command.leads for command in settling):  # no claim must overtake it
             self._settle(settling)
@@ -531,8 +525,14 @@ class Crew:
         for worker in done:
             if worker.batch is None:
                 self._return(worker)
-        self.lines.flush()
         return has_claimed
+
+    def _take_finished(self) -> list[_Finished]:
+        """Return the runs that have ended, once their lines are sent: these are there when the outcomes are."""
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        if finished:
+            self.lines.flush()
+        return finished
 
     def _begin(self, queue_name: str, some: list[_CrewWorker], batches: list[Batch]) -> list[_CrewWorker]:
         """Begin the jobs that workers have claimed, and return the workers whose claims brought none."""
@@ -567,6 +567,7 @@ class Crew:
 
     def _settled(self, settling: list[Command], replies: list[Any]) -> None:
         """Process the replies to what was settled."""
+        self.lines.resume()
         self.workers[0].settler.settled(settling, replies[: len(settling)])
 
     def _starve(self, lack: str) -> None:

@@ -8,6 +8,7 @@ import contextvars
 import functools
 import inspect
 import os
+import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,7 @@ from conveyor.context import CurrentJob, running
 from conveyor.errors import BadCall, BadInput, JobCancelled, ResourceUnavailable, TooLarge, UnknownTask
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
+from conveyor.store.records import MAX_LINE
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
+#: Characters of a traceback that are kept with a log line, the last ones.
+MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
 #: In place of middleware.
@@ -68,6 +72,9 @@ class ClaimedBatch(NamedTuple):
 
 class RunningJob(CurrentJob):
     """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
+
+    lines_logged = 0
+    _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
 
     def __init__(
         self,
@@ -114,6 +121,8 @@ class RunningJob(CurrentJob):
 
     def end(self, *, cancelled: bool) -> None:
         """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+        if self._printed is not None:
+            self._end_lines(self._printed)
         self._was_cancelled = cancelled
         self._is_over = True
 
@@ -124,7 +133,41 @@ class RunningJob(CurrentJob):
 
     def log(self, text: str) -> None:
         """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
-        self._lines.add(self._batch.queue, self.id, self._redacted(text))
+        self.keep("INFO", text)
+
+    def keep(self, level: str, text: str, trace: str = "") -> None:
+        """Keep a line of a level with the job, and the end of a traceback."""
+        line = self._redacted(text)
+        if trace:
+            end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
+            end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
+            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+        self._lines.add(self, level, line)
+
+    def keep_printed(self, label: str, text: str) -> None:
+        """Keep what the task prints with the job, line by line, without those that are blank or overwritten."""
+        if self._printed is None:
+            self._printed = {}
+        of = label, threading.get_ident()
+        *lines, rest = (self._printed.pop(of, "") + text).split("\n")
+        for line in lines:
+            self._keep_printed_line(label, line)
+        rest = rest[rest.rfind("\r", 0, -1) + 1 :]  # at its end, it may belong to the line break that follows
+        if len(rest) > MAX_LINE:
+            self._keep_printed_line(label, rest)
+        elif rest:
+            self._printed[of] = rest
+
+    def _keep_printed_line(self, label: str, line: str) -> None:
+        if line := line.rstrip().rpartition("\r")[2]:
+            self.keep(label, line)
+
+    def _end_lines(self, printed: dict[tuple[str, int], str]) -> None:
+        """Keep what was printed without a line break at the end."""
+        while printed:
+            (label, _), rest = printed.popitem()
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                self._keep_printed_line(label, rest)
 
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""

@@ -74,8 +74,8 @@ class WorkerProcess:
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
         self.pipeline = Pipeline(client)
-        self.monitor = BatchMonitor(client, self.settler, status, self.pipeline)
         self.lines = LogLines(client)
+        self.monitor = BatchMonitor(client, self.settler, status, self.pipeline, self.lines)
         self.sizer = BatchSizer()
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -117,6 +117,7 @@ class WorkerProcess:
         stack.take_signal(self.status, self._write_stack)
         undo_in_forks()
         os.register_at_fork(after_in_child=self.lines.begin)
+        self.lines.gather()
         with self.executor.resources:
             self.process_state = ProcessState()
             self.status.state = shared_status.IDLE
@@ -204,7 +205,7 @@ class WorkerProcess:
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
-            self.lines.flush()
+            self.lines.resume()
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
@@ -236,6 +237,7 @@ class WorkerProcess:
         wait, _ = self.status.wait()
         is_mine = self.status.end_wait() and self.monitor.taken_back != wait
         self._ahead = None
+        self.lines.flush()
         answered, owed = self._replies()
         batch: Batch | None = next((reply for command, reply in answered if command is ahead.command), None)
         is_much = self.settler.is_much
@@ -252,7 +254,7 @@ class WorkerProcess:
         elif settling:
             self.status.unconfirmed = self.batch_number
             self.pipeline.send(settling)
-        self.lines.flush()
+        self.lines.resume()
         self._sure_until = ahead.sure_until
         if not batch.jobs and len(self.settings.queues) > 1:
             return self._claim()
@@ -283,7 +285,11 @@ class WorkerProcess:
         return commands.claim(queue, self.name, nonce, size, LEASE, first)
 
     def _owed(self, *, counted: bool = True) -> list[Command]:
-        """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due."""
+        """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due.
+
+        The lines of these jobs are sent, so that they are there when the outcomes are.
+        """
+        self.lines.flush()
         unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
         return [*unanswered, *self.settler.commands(counted=counted)]
 
@@ -341,7 +347,6 @@ class WorkerProcess:
             self._restore_after_batch()
         self._send_ahead(self._owed())
         self._restore_after_batch()  # not before, or it would delay the outcome
-        self.lines.flush()
         self._rest()
         tallies: list[Command] = []
         while not self._must_stop() and not self.status.pause_requested:
@@ -356,7 +361,7 @@ class WorkerProcess:
             if found is None or not is_mine:
                 self._return_unseen(queue)
                 return None
-            self.lines.flush()
+            self.lines.resume()
             if found.jobs:
                 return found
             wait, tallies = found.wait, self.settler.tallies()
@@ -449,6 +454,7 @@ class WorkerProcess:
 
     def _settle_some(self, batch: ClaimedBatch) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
+        self.lines.flush()
         is_much = self.settler.is_much
         settling = self.settler.commands(counted=False)
         if not is_much:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
-from conveyor.monitor.format import count_of, date_time, duration, printable, progress, safe
+from conveyor.monitor.format import (
+    count_of,
+    date_time,
+    duration,
+    printable,
+    progress,
+    safe,
+    safe_lines,
+    utc,
+)
 from conveyor.monitor.job_data import (
     SETTLED,
     STATES,
@@ -41,7 +50,7 @@ from conveyor.wire.redaction import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.store.commands import State
     from conveyor.store.records import Entry
@@ -56,6 +65,8 @@ MAX_LINES = 500
 MAX_SEARCHED_QUEUES = 1000
 #: Bytes that a record keeps of an unreadable job.
 MAX_HEAD = 256
+#: Digits of a number in a log line; one with more is corrupt.
+MAX_DIGITS = 15
 #: Characters of a record's preview.
 PREVIEW_LENGTH = 2000
 
@@ -66,8 +77,15 @@ class LogLine(NamedTuple):
     id: str
     """Position in the log; `log_after` takes it."""
     at: float
-    """Seconds since 1970, by the server's clock."""
+    """When it was logged: seconds since 1970, by the server's clock."""
     text: str
+    """It may have several lines, such as those of a traceback."""
+    level: str
+    """Name of its level in `logging`; `out` or `err` if it was printed; empty if unknown."""
+    attempt: int
+    """The attempt that logged it; 0 if unknown."""
+    number: int
+    """Which line of its run it is, from 1; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,4 +365,42 @@ def _attempts(items: Sequence[bytes]) -> list[Attempt]:
 
 
 def _lines(entries: Sequence[Entry]) -> list[LogLine]:
-    return [LogLine(entry.id, entry.at, entry.data.decode(errors="replace")) for entry in entries]
+    return [_line(entry) for entry in entries]
+
+
+def _line(entry: Entry) -> LogLine:
+    fields = entry.others
+    return LogLine(
+        entry.id,
+        round(entry.at - _number(fields, "age") / 1000, 3),
+        entry.data.decode(errors="replace"),
+        fields.get("level", b"").decode(errors="replace"),
+        _number(fields, "attempt"),
+        _number(fields, "number"),
+    )
+
+
+def _number(fields: dict[str, bytes], name: str) -> int:
+    digits = fields.get(name, b"")
+    return int(digits) if digits.isdigit() and len(digits) <= MAX_DIGITS else 0
+
+
+def log_rows(lines: Iterable[LogLine]) -> Iterator[tuple[str, str, str]]:
+    """Yield time and level, the level, and the text of log lines, row by row, printable and without secrets.
+
+    A row stands before the lines of each attempt but a single first one, and in place of lines that are missing.
+    """
+    attempt, number = 1, 0
+    for line in lines:
+        if line.attempt and line.attempt != attempt:
+            attempt, number = line.attempt, 0
+            yield "", "", f"Attempt {attempt}"
+        if line.number:
+            if line.number > number + 1:
+                yield "", "", f"… {count_of(line.number - number - 1, 'line')} not shown"
+            number = line.number
+        level = f"{safe(line.level):<8} " if line.level else ""
+        head = f"{utc(line.at):%H:%M:%S} {level}"
+        for text in safe_lines(line.text).split("\n"):
+            yield head, line.level, text
+            head = " " * len(head)

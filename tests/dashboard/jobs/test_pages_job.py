@@ -12,7 +12,7 @@ import pytest
 from consumer_kit import go
 from pages_kit import TRACEBACK, Line, Role, Visitor, call
 
-from conveyor.store import keys
+from conveyor.store import keys, records
 from conveyor.store.command import Command
 from conveyor.wire.call import RunOptions, encode_calls, header_pairs
 
@@ -224,6 +224,43 @@ def test_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
     assert 50 < len(lines) <= 200
     assert len(seen.response.content) < 60 * 1024
     assert any("/log?queue=" in link for link in seen.links())
+
+
+def test_log_shows_levels_and_tells_attempts_apart(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    for attempt, level, text in (
+        (1, "INFO", "one"),
+        (1, "ERROR", "two\nthree"),
+        (2, "<b>", "four"),
+        (2, "out", "five"),
+    ):
+        line.client.run_all(records.log(line.name, job, text, level=level, attempt=attempt, number=1))
+    line.log(job, "old")
+    seen = page_of(visit(), line, job)
+    assert seen.words(".log li span") == ["one", "two three", "four", "five", "old"]
+    assert seen.words(".log li b") == ["INFO", "ERROR", "<b>", "out", ""]
+    assert [words.split()[-1] for words in seen.words(".log li")] == [
+        "one",
+        "three",
+        "2",
+        "four",
+        "five",
+        "old",
+    ]
+    assert seen.words(".log-attempt") == ["Attempt 2"]
+
+
+def test_log_reports_the_number_of_lines_if_not_all_are_kept(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    line.client.run_all(records.log(line.name, job, "text", level="INFO", attempt=1, number=12_345))
+    assert "has logged 12,345 lines; the last thousand or so are kept" in page_of(visit(), line, job).text
+
+
+def test_empty_log_explains_what_is_kept(line: Line, visit: Visit) -> None:
+    seen = page_of(visit(), line, line.run(call("shop.prices", 1)))
+    (empty,) = seen.words(".log-empty")
+    assert empty.startswith("No log lines.")
+    assert all(word in empty for word in ("logging.info", "current_job().log", "--prints"))
 
 
 def test_page_version_depends_on_the_job_and_not_on_the_clock(line: Line, visit: Visit) -> None:
