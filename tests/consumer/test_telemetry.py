@@ -39,6 +39,7 @@ SAMPLES = {
     "queue": "numbers",
     "awaited": "456789abcdefgh",
     "seconds": 3.0,
+    "resource": "tasks.pool",
 }
 CLASSES = events.Event.__subclasses__()
 

@@ -231,6 +231,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "state": details.state,
         "task": None if call is None else call.task,
         "arguments": None if call is None else _arguments(call, labels(call.task)),
+        "headers": None if call is None else details.headers,
         "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,

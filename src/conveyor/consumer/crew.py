@@ -39,6 +39,7 @@ from conveyor.consumer.shared_status import (
 )
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
+from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
 from conveyor.store.waiting import MAX_BLOCK
@@ -95,7 +96,9 @@ class _CrewWorker:
         self.name = name
         self.status = status
         self.crew = crew
-        self.executor = Executor(crew.registry, like=crew.executor)
+        of_crew = crew.executor.resources
+        own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
+        self.executor = Executor(crew.registry, crew.executor, own if crew.loop is None else of_crew)
         self.settler = Settler(name, crew.executor.preview, crew.tally)
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -103,7 +106,7 @@ class _CrewWorker:
         """What it holds; None if it is free."""
         self.task: asyncio.Task[None] | None = None
         """Its run in the event loop."""
-        self._inbox: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()  # None: there are no more
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._running_thread = 0
@@ -212,6 +215,11 @@ class _CrewWorker:
         if batch is not None and batch.ids:
             events.emit(events.LoopBlocked(self.name, batch.ids[0], self.status.task))
 
+    def close(self) -> threading.Thread | None:
+        """Close the resources of its own event loop, in its thread, which ends then. Return the thread, if any."""
+        self._inbox.put(None)
+        return self._thread
+
     def _has_thread(self) -> bool:
         if self._thread is None:
             thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
@@ -228,6 +236,9 @@ class _CrewWorker:
     def _serve(self) -> None:
         while True:
             run = self._inbox.get()
+            if run is None:
+                self.executor.close_own(CLOSE_WITHIN)
+                return
             began = clock.monotonic()
             try:
                 self._run_in_thread(run)
@@ -308,9 +319,11 @@ class Crew:
         self.client = client
         self.registry = registry
         self.pid = os.getpid()
-        self.executor = Executor(registry)
-        self.tally = Tally(next(iter(workers)))
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
+        self.executor = Executor(
+            registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
+        )
+        self.tally = Tally(next(iter(workers)))
         self.lines = LogLines(client)
         self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
         """Those that have not left."""
@@ -335,12 +348,25 @@ class Crew:
         self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
-        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty."""
+        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty.
+
+        Raises ResourceUnavailable before the first claim if a resource cannot be opened.
+        """
         self._prepare()
-        while self._has_workers():
-            if not self._exchange() and not self._finished:
-                self._sleep()
-        self.lines.flush(exiting=True)
+        workers = [*self.workers]
+        with self.executor.resources:
+            self._open()
+            try:
+                while self._has_workers():
+                    if not self._exchange() and not self._finished:
+                        self._sleep()
+                self.lines.flush(exiting=True)
+            finally:
+                until = clock.Deadline(CLOSE_WITHIN + 2 * ENDING)
+                for thread in filter(None, [worker.close() for worker in workers]):
+                    thread.join(until.left(CLOSE_WITHIN + 2 * ENDING))
+                    if thread.is_alive():
+                        events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._was_signalled and self.settings.until_empty:
@@ -399,6 +425,15 @@ class Crew:
         undo_in_forks()
         if self.loop is not None:
             self.loop.thread.start()
+
+        self._interrupt_opening()  # the signal may have come too early
+
+    def _interrupt_opening(self) -> None:
+        if all(worker.status.stop_requested for worker in self.workers):
+            self.executor.resources.interrupt()
+
+    def _open(self) -> None:
+        """Be ready for jobs."""
         for worker in self.workers:
             worker.status.stack_file = self._first_status.stack_file
             worker.status.state = shared_status.IDLE
@@ -413,8 +448,10 @@ class Crew:
 
     def _on_stop(self, *_: Any) -> None:
         self._is_requested = self._is_stopping = self._was_signalled = True
+        self.executor.resources.interrupt()
 
     def _on_request(self, *_: Any) -> None:
+        self._interrupt_opening()
         self._is_requested = self._has_requests = True
         if self._is_interrupting:
             return  # this signal has interrupted the handler of another, which goes on
@@ -607,6 +644,15 @@ class _Loop:
         while True:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
+
+    def run_and_wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of a resource, which belongs to no job, and return what it returns. From other threads."""
+        context = contextvars.Context()
+        future = context.run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # if this thread was interrupted
 
     def start(self, run: Coroutine[Any, Any, None]) -> None:
         """Start the run of a job. Thread-safe."""

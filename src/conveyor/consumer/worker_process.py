@@ -108,22 +108,26 @@ class WorkerProcess:
         self._send = Sender(client, status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
-        """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty."""
+        """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty.
+
+        Raises ResourceUnavailable before the first claim if a resource cannot be opened.
+        """
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self.status, self._write_stack)
         undo_in_forks()
         os.register_at_fork(after_in_child=self.lines.begin)
         self.lines.gather()
-        self.process_state = ProcessState()
-        self.status.state = shared_status.IDLE
-        try:
-            self._work()
-            self.status.state = shared_status.LEAVING
-            self._settle_all()
-        except StoreError:
-            if not self._is_stopping:
-                raise
+        with self.executor.resources:
+            self.process_state = ProcessState()
+            self.status.state = shared_status.IDLE
+            try:
+                self._work()
+                self.status.state = shared_status.LEAVING
+                self._settle_all()
+            except StoreError:
+                if not self._is_stopping:
+                    raise
         if self._was_signalled and self.settings.until_empty and not self.status.error:
             # The queues may not be empty, so this worker is replaced.
             self.status.error = "it received a stop signal"
@@ -574,6 +578,7 @@ class WorkerProcess:
 
     def _on_stop(self, *_: Any) -> None:
         self._is_stopping = self._was_signalled = True
+        self.executor.resources.interrupt()
         if self._is_waiting:
             self._is_waiting = False
             raise _Interrupted

@@ -40,7 +40,14 @@ from conveyor.wire.outcome import (
     decode_cancellation,
     decode_settled,
 )
-from conveyor.wire.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
+from conveyor.wire.redaction import (
+    Labels,
+    no_labels,
+    preview,
+    redacted_arguments,
+    redacted_headers,
+    redacted_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -100,6 +107,8 @@ class JobRecord:
     """Bytes of the job if they or its arguments are unreadable, else 0."""
     arguments: list[tuple[str, Any]]
     """Name (empty if unknown) and value of each, without secrets; empty once the job has finished."""
+    headers: dict[str, str]
+    """Without secrets; empty once the job has finished."""
     preview: str
     """The arguments as text, without secrets; once the job has finished, those that its last run kept."""
     settled: Settled | None
@@ -181,6 +190,7 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Task", safe(record.task) or "none: an item for Queue.get"
     if record.call is not None:
         yield "Arguments", printable(record.preview) or "none"
+        yield from _headers(record)
         yield "Enqueued", date_time(record.call.put_at)
     if record.cancelled_by or record.cancel_reason:
         reason = f": {record.cancel_reason}" if record.cancel_reason else ""
@@ -198,6 +208,11 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Run time", f"{record.settled.elapsed:.2f} s"
     if record.undecodable:
         yield "Bytes", f"{record.undecodable:,}, not readable as a job"
+
+
+def _headers(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.headers:
+        yield "Headers", safe(", ".join(f"{name}={value}" for name, value in record.headers.items()))
 
 
 def _state(record: JobRecord) -> str:
@@ -260,6 +275,7 @@ def _record(
         call=call,
         undecodable=0 if readable else len(state.data),
         arguments=arguments,
+        headers=redacted_headers(call, labels) if call is not None else {},
         preview=_preview(call, run, labels),
         settled=settled,
         run=run,

@@ -126,6 +126,8 @@ class ConsumerReport(msgspec.Struct, frozen=True):
     """Version of Python."""
     at: float = 0.0
     """When this was reported, seconds since 1970 by that host's clock."""
+    trouble: str = ""
+    """Why its workers cannot start, such as a resource that cannot be opened; empty if they can."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -14,6 +14,7 @@ from pages_kit import TRACEBACK, Line, Role, Visitor, call
 
 from conveyor.store import keys, records
 from conveyor.store.command import Command
+from conveyor.wire.call import RunOptions, encode_calls, header_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,12 @@ def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
     return visitor.see(f"/queues/{line.name}/jobs/{job}")
 
 
+def with_headers(headers: dict[str, str]) -> bytes:
+    """Return the bytes of a job with headers."""
+    (data,) = encode_calls(jobs.same, "shop.prices", [((1,), {})], RunOptions(headers=header_pairs(headers)))
+    return data
+
+
 def test_waiting_job_shows_its_position(line: Line, visit: Visit) -> None:
     line.put_many(call("shop.prices", 1), 3)
     job = line.put(call("shop.prices", 2, depth=[3, 4]))
@@ -45,6 +52,16 @@ def test_waiting_job_shows_its_position(line: Line, visit: Visit) -> None:
     assert f"conveyor consume {line.name}" in seen.text
     assert seen.words(".arguments dd") == ["2", "[3, 4]"]
     assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel job"]
+
+
+def test_headers_are_shown_without_secrets(line: Line, visit: Visit) -> None:
+    headers = {"tenant": "<b>7</b>", "Authorization": "Bearer abcdef"}
+    job = line.put(with_headers(headers))
+    seen = page_of(visit(), line, job)
+    assert seen.words("#headers + .arguments dt") == ["tenant", "Authorization"]
+    assert seen.words("#headers + .arguments dd") == ["<b>7</b>", "•••"]
+    assert "abcdef" not in seen.text
+    assert not page_of(visit(), line, line.put(call("shop.prices", 1))).all("#headers")
 
 
 def test_delayed_job_shows_its_due_time_and_the_last_failure(line: Line, visit: Visit) -> None:

@@ -71,6 +71,8 @@ class Job(Struct, frozen=True):
     state: str
     task: str
     arguments: list[Argument] | None
+    headers: dict[str, str] | None
+    """What travels beside the arguments, without secrets; empty once the job has finished."""
     preview: str | None
     result: Any
     error: Failure | None
@@ -152,6 +154,7 @@ def show_job(request: ApiRequest) -> Job:
         Job,
         record,
         arguments=[Argument(name, as_json(value)) for name, value in record.arguments] if shown else None,
+        headers=record.headers if shown else None,
         preview=record.preview if shown else None,
         result=result,
         error=error,

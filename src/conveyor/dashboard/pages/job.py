@@ -100,6 +100,11 @@ class JobView(NamedTuple):
         return [(name, pretty(value, VALUE_ROOM)) for name, value in self.job.arguments]
 
     @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Name and value of each header."""
+        return [(name, value[:VALUE_ROOM]) for name, value in self.job.headers.items()]
+
+    @property
     def result(self) -> Result | None:
         """What the task returned, or None if it has not returned."""
         settled = self.job.settled
@@ -157,7 +162,7 @@ class JobView(NamedTuple):
         call = self.job.call
         if call is None:
             return ""
-        options = msgspec.structs.asdict(call.options)
+        options = msgspec.structs.asdict(call.options) | {"headers": self.job.headers}
         facts = {"task": call.task, "arguments": self.job.arguments, "put_at": call.put_at}
         return pretty({**facts, "options": options}, RAW_ROOM)
 
