@@ -324,7 +324,11 @@ _idle_workers: ids.PerProcess[[], list[_InlineWorker]] = ids.PerProcess(list)
 def _close_resources() -> None:
     """Close the resources of the workers that run no job."""
     for worker in list(_idle_workers()):
-        worker.executor.resources.close()
+        worker.executor.resources.close(report=_log_unclosed)
+
+
+def _log_unclosed(name: str, error: BaseException) -> None:
+    _log.warning("the resource %s was not closed in order", name, exc_info=error)
 
 
 @atexit.register

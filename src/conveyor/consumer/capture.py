@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Lines within each other: what formats a line may log, too, and that may have to be formatted by the same code.
 MAX_NESTED = 3
+#: What is raised in a task from outside, wherever it is at that moment: code that catches everything must let it pass.
+_INTERRUPTIONS: tuple[type[BaseException], ...] = (JobCancelled,)
 _formatter = logging.Formatter()
 
 
@@ -69,12 +71,12 @@ def keep_logged(name: LogLevel) -> None:
     logging.Logger.callHandlers = keep_and_call_handlers  # type: ignore[method-assign, assignment]
     handle_error = logging.Handler.handleError
 
-    def pass_cancellation(handler: logging.Handler, record: logging.LogRecord) -> None:
-        if _was_cancelled(sys.exc_info()[1]):
+    def pass_interruption(handler: logging.Handler, record: logging.LogRecord) -> None:
+        if _is_interruption(sys.exc_info()[1]):
             raise  # noqa: PLE0704 - called where a handler has caught everything
         handle_error(handler, record)
 
-    logging.Handler.handleError = pass_cancellation  # type: ignore[method-assign, assignment]
+    logging.Handler.handleError = pass_interruption  # type: ignore[method-assign, assignment]
 
 
 def keep_printed() -> None:
@@ -134,15 +136,20 @@ def _within_job() -> Iterator[RunningJob | None]:
         _state.nested = before + 1
         yield current
     except Exception as error:  # a method of the user's, such as __str__; handlers report it
-        if _was_cancelled(error):
+        if _is_interruption(error):
             raise
     finally:
         _state.nested = before  # a cancellation may be raised between any two steps here
 
 
-def _was_cancelled(error: BaseException | None) -> bool:
-    """Return True if an exception is the cancellation of the job or its soft limit, or has come in its place."""
-    while error is not None and not isinstance(error, JobCancelled | SoftTimeout):
+def _is_interruption(error: BaseException | None) -> bool:
+    """Return True if an exception is an interruption of the task, or has come in its place.
+
+    In the place of SoftTimeout nothing counts: a task that has caught it may log meanwhile, and that may go wrong.
+    """
+    if isinstance(error, SoftTimeout):
+        return True
+    while error is not None and not isinstance(error, _INTERRUPTIONS):
         error = error.__context__
     return error is not None
 
@@ -152,7 +159,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception as error:
-        if _was_cancelled(error):
+        if _is_interruption(error):
             raise
         return f"{record.msg} [{type(error).__name__}: {error}]"
 

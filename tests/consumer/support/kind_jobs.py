@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -356,3 +357,28 @@ async def nap(seconds: float) -> str:
     """Wait, and return the job's id."""
     await asyncio.sleep(seconds)
     return current_job().id
+
+
+@task
+def log_until_limit() -> str:
+    """Log until the soft time limit, and a line that cannot be formatted after it."""
+    log = logging.getLogger("kind_jobs")
+    try:
+        while True:
+            log.info("a line of %s", "words")
+    except SoftTimeout:
+        log.info("%d", "no number")
+    return "part"
+
+
+@task
+async def log_until_limit_async() -> str:
+    """Log likewise."""
+    log = logging.getLogger("kind_jobs")
+    try:
+        while True:
+            log.info("a line of %s", "words")
+            await asyncio.sleep(0)
+    except SoftTimeout:
+        log.info("%d", "no number")
+    return "part"
