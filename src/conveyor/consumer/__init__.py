@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from conveyor import task_def, task_loading
-from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind
+from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, read_size
 from conveyor.errors import ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
@@ -44,6 +44,9 @@ class Consumer:
     with the others over `processes`; `workers` is how many jobs run at a time.
     `grace` limits, in seconds, how long a stopping consumer waits for its current jobs; then they are cancelled and
     return to the queue.
+    With `max_workers` in place of `workers`, the number of workers follows what waits, from `min_workers` (1) up.
+    A worker process is replaced between jobs after `max_jobs` runs, or once it uses more than `max_memory` (bytes, or
+    "512M").
 
     Raises BadCall for invalid settings, before anything is started.
     """
@@ -59,6 +62,10 @@ class Consumer:
         store: Client | str | None = None,
         until_empty: bool = False,
         grace: float | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        max_jobs: int | None = None,
+        max_memory: int | str | None = None,
     ) -> None:
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
@@ -74,6 +81,10 @@ class Consumer:
             url=_url(store),
             until_empty=until_empty,
             leave_grace=grace,
+            min_workers=min_workers,
+            max_workers=max_workers,
+            max_jobs=max_jobs,
+            max_memory=read_size(max_memory),
             lifeline=True,
         )
         self.jobs_done: list[int] = []

@@ -24,6 +24,7 @@ _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = ra
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
 _WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK = range(19, 24)
 _CLAIM_AT, _CLAIM_ROOM = 192, 150
+_SPENT = 47
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
 _BATCH_AT, _HALF = 3072, 64 * 1024
@@ -106,6 +107,8 @@ class SharedStatus:
     """The batch before, if its outcomes were sent and not confirmed so far, or 0."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
+    is_spent = _Integer(_SPENT)
+    """1 if the worker exits because it has run its number of jobs, or has used its memory."""
     task = _Text(_TASK_AT)
     error = _Text(_ERROR_AT)
     """Why the worker cannot work, or an empty string."""

@@ -11,7 +11,7 @@ const SELDOM = 8_000; // ms at most
 const OFTEN = 2_000; // ms between two polls of a job that is to end, at most
 const CANCEL = "/cancel";
 const NO_REPLY = 10_000; // ms without a first reply
-const NOTHING = new Set(["unknown", "gone", "expired"]); // replies after which nothing was done
+const NOTHING = new Set(["unknown", "gone", "expired", "refused"]); // replies after which nothing was done
 const WORDS = { expired: "too late", repeated: "asked for again since" };
 const LONGEST = 600_000; // ms that a control command is followed
 
