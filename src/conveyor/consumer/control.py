@@ -16,7 +16,7 @@ import msgspec
 
 from conveyor import clock, events
 from conveyor.consumer import shared_status
-from conveyor.consumer.settings import HEARTBEAT, MAX_WORKERS
+from conveyor.consumer.settings import HEARTBEAT
 from conveyor.consumer.shared_status import REQUEST_CANCEL, REQUEST_RETURN
 from conveyor.consumer.stack import NoStacks, StackDump, section_of
 from conveyor.errors import BadCall, StoreError, StoreUnavailable
@@ -297,7 +297,8 @@ class ControlHandler:
             return
         leaving = {name for name, one in self.workers.items() if one.verb}
         try:
-            before, after = self.scaling.handle(control_messages.check_scale(control.scale, MAX_WORKERS))
+            scale = control_messages.check_scale(control.scale)
+            before, after = self.scaling.handle(scale, control.reason)
         except BadCall as error:
             self.reply(control, self.consumer, "refused", str(error))
             return

@@ -77,7 +77,7 @@ class Scaling:
         """The number of workers that run or are to start, without those that are leaving on request."""
         return len(self._staying()) + len(self.to_start)
 
-    def handle(self, scale: str) -> tuple[int, int]:
+    def handle(self, scale: str, reason: str = "") -> tuple[int, int]:
         """Scale to a number, by a change, or automatically again. Return the numbers of workers before and after.
 
         A change leads to a number from 0 to MAX_WORKERS. The number then stays as it is, until it is to follow what
@@ -91,7 +91,7 @@ class Scaling:
         else:
             wanted = min(max(before, self.settings.worker_count), most)
         self._set_automatic(automatic=scale == AUTO)
-        self._scale_to(wanted, "on request")
+        self._scale_to(wanted, reason or "on request")
         self.is_kept = wanted == 0
         return before, wanted
 

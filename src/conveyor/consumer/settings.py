@@ -11,14 +11,14 @@ import msgspec
 
 from conveyor.errors import BadCall
 from conveyor.store import leases
-from conveyor.wire import ids
+from conveyor.wire import control_messages, ids
 
 Kind = Literal["process", "thread", "coroutine"]
 
 #: Signals that request a stop, each one raising the stop level; the last one arrives when the terminal is closed.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Workers of one consumer.
-MAX_WORKERS = 1000
+MAX_WORKERS = control_messages.MAX_WORKERS
 #: Threads, and coroutines, of a consumer by default.
 DEFAULT_WORKERS = {"thread": 10, "coroutine": 100}
 #: Seconds that a lease lasts, and seconds between renewals.

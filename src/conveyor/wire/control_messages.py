@@ -152,6 +152,8 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         return fraction_of(self.done, self.total)
 
 
+#: Workers of one consumer.
+MAX_WORKERS = 1000
 #: The `scale` after which the number of workers follows what waits again.
 AUTO = "auto"
 #: The state of a worker that has missed its heartbeats: it may be busy, or dead.
@@ -168,14 +170,12 @@ decode_report = msgspec.msgpack.Decoder(ConsumerReport).decode
 decode_progress = msgspec.msgpack.Decoder(Progress).decode
 
 
-def check_scale(text: str, most: int) -> str:
+def check_scale(text: str) -> str:
     """Return a valid `ControlCommand.scale`. Raises BadCall for anything else."""
     number = re.fullmatch(r"([+-]?)(\d{1,9})", text, re.ASCII)
-    if text != AUTO and (number is None or int(number[2]) > most):
-        message = (
-            f"workers must be a number up to {most}, a change such as +2 or -1, or auto, got {text!r:.80}"
-        )
-        raise BadCall(message)
+    if text != AUTO and (number is None or int(number[2]) > MAX_WORKERS):
+        message = f"invalid number of workers {text!r:.80}"
+        raise BadCall(message, hint=f"use a number up to {MAX_WORKERS}, a change such as +2 or -1, or auto")
     return text
 
 
