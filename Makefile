@@ -55,7 +55,7 @@ torture: setup ## inject random faults under load and judge each promise: SECOND
 	@$(PYTHON) -m conveyor.torture --seconds $(SECONDS) --seed $(SEED) $(if $(SERVER),--server $(SERVER))
 
 slow: setup ## run the tests that take minutes
-	@$(PYTHON) -m pytest -m slow
+	@$(PYTHON) -m pytest -m slow -o faulthandler_timeout=1500
 
 bench: setup ## measure the speed beside the peers and the bare server; QUICK=1 (4 minutes) KEEP=1 (into the docs)
 	@$(PYTHON) -m benchmarks.contest $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(KEEP),--keep)

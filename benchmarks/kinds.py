@@ -1,6 +1,7 @@
-"""How soon an event ends a job, and what becomes of its neighbor, by kind of workers: `python -m benchmarks.kinds`.
+"""Kinds of workers compared: `python -m benchmarks.kinds`.
 
-Each consumer has two workers. One runs a job that waits, its neighbor; the other the job of the event.
+First by work: how long 20 workers of each kind take for it, and their memory. Then by event: how soon it ends a job,
+and what becomes of its neighbor; each consumer has two workers, one of which runs the neighbor, a job that waits.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor import Job
+    from conveyor.tasks import Task
 
 ROUNDS = 5
+#: Workers of a consumer whose work is measured, and seconds of one wait.
+WORKERS, NAP = 20, 0.05
 #: Seconds: the time limit, and the time to react, of the jobs.
 LIMIT, GRACE = 1.0, 1.0
 
@@ -62,6 +66,29 @@ async def crash(path: str) -> None:
         await asyncio.sleep(0.002)
     if current_job().attempt == 1:
         os.abort()
+
+
+@task(name="kinds.nothing", queue="kinds")
+def nothing() -> None:
+    """Return at once."""
+
+
+@task(name="kinds.nap", queue="kinds")
+def nap() -> None:
+    """Wait in a call that blocks."""
+    time.sleep(NAP)
+
+
+@task(name="kinds.nap_async", queue="kinds")
+async def nap_async() -> None:
+    """Wait in the event loop."""
+    await asyncio.sleep(NAP)
+
+
+@task(name="kinds.compute", queue="kinds")
+def compute() -> int:
+    """Compute for about a third of a second."""
+    return sum(number * number % 7 for number in range(4_000_000))
 
 
 def note(path: str) -> None:
@@ -136,6 +163,39 @@ EVENTS: dict[str, tuple[object, Callable[[Consumer, Job[None], Path], float]]] =
 }
 
 
+#: Tasks, and numbers of jobs, by what the table calls the work.
+WORK: dict[str, tuple[Task[[], object], int]] = {
+    "20,000 jobs that do nothing": (nothing, 20_000),
+    "1,000 jobs that wait 50 ms": (nap, 1_000),
+    "1,000 jobs that wait 50 ms in `await`": (nap_async, 1_000),
+    "12 jobs that compute": (compute, 12),
+}
+
+
+def work(kind: Kind, what: str) -> float:
+    """Return the seconds that idle workers take from the submit of jobs to their last outcome."""
+    function, number = WORK[what]
+    with Consumer("kinds", WORKERS, kind, tasks=["benchmarks.kinds"]):
+        for job in function.submit_many([()] * WORKERS):
+            job.result()
+        began = time.monotonic()
+        for job in function.submit_many([()] * number):
+            job.result()
+        return time.monotonic() - began
+
+
+def memory(kind: Kind) -> float:
+    """Return the MB of a consumer's processes that are idle, each page divided by those that share it (PSS)."""
+    with Consumer("kinds", WORKERS, kind, tasks=["benchmarks.kinds"]) as consumer:
+        nothing.submit().result()
+        tree, found = [consumer.pid], 0
+        while tree:
+            pid = tree.pop()
+            tree += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            found += int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("Pss:")[1].split()[0])
+        return found / 1000
+
+
 def measure(kind: Kind, event: str, folder: Path) -> tuple[float, str]:
     """Return the seconds of an event, and what became of the neighbor."""
     function, act = EVENTS[event]
@@ -158,13 +218,20 @@ def measure(kind: Kind, event: str, folder: Path) -> tuple[float, str]:
 def main() -> None:
     """Print the table in Markdown: the median of some rounds."""
     show = Console(soft_wrap=True, highlight=False).print
-    show("| event | " + " | ".join(f"{kind} | neighbor" for kind in get_args(Kind)) + " |")
-    show("|" + "---|" * 7)
+    kinds: tuple[Kind, ...] = get_args(Kind)
     with embedded.separate_server() as url, tempfile.TemporaryDirectory() as folder:
         os.environ["CONVEYOR_URL"] = url
+        show(f"| work of {WORKERS} workers | {' | '.join(kinds)} |")
+        show("|" + "---|" * 4)
+        for what in WORK:
+            times = [median(work(kind, what) for _ in range(ROUNDS)) for kind in kinds]
+            show(f"| {what} | {' | '.join(f'{seconds:.2f} s' for seconds in times)} |")
+        show(f"| their memory | {' | '.join(f'{memory(kind):.0f} MB' for kind in kinds)} |\n")
+        show("| event | " + " | ".join(f"{kind} | neighbor" for kind in kinds) + " |")
+        show("|" + "---|" * 7)
         for event in EVENTS:
             cells = []
-            for kind in get_args(Kind):
+            for kind in kinds:
                 found = [measure(kind, event, Path(folder)) for _ in range(ROUNDS)]
                 cells += [f"{median(seconds for seconds, _ in found):.3f} s", found[0][1]]
             show(f"| {event} | {' | '.join(cells)} |")

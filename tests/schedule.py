@@ -52,3 +52,13 @@ class Schedule(LoadFileScheduling):  # type: ignore[misc]
         if first := next(fitting, ""):
             self.workqueue.move_to_end(first, last=False)
         super()._assign_work_unit(node)
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Take the tests of a process that has ended back. Return the one that ended it, which does not run again."""
+        units = self.assigned_work[node].values()
+        left = ((unit, test) for unit in units for test, is_over in unit.items() if not is_over)
+        unit, test = next(left, ({}, None))
+        if test is not None:
+            unit[test] = True
+        super().remove_node(node)
+        return test

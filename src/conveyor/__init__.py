@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LeaseLost,
         MissingExtra,
         NotEmpty,
+        ResourceUnavailable,
         ShutDown,
         StoreDenied,
         StoreError,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
     )
     from conveyor.executor import Executor
     from conveyor.job import Job, as_completed
+    from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
+    from conveyor.resources import from_worker, resource
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
 
@@ -63,6 +66,12 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "Call",
     "current_job",
     "CurrentJob",
+    # what surrounds a task
+    "around_submit",
+    "SubmittedCall",
+    "around_run",
+    "resource",
+    "from_worker",
     # errors
     "BadCall",
     "BadInput",
@@ -78,6 +87,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "LeaseLost",
     "MissingExtra",
     "NotEmpty",
+    "ResourceUnavailable",
     "ShutDown",
     "StoreError",
     "StoreDenied",
@@ -105,6 +115,11 @@ _MODULES = {
     "Call": "wire.call",
     "current_job": "context",
     "CurrentJob": "context",
+    "around_submit": "middleware",
+    "SubmittedCall": "middleware",
+    "around_run": "middleware",
+    "resource": "resources",
+    "from_worker": "resources",
 }
 
 

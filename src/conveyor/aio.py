@@ -270,8 +270,9 @@ class Queue(BaseQueue, Generic[T]):
     ) -> list[Job[R]]:
         client = await self._async_client()
         encoded = encoded_calls(self, function, calls)
-        await self._ready(client, self._params(encoded.put).durability)
-        return await self._perform(client, self._submit(client.client, encoded))
+        with encoded.around or contextlib.nullcontext():
+            await self._ready(client, self._params(encoded.put).durability)
+            return await self._perform(client, self._submit(client.client, encoded))
 
     async def _async_client(self) -> AsyncClient:
         """Connect, and wait for a turn: other tasks must not wait for all calls that begin at the same time."""

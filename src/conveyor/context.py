@@ -17,11 +17,18 @@ class CurrentJob:
     id: str = ""
     queue: str = ""
     """The queue of the job."""
+    task: str = ""
+    """The name of its task."""
     attempt: int = 1
     """1 on the first run, one more after each retry and each crash."""
     token: int = 0
     """Fencing token of this run's lease: grows with every claim of the job. Pass it to external systems
     so that they can refuse a run that was overtaken."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that travelled with the job, such as a tenant or a trace; a new dict. Empty outside a worker."""
+        return {}
 
     @property
     def cancelled(self) -> bool:

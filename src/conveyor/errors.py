@@ -6,6 +6,7 @@ ConveyorError
 ├── BadInput (ValueError)          a task refuses its input: missing file, not a video, …
 ├── TooLarge (ValueError)          a job or a result exceeds the size limit
 ├── UnknownTask (LookupError)      no registered task has this name
+├── ResourceUnavailable            a resource of the worker cannot be opened
 ├── UnknownClass (ImportError)     this process has not imported the class of an object
 ├── Untrusted (PermissionError)    a pickled value is not signed with a key of this process
 ├── DuplicateJob                   a job with this id exists already
@@ -86,6 +87,10 @@ class TooLarge(ConveyorError, ValueError):
 
 class UnknownTask(ConveyorError, LookupError):
     """No registered task has this name."""
+
+
+class ResourceUnavailable(ConveyorError):
+    """A resource that a worker hands to its tasks cannot be opened, such as the pool of a database that is down."""
 
 
 class UnknownClass(ConveyorError, ImportError):

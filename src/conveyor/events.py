@@ -235,6 +235,26 @@ class TasksUnloadable(Event, frozen=True):
         return f"the tasks cannot be loaded: {self.reason}"
 
 
+class ResourcesUnavailable(Event, frozen=True):
+    """A worker could not open a resource, so it takes no jobs; it is started again, after a growing pause."""
+
+    worker: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} takes no jobs, and tries again: {self.reason}"
+
+
+class ResourceUnclosed(Event, frozen=True):
+    """A worker could not close a resource; it goes on to close the others."""
+
+    resource: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the resource {self.resource} was not closed in order: {self.reason}"
+
+
 class ServerUnfit(Event, frozen=True):
     """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 

@@ -22,12 +22,13 @@ from typing import (
 
 from msgspec import structs
 
-from conveyor import clock, task_loading
+from conveyor import clock, middleware, task_loading
 from conveyor.clock import Deadline
 from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import ANY, holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
+from conveyor.middleware import Submits
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, records, server_of
 from conveyor.store.client import time_for
@@ -35,7 +36,7 @@ from conveyor.store.command import Exchange
 from conveyor.store.commands import PutParams
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
-from conveyor.wire.call import KEEP, PutOptions, RunOptions
+from conveyor.wire.call import KEEP, Headers, PutOptions, RunOptions
 from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of
@@ -88,6 +89,8 @@ class Put(NamedTuple):
     further: Iterator[Jobs] | None
     """What follows, encoded when it is taken."""
     params: PutParams
+    accepted: Callable[[int], object] | None = None
+    """Called with the number of jobs that were accepted since its last call."""
 
 
 #: Puts calls on a queue with the given function and runs them here, while a test wants that (`conveyor.testing`).
@@ -154,11 +157,11 @@ class BaseQueue:
             raise
 
     def _put(self, inbox: Inbox, put: Put, deadline: Deadline | None) -> Operation[None]:
-        jobs, further, params = put
+        jobs, further, params, accepted = put
         client = inbox.client
         if not self._is_ready(client, params.durability):
             yield from self._make_ready(client, params.durability, deadline)
-        yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further)
+        yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further, accepted)
 
     def _submit(self, client: Client, calls: Calls) -> Operation[list[Job[Any]]]:
         if submit_inline is not None:
@@ -184,7 +187,8 @@ class BaseQueue:
                 return jobs
 
             further = map(with_handles, further)
-        yield from self._put(inbox, Put(calls.jobs, further, params), calls.deadline)
+        accepted = None if calls.around is None else calls.around.accepted
+        yield from self._put(inbox, Put(calls.jobs, further, params, accepted), calls.deadline)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
@@ -576,8 +580,12 @@ class Queue(BaseQueue, Generic[Item]):
             yield result
 
     def _submit_calls(self, calls: Calls) -> list[Job[Any]]:
-        client = self._connect(calls.deadline)
-        return client.perform(self._submit(client, calls))
+        if calls.around is None:
+            client = self._connect(calls.deadline)
+            return client.perform(self._submit(client, calls))
+        with calls.around:
+            client = self._connect(calls.deadline)
+            return client.perform(self._submit(client, calls))
 
 
 class LifoQueue(LastFirst, Queue[Item]):
@@ -609,6 +617,8 @@ class Calls(NamedTuple):
     run: RunOptions
     deadline: Deadline | None
     """Until when to wait for room; None: not at all."""
+    around: Submits | None = None
+    """The middleware around the submit, which has been entered for the jobs; None if there is none."""
 
 
 def encoded_calls(
@@ -621,14 +631,19 @@ def encoded_calls(
         queue._connect()  # noqa: SLF001 - an embedded server may have the key
         run = structs.replace(run, serializer=call.PICKLE)
         function, calls = _with_function(function, calls)
+    around: Submits | None = None
+    encode: Callable[[list[Arguments]], Jobs] = partial(_encoded, function, options=run, own_id=put.id)
+    if middleware.submits.functions:
+        around = Submits(_name(function), queue.name, run.headers)
+        encode = partial(_encoded_around, around, function, run, put.id)
     further: Iterator[Jobs] | None = None
     if isinstance(calls, list):
-        jobs = _encoded(function, calls, run, put.id)
+        jobs = encode(calls)
     else:
-        further = (_encoded(function, part, run, put.id) for part in _parts(calls))
+        further = map(encode, _parts(calls))
         jobs = next(further, [])
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
-    return Calls(jobs, further, put, run, deadline)
+    return Calls(jobs, further, put, run, deadline, around)
 
 
 def _key_of(entry: object) -> int:
@@ -691,15 +706,32 @@ def _with_function(
 
 
 def _encoded(
-    function: Callable[..., object], calls: list[Arguments], options: RunOptions, own_id: str | None
+    function: Callable[..., object],
+    calls: list[Arguments],
+    options: RunOptions,
+    own_id: str | None,
+    headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
-    data = call.encode_calls(function, _name(function), calls, options)
+    data = call.encode_calls(function, _name(function), calls, options, headers)
     check = getattr(function, "check", None)
     if check is not None:
         for args, kwargs in calls:
             check(*args, **kwargs)
     return _named(data, own_id)
+
+
+def _encoded_around(
+    around: Submits,
+    function: Callable[..., object],
+    options: RunOptions,
+    own_id: str | None,
+    calls: list[Arguments],
+) -> Jobs:
+    """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
+    with around.entered(calls) as submitted:
+        headers = [call.header_pairs(one.headers) for one in submitted]
+        return _encoded(function, calls, options, own_id, headers)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -29,13 +29,13 @@ from msgspec import structs
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
-from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds
+from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
-from conveyor.wire.signature import name_of, signature_of
+from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from conveyor.job import Job
@@ -62,6 +62,7 @@ class TaskOptions(TypedDict, total=False):
     keep: float | timedelta
     durability: str | None
     wait: float | timedelta | None
+    headers: Mapping[str, str]
 
 
 class CallOptions(TaskOptions, total=False):
@@ -99,13 +100,17 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.takes_resources = _takes_resources(function)
+        """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
         self.__module__ = ""  # a method of a built-in class has none
         # So that signature, type hints, source and doctests are those of the function.
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Run the function in this process."""
+        """Run the function in this process. Raises BadCall without a value for what only a worker fills in."""
+        if self.takes_resources:
+            _check_given(self.function, args, kwargs)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -181,6 +186,8 @@ class Task(Generic[P, R_co]):
         refused.
         """
         given = {name: as_seconds(value) for name, value in changes.items()}
+        if "headers" in given:
+            given["headers"] = header_pairs(given["headers"])
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:
@@ -222,6 +229,25 @@ class Task(Generic[P, R_co]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def _takes_resources(function: Callable[..., Any]) -> bool:
+    """Return True if the function has a parameter that the worker fills in; without its hints, which may come later."""
+    defaults = getattr(function, "__defaults__", None) or ()
+    named = getattr(function, "__kwdefaults__", None) or {}
+    return any(one is FROM_WORKER for one in (*defaults, *named.values()))
+
+
+def _check_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    missing = [name for name, value in bound.arguments.items() if value is FROM_WORKER]
+    if missing:
+        name = function.__name__
+        raise BadCall(
+            f"{name}() gets {', '.join(missing)} only from a worker",
+            hint=f"in a direct call pass it: {name}(…, {missing[0]}=…)",
+        )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -367,8 +393,9 @@ def task(
     the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
     queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
     written, fsync, replicated:N; None: that of the `Queue` object), `serializer` ("pickle" signs and sends pickles of
-    what is not data; None: that of the `Queue` object), and `redact`, further parameters and mapping keys that are
-    secret. Durations are in seconds, or timedeltas. The default `name` is that of the module and the function.
+    what is not data; None: that of the `Queue` object), `headers` that travel beside the arguments for middleware
+    (a dict of strings), and `redact`, further parameters and mapping keys that are secret. Durations are in seconds, or
+    timedeltas. The default `name` is that of the module and the function.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(

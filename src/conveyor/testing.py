@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
-from conveyor import clock
+from conveyor import clock, resources
 from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.settings import consumer_name
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["PrivateServer", "advance", "inline", "private_server", "run_jobs"]
+__all__ = ["PrivateServer", "advance", "inline", "override", "private_server", "run_jobs"]
 
 __tracebackhide__ = True  # pytest shows the frames of the test and of the task, without those in between
 #: Seconds that the lease of an inline run lasts. Nothing renews it, and the task may stop at a breakpoint.
@@ -108,10 +108,20 @@ def run_jobs(*queues: BaseQueue | str, limit: int | None = None, raise_failures:
     `raise_failures` it is logged, as is the error of a job that will be retried. What is meant for the test, such as
     Ctrl-C and `pytest.fail`, is always raised, and the job returns to the queue.
 
+    The resources that tasks take are opened for the first job that needs them, and closed at the end; see `override`.
+
     In a coroutine the jobs run on another thread, for which the event loop waits. Raises BadCall if the server is the
     user's embedded one, whose jobs belong to no test.
     """
-    return _beside_loop(partial(_run_jobs, partial(_targets, queues), limit, raise_failures=raise_failures))
+
+    def run() -> int:
+        try:
+            return _run_jobs(partial(_targets, queues), limit, raise_failures=raise_failures)
+        finally:
+            if conveyor.queue.submit_inline is None:
+                _close_resources()
+
+    return _beside_loop(run)
 
 
 @contextlib.contextmanager
@@ -120,7 +130,8 @@ def inline(*, raise_failures: bool = False) -> Iterator[None]:
 
     Each `submit` puts its job and then runs what is due in the queue, as `run_jobs` does; `submit_many` and `map` do so
     job by job. Failures are logged, and raised by `Job.result` as always; with `raise_failures` the submit raises them.
-    A submit to a full queue raises Full immediately, since nothing would make room.
+    A submit to a full queue raises Full immediately, since nothing would make room. Resources that tasks take stay open
+    until the end of the block.
     """
     before = conveyor.queue.submit_inline
     conveyor.queue.submit_inline = partial(_submit_inline, raise_failures=raise_failures)
@@ -128,6 +139,26 @@ def inline(*, raise_failures: bool = False) -> Iterator[None]:
         yield
     finally:
         conveyor.queue.submit_inline = before
+        if before is None:
+            _beside_loop(_close_resources)
+
+
+@contextlib.contextmanager
+def override(resource: Callable[..., Any], value: object) -> Iterator[None]:
+    """Hand this value to tasks instead of the resource, in jobs that this process runs, until the end of the block.
+
+    The resource is not opened. Raises BadCall if the function is not a resource.
+    """
+    name = f"{resource.__module__}.{resource.__qualname__}"
+    if name not in [one.name for one in resources.registered.resources]:
+        raise BadCall(f"{name} is not a resource", hint="pass the function under @conveyor.resource")
+    before = dict(resources.overrides)
+    resources.overrides[name] = value
+    try:
+        yield
+    finally:
+        resources.overrides.clear()
+        resources.overrides.update(before)
 
 
 def _submit_inline(
@@ -288,8 +319,15 @@ class _InlineWorker:
 _idle_workers: ids.PerProcess[[], list[_InlineWorker]] = ids.PerProcess(list)
 
 
+def _close_resources() -> None:
+    """Close the resources of the workers that run no job."""
+    for worker in list(_idle_workers()):
+        worker.executor.resources.close()
+
+
 @atexit.register
 def _close_loops() -> None:
+    _close_resources()
     for worker in _idle_workers():
         worker.executor.close()
 

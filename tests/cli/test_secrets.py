@@ -25,7 +25,7 @@ def test_positional_secret_is_in_no_list_and_no_job_record(
     assert "address='here', api_key=•••" in said[0].out
     assert "refused, api_key=•••" in said[2].out
     assert "refused, api_key=•••" in said[-2].out
-    assert said[-1].document["log"] == ["Authorization: •••"]
+    assert [line["text"] for line in said[-1].document["log"]] == ["Authorization: •••"]
     assert not any(SECRET in one.out + one.err for one in said)
 
 

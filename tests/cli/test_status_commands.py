@@ -11,7 +11,9 @@ import pytest
 from conveyor.queue import Queue
 from conveyor.store import commands, control_channel
 from conveyor.store.address import shown
-from conveyor.wire import control_messages
+from conveyor.tasks import Task
+from conveyor.wire import call, control_messages
+from conveyor.wire.call import PutOptions, RunOptions
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 from conveyor.wire.outcome import MESSAGE_LIMIT, encode_settled
 
@@ -127,10 +129,20 @@ def test_job_is_shown_from_its_wait_to_its_result(at_server: Any, conveyor: Any,
     assert start_consumer("shapes", "-n", 1, "--until-empty").wait(20) == 0
     after = conveyor("job", job, "--json").document
     assert (after["state"], after["result"]) == ("done", {"size": 7, "names": []})
-    assert after["log"] == ["size 7"]
+    (line,) = after["log"]
+    assert (line["text"], line["level"], line["attempt"]) == ("size 7", "INFO", 1)
     shown = conveyor("job", job).out
     assert "done" in shown
     assert "size 7" in shown
+
+
+def test_job_shows_its_headers_without_secrets(at_server: Any, conveyor: Any) -> None:
+    queue = Queue("shapes", store=at_server.client)
+    headers = call.header_pairs({"tenant": "7", "api_key": "abcdef"})
+    shape = Task(len, "shape", PutOptions(), RunOptions(headers=headers))
+    job = queue.submit(shape, "abc").id
+    assert "Headers    tenant=7, api_key=•••" in conveyor("job", job).out
+    assert conveyor("job", job, "--json").document["headers"] == {"tenant": "7", "api_key": "•••"}
 
 
 def test_dead_jobs_show_their_error(at_server: Any, conveyor: Any, start_consumer: Any) -> None:

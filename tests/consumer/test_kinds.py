@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import textwrap
 import time
@@ -227,6 +228,43 @@ def test_crash_is_found_at_once_and_ends_after_three(
     assert time.monotonic() - began < 10.0, "no lease had to expire"
     assert lines(path) == ["began 1", "began 2", "began 3"]
     assert queue.submit(named("report", style), "still here").result(60)
+
+
+def test_neighbors_survive_a_job_that_crashes_each_time(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    start(5)
+    paths = [path.with_name(f"neighbor {number}") for number in range(4)]
+    neighbors = [queue.submit(named("hold", style), str(one)) for one in paths]
+    eventually(lambda: all(map(lines, paths)))
+    cause = queue.submit(named("crash", style), str(path), "segfault")
+    eventually(lambda: len(lines(path)) >= 2)
+    for one in paths:
+        go(one)
+    assert all(one.result(60) for one in neighbors)
+    with pytest.raises(JobLost, match="crashed too many workers"):
+        cause.result(60)
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+def test_jobs_before_their_last_crash_run_one_at_a_time(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    running = start(3)
+    paths = [path.with_name(f"suspect {number}") for number in range(3)]
+    suspects = [queue.submit(named("hold", style), str(one)) for one in paths]
+    for crash in range(2):
+        eventually(lambda crash=crash: all(len(lines(one)) == crash + 1 for one in paths))
+        os.kill(running.report().workers[0].pid, signal.SIGKILL)
+    eventually(lambda: sum(len(lines(one)) for one in paths) == 7)
+    assert [one.status() for one in suspects] == ["running"] * 3
+    running.signal()
+    eventually(lambda: sorted(one.status() for one in suspects) == ["running", "waiting", "waiting"])
+    for one in paths:
+        go(one)
+    eventually(running.has_left)
+    assert sorted(one.status() for one in suspects) == ["done", "waiting", "waiting"]
+    assert sum(len(lines(one)) for one in paths) == 8
 
 
 def test_consumer_leaves_after_its_jobs_or_returns_them(

@@ -38,6 +38,7 @@ def everything(raw: Any, queue: Queue) -> dict[str, str]:
         b"stream": raw.xrange,
         b"zset": lambda key: raw.zrange(key, 0, -1),
         b"set": raw.smembers,
+        b"none": lambda _: "",  # it has expired since it was found
     }
     found = raw.keys(f"*{queue.name}*")
     return {key.decode().partition("}:")[2]: str(reads[raw.type(key)](key)) for key in found}

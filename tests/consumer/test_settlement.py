@@ -9,6 +9,7 @@ import pytest
 
 from conveyor import clock, events
 from conveyor.consumer.batching import BatchMonitor
+from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.settlement import MAX_GATHERED, Settler
 from conveyor.consumer.shared_status import SharedStatus
 from conveyor.errors import StoreUnavailable
@@ -107,7 +108,7 @@ def test_monitor_that_cannot_send_leaves_commands_to_the_worker(
 ) -> None:
     """With them is what the worker settled ahead, whose reply it would read only after a long job."""
     pipeline = Pipeline(AwayClient())
-    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), pipeline)
+    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), pipeline, LogLines(AwayClient()))
     settler.add("ahead", JOB, Done(b"\x01"), 0.1, 0)
     pipeline.send(settler.commands())
     settler.add("done", JOB, Done(b"\x01"), 0.1, 0)
@@ -134,7 +135,9 @@ def test_monitor_survives_an_unexpected_error(
         raise LookupError
 
     monkeypatch.setattr(SharedStatus, "set_arguments", lambda _, *told: fail(*told))
-    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()))
+    monitor = BatchMonitor(
+        AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()), LogLines(AwayClient())
+    )
     for name in ("first", "second"):
         monitor.watch("work", "7", 1, deque())
         monitor.begin(name, JOB)
@@ -191,7 +194,9 @@ def test_arguments_are_noted_for_single_and_for_long_jobs(
 ) -> None:
     noted: list[tuple[str, str]] = []
     monkeypatch.setattr(SharedStatus, "set_arguments", lambda _, *told: noted.append(told))
-    monitor = BatchMonitor(AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()))
+    monitor = BatchMonitor(
+        AwayClient(), settler, SharedStatus(), Pipeline(AwayClient()), LogLines(AwayClient())
+    )
     monitor.begin("alone", JOB)
     assert noted == [("alone", JOB.task)]
     monitor.watch("work", "7", 1, deque())

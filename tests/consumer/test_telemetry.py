@@ -41,6 +41,7 @@ SAMPLES = {
     "queue": "numbers",
     "awaited": "456789abcdefgh",
     "seconds": 3.0,
+    "resource": "tasks.pool",
 }
 CLASSES = events.Event.__subclasses__()
 

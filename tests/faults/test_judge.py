@@ -28,6 +28,7 @@ from conveyor.torture.judge import PROMISES, Record, growth, judge, recovery_tim
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
 EMPTY = "torture-1-own-long"
+SHARED = "torture-1-own-shared"
 PRODUCER, WORKER, OTHER = 100, 200, 300
 
 
@@ -424,6 +425,17 @@ def test_loss_of_a_replicated_job_in_a_takeover_is_a_breach() -> None:
     assert broken(asked, replicated, taken_over) == ["no accepted job is lost"]
     let_go = msgspec.structs.replace(replicated, held=False)
     assert broken(asked, let_go, taken_over) == ["no accepted job is lost", "levels of durability are kept"]
+
+
+@pytest.mark.parametrize(("lane", "verdict"), [(SHARED, []), (LANE, ["no healthy job is blamed"])])
+def test_job_dies_of_its_neighbors_only_in_shared_processes(lane: str, verdict: list[str]) -> None:
+    died = [*put(20, 1.0, lane), told(20, 9.0, "lost", "died")]
+    for number, at in enumerate((2.0, 4.0, 6.0), 21):
+        pid = 400 + number
+        cause = [*put(number, 1.0, lane, "crashes"), *run(number, at + 1.0, 0.0, pid, how="")]
+        ended = [CancelAsked(1.5, f"id{number}"), told(number, at + 1.1, "cancelled", "")]
+        died += [*run(20, at, 0.0, pid, how=""), Usage(at + 1.0, f"worker {pid}", 1), *cause, *ended]
+    assert broken(*died) == verdict
 
 
 def test_promise_with_only_excused_harms_was_not_tested() -> None:

@@ -94,10 +94,12 @@ def test_server_restart_during_processing_loses_no_job(
     for share in (40, 120):
         eventually(lambda share=share: len(lines(path)) >= share)
         fault()
-    all_right(own_queue, handles, list(range(200)))
-    assert sorted(map(int, lines(path))) == list(range(200)), "each ran once"
-    assert own_queue.count().finished == 200
+    assert [job.result(30) for job in handles] == list(range(200))
+    assert set(map(int, lines(path))) == set(range(200))
     assert running.workers() == before
+    if fault is restart:  # a server that is killed while its disk is busy may lose the last second
+        all_right(own_queue, handles, list(range(200)))
+        assert len(lines(path)) == own_queue.count().finished == 200, "each ran once"
 
 
 @pytest.mark.parametrize("fault", [restart, kill_server])
@@ -116,7 +118,8 @@ def test_server_restart_during_a_stream_costs_no_item(
             fault()
     assert found == list(range(1000))
     assert job.result(30) is None
-    assert len(lines(path)) == 1, "it ran once"
+    if fault is restart:  # as above; with the lease of the run it runs again
+        assert len(lines(path)) == 1, "it ran once"
 
 
 def test_readers_in_asyncio_continue_after_a_server_restart(

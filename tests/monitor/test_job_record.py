@@ -8,7 +8,8 @@ import pytest
 
 from conveyor.errors import BadCall
 from conveyor.monitor import job_list, job_record
-from conveyor.store import commands
+from conveyor.monitor.job_record import LogLine
+from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
 from conveyor.store.commands import PutParams
 from conveyor.wire import codec
@@ -210,3 +211,48 @@ def test_record_has_the_last_five_hundred_lines(queue: Queue, hand: Hand) -> Non
     job = queue.submit(fetch, "x")
     hand.log(job.id, *map(str, range(510)))
     assert [line.text for line in told(queue, job.id).lines] == [str(number) for number in range(10, 510)]
+
+
+def test_line_has_level_attempt_number_and_its_own_time(queue: Queue) -> None:
+    job = queue.submit(fetch, "x")
+    client = queue.client
+    client.run_all(
+        records.log(queue.name, job.id, "late", level="ERROR", attempt=2, number=7, age=3.5)
+        + records.log(queue.name, job.id, "old")
+    )
+    late, old = told(queue, job.id).lines
+    assert (late.text, late.level, late.attempt, late.number) == ("late", "ERROR", 2, 7)
+    assert old[2:] == ("old", "", 0, 0)
+    assert old.at - late.at == pytest.approx(3.5, abs=0.5)
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"1" * 5000, b"\xff", "\u0662".encode()])
+def test_corrupt_fields_of_a_line_do_not_hide_it(queue: Queue, value: bytes) -> None:
+    job = queue.submit(fetch, "x")
+    key = keys.key(queue.name, f"log:{job.id}")
+    fields = ("line", b"text", "level", value, "attempt", value, "number", value, "age", value, "odd")
+    queue.client.run_all([Command(("XADD", key, "*", *fields, value)), Command(("EXPIRE", key, 60))])
+    (line,) = told(queue, job.id).lines
+    assert (line.text, line.attempt, line.number) == ("text", 0, 0)
+
+
+def test_rows_of_a_log_show_attempts_gaps_and_tracebacks() -> None:
+    lines = [
+        LogLine("1-0", 0.0, "one\n  two", "ERROR", 1, 3),
+        LogLine("2-0", 61.0, "\x1b[31mpassword=hunter2", "INFO", 1, 4),
+        LogLine("3-0", 61.0, "again", "out", 2, 1),
+        LogLine("4-0", 61.0, "on", "out", 2, 3),
+        LogLine("5-0", 61.0, "old", "", 0, 0),
+    ]
+    rows = [head + text for head, _, text in job_record.log_rows(lines)]
+    assert rows == [
+        "… 2 lines not shown",
+        "00:00:00 ERROR    one",
+        "                    two",
+        "00:01:01 INFO     password=•••",
+        "Attempt 2",
+        "00:01:01 out      again",
+        "… 1 line not shown",
+        "00:01:01 out      on",
+        "00:01:01 old",
+    ]

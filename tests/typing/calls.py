@@ -9,7 +9,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from conveyor import Executor, Job, Queue, Task, aio, task
+from conveyor import (
+    CurrentJob,
+    Executor,
+    Job,
+    Queue,
+    SubmittedCall,
+    Task,
+    aio,
+    around_run,
+    around_submit,
+    from_worker,
+    resource,
+    task,
+)
 from conveyor.executor import JobFuture
 
 
@@ -54,6 +67,42 @@ def pages(count: int) -> Generator[bytes, None, str]:
 
 async def lines(path: str) -> AsyncIterator[str]:
     yield path
+
+
+class Client: ...
+
+
+@resource
+def client() -> Iterator[Client]:
+    yield Client()
+
+
+@resource
+async def pool(client: Client = from_worker()) -> AsyncIterator[str]:
+    yield f"{client}"
+
+
+@around_submit
+def send(call: SubmittedCall) -> Iterator[None]:
+    call.headers["tenant"] = "7"
+    call.headers["tenant"] = 7  # refused: assignment; reportArgumentType
+    yield
+
+
+@around_run
+def receive(job: CurrentJob) -> Generator[None]:
+    assert_type(job.headers, dict[str, str])
+    yield
+
+
+@around_run  # refused: type-var; reportArgumentType reportUntypedFunctionDecorator
+def plain(job: CurrentJob) -> int:
+    return len(job.id)
+
+
+@task(headers={"tenant": "7"})
+def use(url: str, client: Client = from_worker()) -> int:
+    return len(url)
 
 
 QUEUE = Queue("numbers")
@@ -197,3 +246,17 @@ def names(made: Task[..., Any]) -> list[str]:
 
 names(count)
 names(fetch)
+
+
+def with_resources(fake: Client) -> None:
+    assert_type(use.submit("a"), Job[int])
+    assert_type(use("a", client=fake), int)
+    assert_type(use("a", fake), int)
+    assert_type(use.options(headers={"a": "b"}).submit("a"), Job[int])
+    assert_type(use.submit_many([("a",), ("b",)]), list[Job[int]])
+    assert_type(QUEUE.submit(use, "a"), Job[int])
+    assert_type(client(), Iterator[Client])
+    assert_type(pool(fake), AsyncIterator[str])
+    use.submit(1)  # refused: arg-type; reportArgumentType
+    use("a", client="text")  # refused: arg-type; reportArgumentType
+    use.options(headers=[("a", "b")])  # refused: arg-type; reportArgumentType

@@ -92,6 +92,71 @@ def test_job_ends_with_its_keep_time(function: Any, args: Any) -> None:
     assert call.decode_call(data).options.keep == 60.0
 
 
+class OldRunOptions(msgspec.Struct, array_like=True):
+    """Options as read by releases before headers."""
+
+    retries: int = 0
+    first_delay: float = 1.0
+    timeout: float | None = None
+    keep: float = 3600.0
+    serializer: str | None = None
+
+
+HEADERS = (("tenant", "7"), ("trace", "ä" * 10))
+
+
+@pytest.mark.parametrize(("function", "args"), [(work, (b"a",)), (log_in, ("ada", "hunter2"))])
+@pytest.mark.parametrize("keep", [3600.0, 60.0])
+@pytest.mark.parametrize("serializer", [None, "pickle"])
+def test_headers_travel_last_and_old_releases_read_the_rest(
+    function: Any, args: Any, keep: float, serializer: str | None
+) -> None:
+    options = call.RunOptions(retries=2, keep=keep, serializer=serializer, headers=HEADERS)
+    (data,) = call.encode_calls(function, "task", [(args, {})], options)
+    assert call.decode_call(data).options == options
+    parts = msgspec.msgpack.decode(data)
+    assert parts[4][-1] == [list(one) for one in HEADERS]
+    assert data[:1] == (b"\x96" if keep == 3600.0 else b"\x97")
+    if keep != 3600.0:
+        assert data[-9:] == msgspec.msgpack.encode(keep)
+    old = msgspec.msgpack.decode(msgspec.msgpack.encode(parts[4]), type=OldRunOptions)
+    assert (old.retries, old.keep, old.serializer) == (2, keep, serializer)
+
+
+def test_each_call_has_its_own_headers() -> None:
+    own = [(), (("number", "1"),), HEADERS]
+    calls: list[Any] = [((b"a",), {}), ((b"b",), {"times": 3}), ((b"c",), {})]
+    made = call.encode_calls(work, "work", calls, call.RunOptions(retries=1), own)
+    assert [call.decode_call(data).headers for data in made] == own
+    assert [call.decode_call(data).positional() for data in made] == [[b"a"], [b"b"], [b"c"]]
+
+
+def test_secret_headers_are_hidden() -> None:
+    headers = call.header_pairs({"Authorization": "Bearer abcdef", "cookie": "crumbs", "tenant": "7"})
+    (data,) = call.encode_calls(work, "work", [((b"",), {})], call.RunOptions(headers=headers))
+    job = call.decode_call(data)
+    assert redaction.redacted_headers(job) == {"Authorization": "•••", "cookie": "•••", "tenant": "7"}
+    assert redaction.secret_texts(job) == ["Bearer abcdef", "crumbs"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("a", "b")],
+        {"a": 1},
+        {1: "a"},
+        {"": "a"},
+        {"a": "\ud800"},
+        {"a": "b" * 10_000},
+        {str(number): "" for number in range(100)},
+    ],
+    ids=lambda one: str(one)[:30],
+)
+def test_invalid_headers_are_refused(headers: Any) -> None:
+    with pytest.raises(BadCall, match="header"):
+        call.header_pairs(headers)
+
+
 @pytest.mark.parametrize("keep", [3600.0, 60.0])
 def test_abbreviated_job_with_secrets_shows_no_arguments(keep: float) -> None:
     @task(name="pay.cut", redact=["card"])

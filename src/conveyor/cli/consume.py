@@ -21,7 +21,7 @@ from conveyor.cli.output import note
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
 from conveyor.consumer import command_line, known_tasks
-from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, read_size
+from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ def consume(
             max=MAX_GRACE,
         ),
     ] = None,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(help="Lowest level of what tasks log through `logging` that is kept with their jobs."),
+    ] = "info",
+    prints: Annotated[bool, flag("Keep what tasks print with their jobs as well.", "--prints")] = False,
     until_empty: Annotated[bool, flag("Exit once the queues have no more jobs.", "--until-empty")] = False,
 ) -> int:
     """Run the jobs of queues. Without QUEUE, prompt for it.
@@ -116,6 +121,8 @@ def consume(
         max_jobs=max_jobs,
         max_memory=read_size(max_memory),
         leave_grace=grace,
+        log_level=log_level,
+        prints=prints,
         until_empty=until_empty,
     )
     if queues:

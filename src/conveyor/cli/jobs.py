@@ -12,7 +12,8 @@ from conveyor import clock
 from conveyor.cli import options
 from conveyor.cli.connection import existing_queue, open_inspector
 from conveyor.cli.control_targets import stack_of
-from conveyor.cli.exit_codes import NotFound
+from conveyor.cli.exit_codes import OK, NotFound, Usage
+from conveyor.cli.job_log import follow_job, line_document, print_log
 from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argument, flag, option
 from conveyor.cli.output import document, note, screen, table, value_lines
 from conveyor.cli.tasks import labels_of
@@ -149,13 +150,20 @@ def job(
     *,
     queue: OnlyQueue = "",
     stack: Annotated[bool, flag("Show only the Python stacks of its worker.", "--stack")] = False,
+    follow: Annotated[
+        bool, flag("Show only its log, and new lines until it has finished.", "--follow", "-f")
+    ] = False,
     tasks: TaskModules,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Show all about a job: state, arguments, progress, result or error, log."""
     inspector = open_inspector(quiet=as_json)
     labels = labels_of(tasks)
     details = known_job(inspector, job_id, queue, labels)
+    if follow:
+        if stack:
+            raise Usage("--stack and --follow exclude each other", hint="use one of them")
+        return follow_job(inspector, details, as_json=as_json)
     stacks = stack_of(inspector, details) if stack else ""
     if as_json:
         document("job/v1", **_document(details, labels), **({"stack": stacks} if stack else {}))
@@ -169,6 +177,7 @@ def job(
             color = STATE_COLORS.get(details.state, "") if title == "State" else ""
             _print(Text.assemble((title.ljust(width), "bold"), (text, color)))
         _print_outcome(details)
+    return OK
 
 
 def known_job(inspector: Inspector, job_id: str, queue: str = "", labels: LabelsOf = no_labels) -> JobRecord:
@@ -197,8 +206,8 @@ def _print_outcome(details: JobRecord) -> None:
         traceback = redacted_text(error.traceback).splitlines()
         _print(*(Text(f"  {printable(line)}", style="dim") for line in traceback))
     if details.lines:
-        log = (f"  {safe(line.text)}" for line in details.lines)
-        _print(Text("\nLog", style="bold"), *log)
+        _print(Text("\nLog", style="bold"))
+        print_log(details.lines, indent="  ")
 
 
 def _outcome(settled: Settled | None) -> tuple[Any, JobFailed | JobCancelled | None]:
@@ -222,6 +231,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "state": details.state,
         "task": None if call is None else call.task,
         "arguments": None if call is None else _arguments(call, labels(call.task)),
+        "headers": None if call is None else details.headers,
         "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,
@@ -232,7 +242,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "cancelled_by": details.cancelled_by or None,
         "cancel_reason": details.cancel_reason or None,
         "killed": details.killed,
-        "log": [redacted_text(line.text) for line in details.lines],
+        "log": [line_document(line) for line in details.lines],
         "took": None if settled is None else settled.elapsed,
         "result": value,
         "error": error_document(error),

@@ -13,7 +13,7 @@ from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json, queue_option
 from conveyor.cli.output import document, note, screen, table
 from conveyor.monitor import workers as worker_queries
-from conveyor.monitor.format import STATE_COLORS, count_of, duration, progress, size, utc
+from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, size, utc
 from conveyor.monitor.snapshot import EMPTY
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.redaction import redacted_text
@@ -96,8 +96,11 @@ def workers(
         document("workers/v1", consumers=[_consumer_document(one) for one in consumers])
     elif consumers:
         _worker_table(consumers)
-    else:
+    elif not any(one.trouble for one in consumers):
         note(f"No workers on {queue}. Start some with `conveyor consume {queue}`." if queue else NO_WORKERS)
+    for one in consumers:
+        if one.trouble and not as_json:
+            note(f"Workers of {one.name} cannot start: {printable(one.trouble)}")
 
 
 def queue_lines(inspector: Inspector) -> list[QueueLine]:

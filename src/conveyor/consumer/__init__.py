@@ -12,12 +12,12 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import msgspec
 
 from conveyor import task_def, task_loading
-from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, read_size
+from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.errors import ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
@@ -47,6 +47,7 @@ class Consumer:
     With `max_workers` in place of `workers`, the number of workers follows what waits, from `min_workers` (1) up.
     A worker process is replaced between jobs after `max_jobs` runs, or once it uses more than `max_memory` (bytes, or
     "512M").
+    What tasks log through `logging` is kept with their jobs from `log_level` on and, with `prints`, what they print.
 
     Raises BadCall for invalid settings, before anything is started.
     """
@@ -66,6 +67,8 @@ class Consumer:
         max_workers: int | None = None,
         max_jobs: int | None = None,
         max_memory: int | str | None = None,
+        log_level: LogLevel | Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "info",
+        prints: bool = False,
     ) -> None:
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
@@ -85,6 +88,8 @@ class Consumer:
             max_workers=max_workers,
             max_jobs=max_jobs,
             max_memory=read_size(max_memory),
+            log_level=cast("LogLevel", log_level.lower() if isinstance(log_level, str) else log_level),
+            prints=prints,
             lifeline=True,
         )
         self.jobs_done: list[int] = []

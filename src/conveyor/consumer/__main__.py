@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import events, logs, task_def
+from conveyor.consumer import capture
 from conveyor.consumer.crew import Crew
 from conveyor.consumer.settings import ConsumerSettings, consumer_name
-from conveyor.consumer.supervisor import UNLOADABLE, Supervisor
+from conveyor.consumer.supervisor import UNLOADABLE, WITHOUT_RESOURCES, Supervisor
 from conveyor.consumer.worker_process import WorkerProcess
-from conveyor.errors import ConveyorError
+from conveyor.errors import ConveyorError, ResourceUnavailable
+from conveyor.resources import check_needs
 from conveyor.store import commands, connect, fitness, scripts
 from conveyor.task_loading import ExecutorFolder
 from conveyor.tasks import registry
@@ -72,16 +74,25 @@ def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> i
     """Run the workers of a child process, and return its exit status."""
     client.close()
     first = process.workers[0]
+    capture.keep_logged(settings.log_level)
+    if settings.prints:
+        capture.keep_printed()
     try:
         load_tasks(settings)
+        if settings.kind != "process":
+            registry.read_script()  # now, while this process has one thread
+        check_needs(registry.tasks.values())
     except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
         first.status.error = f"{type(error).__name__}: {error}"
         return UNLOADABLE
-    if settings.kind == "process":
-        WorkerProcess(first.name, settings, first.status, client, registry).work()
-    else:
-        registry.read_script()
-        Crew({one.name: one.status for one in process.workers}, settings, client, registry).work()
+    try:
+        if settings.kind == "process":
+            WorkerProcess(first.name, settings, first.status, client, registry).work()
+        else:
+            Crew({one.name: one.status for one in process.workers}, settings, client, registry).work()
+    except ResourceUnavailable as error:
+        first.status.error = error.message
+        return WITHOUT_RESOURCES
     return 0
 
 

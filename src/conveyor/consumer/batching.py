@@ -17,6 +17,7 @@ from conveyor.store.waiting import MAX_BLOCK
 if TYPE_CHECKING:
     from collections import deque
 
+    from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.settlement import Settler
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
@@ -68,11 +69,19 @@ class BatchMonitor:
     A claim that the worker has sent already, for its next batch, is taken back.
     """
 
-    def __init__(self, client: Client, settler: Settler, status: SharedStatus, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settler: Settler,
+        status: SharedStatus,
+        pipeline: Pipeline,
+        lines: LogLines,
+    ) -> None:
         self.client = client
         self.pipeline = pipeline
         self.settler = settler
         self.status = status
+        self.lines = lines
         self._running: tuple[str, Call] | None = None
         self.since = 0.0
         """When the running job started."""
@@ -165,6 +174,7 @@ class BatchMonitor:
             claim = self._take_back()
         self._note_arguments()
         if sent:
+            self.lines.flush()  # of the jobs that are settled here
             self._send(sent, number)
         if claim is not None:
             self._release_claimed(*claim)  # behind the others, which come first in the queue

@@ -40,6 +40,7 @@ from conveyor.consumer.shared_status import (
 )
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
+from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
 from conveyor.store.waiting import MAX_BLOCK
@@ -63,6 +64,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 0.5
 #: Seconds for which the event loop may be blocked before it is said which job does so.
 BLOCKED_AFTER = 1.0
+#: Crashes after which a job shares its process with no other such job. All jobs of a process count its crash, and the
+#: third one is the last: those that were only near the cause must not be with it each time.
+SUSPECT_AFTER = 2
 #: Seconds before the server is asked again after it did not reply to a wait for jobs.
 AGAIN = 0.5
 
@@ -93,7 +97,9 @@ class _CrewWorker:
         self.name = name
         self.status = status
         self.crew = crew
-        self.executor = Executor(crew.registry, like=crew.executor)
+        of_crew = crew.executor.resources
+        own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
+        self.executor = Executor(crew.registry, crew.executor, own if crew.loop is None else of_crew)
         self.settler = Settler(name, crew.executor.preview, crew.tally)
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -101,7 +107,7 @@ class _CrewWorker:
         """What it holds; None if it is free."""
         self.task: asyncio.Task[None] | None = None
         """Its run in the event loop."""
-        self._inbox: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()  # None: there are no more
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._running_thread = 0
@@ -123,15 +129,21 @@ class _CrewWorker:
         number = self.status.hold(HeldBatch(queue_name, claimed.token, nonce, [job.id]))
         self.batch = ClaimedBatch(queue_name, claimed.token, number)
         self.settler.begin(queue_name, claimed.token, 1)
-        self.status.last = 0  # counts as crashed if the process dies now
         self.status.state = shared_status.BUSY
+        if job.crashes < SUSPECT_AFTER or self.crew.may_begin_suspect(self, job):
+            self.start(job)
+
+    def start(self, job: Claimed) -> None:
+        """Start a job that it holds."""
+        assert self.batch is not None
+        self.status.last = 0  # counts as crashed if the process dies now
         try:
-            self._begin(job, self.batch)
+            self._start(job, self.batch)
         except Exception as error:  # noqa: BLE001 - nothing is known of such a job
             self.status.end(self.jobs_done)
             self.crew.finished(_Finished(self, job, None, Fail(describe_error(error)), 0.0))
 
-    def _begin(self, job: Claimed, batch: ClaimedBatch) -> None:
+    def _start(self, job: Claimed, batch: ClaimedBatch) -> None:
         call = self.executor.decode(job.data)
         if isinstance(call, Fail):
             self.crew.finished(_Finished(self, job, None, call, 0.0))
@@ -204,6 +216,11 @@ class _CrewWorker:
         if batch is not None and batch.ids:
             events.emit(events.LoopBlocked(self.name, batch.ids[0], self.status.task))
 
+    def close(self) -> threading.Thread | None:
+        """Close the resources of its own event loop, in its thread, which ends then. Return the thread, if any."""
+        self._inbox.put(None)
+        return self._thread
+
     def _has_thread(self) -> bool:
         if self._thread is None:
             thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
@@ -220,6 +237,9 @@ class _CrewWorker:
     def _serve(self) -> None:
         while True:
             run = self._inbox.get()
+            if run is None:
+                self.executor.close_own(CLOSE_WITHIN)
+                return
             began = clock.monotonic()
             try:
                 self._run_in_thread(run)
@@ -300,11 +320,13 @@ class Crew:
         self.client = client
         self.registry = registry
         self.pid = os.getpid()
-        self.executor = Executor(registry)
-        self.tally = Tally(next(iter(workers)))
         self.limits = ProcessLimits(settings)
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
-        self.lines = LogLines(client, waits=self._may_wait)
+        self.executor = Executor(
+            registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
+        )
+        self.tally = Tally(next(iter(workers)))
+        self.lines = LogLines(client)
         self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
         """Those that have not left."""
         self._begun = 0
@@ -312,6 +334,8 @@ class Crew:
         self._free = deque(self.workers)
         self._paused: list[_CrewWorker] = []
         self._finished: deque[_Finished] = deque()
+        self._suspects: deque[tuple[_CrewWorker, Claimed]] = deque()
+        """Jobs that have crashed often, and their workers: the first one runs, the others wait for its end."""
         self._unknown: queue.SimpleQueue[_Run] = queue.SimpleQueue()
         self._finder: threading.Thread | None = None
         """The thread that finds the tasks of runs, which may import their modules."""
@@ -331,12 +355,25 @@ class Crew:
         self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
-        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty."""
+        """Claim and run jobs until all workers are to stop or, with `until_empty`, until the queues are empty.
+
+        Raises ResourceUnavailable before the first claim if a resource cannot be opened.
+        """
         self._prepare()
-        while self._has_workers():
-            if not self._exchange() and not self._finished:
-                self._sleep()
-        self.lines.flush(exiting=True)
+        workers = [*self.workers]
+        with self.executor.resources:
+            self._open()
+            try:
+                while self._has_workers():
+                    if not self._exchange() and not self._finished:
+                        self._sleep()
+                self.lines.flush(exiting=True)
+            finally:
+                until = clock.Deadline(CLOSE_WITHIN + 2 * ENDING)
+                for thread in filter(None, [worker.close() for worker in workers]):
+                    thread.join(until.left(CLOSE_WITHIN + 2 * ENDING))
+                    if thread.is_alive():
+                        events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._spent:
@@ -350,6 +387,26 @@ class Crew:
         """Take a run that has ended. Thread-safe."""
         self._finished.append(one)
         self._wake()
+
+    def may_begin_suspect(self, worker: _CrewWorker, job: Claimed) -> bool:
+        """Return True if a job that has crashed often may begin now; if not, it begins after those before it."""
+        self._suspects.append((worker, job))
+        return len(self._suspects) == 1
+
+    def _begin_next_suspect(self, done: list[_CrewWorker]) -> None:
+        """Begin the next job that has crashed often, if the one that ran is settled."""
+        if self._suspects and self._suspects[0][0] in done:
+            self._suspects.popleft()
+            if self._suspects:
+                worker, job = self._suspects[0]
+                worker.start(job)
+
+    def _return_suspects(self) -> None:
+        """Return the jobs that wait for the end of another, of workers that are to leave."""
+        for worker, job in list(self._suspects)[1:]:
+            if self._is_stopping or worker.status.stop_requested:
+                self._suspects.remove((worker, job))
+                self._finished.append(_Finished(worker, job, None, Release(), 0.0))
 
     def find(self, run: _Run) -> None:
         """Find the task of a run, and place it then. Raises RuntimeError if no thread can be started."""
@@ -374,19 +431,22 @@ class Crew:
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self._first_status, self._write_stacks)
         os.register_at_fork(after_in_child=self.lines.begin)
+        self.lines.gather()
         undo_in_forks()
         if self.loop is not None:
             self.loop.thread.start()
+
+        self._interrupt_opening()  # the signal may have come too early
+
+    def _interrupt_opening(self) -> None:
+        if all(worker.status.stop_requested for worker in self.workers):
+            self.executor.resources.interrupt()
+
+    def _open(self) -> None:
+        """Be ready for jobs."""
         for worker in self.workers:
             worker.status.stack_file = self._first_status.stack_file
             worker.status.state = shared_status.IDLE
-
-    def _may_wait(self) -> bool:
-        """Return False in the event loop, which must not wait for the server; then the main thread sends the lines."""
-        if self.loop is None or threading.current_thread() is not self.loop.thread:
-            return True
-        self._wake()
-        return False
 
     def _wake(self) -> None:
         if not self._is_woken:
@@ -398,8 +458,10 @@ class Crew:
 
     def _on_stop(self, *_: Any) -> None:
         self._is_requested = self._is_stopping = self._was_signalled = True
+        self.executor.resources.interrupt()
 
     def _on_request(self, *_: Any) -> None:
+        self._interrupt_opening()
         self._is_requested = self._has_requests = True
         if self._is_interrupting:
             return  # this signal has interrupted the handler of another, which goes on
@@ -420,6 +482,7 @@ class Crew:
             self._paused = []
             for worker in free:
                 self._return(worker)
+            self._return_suspects()
         return bool(self.workers)
 
     def _return(self, worker: _CrewWorker) -> None:
@@ -440,7 +503,7 @@ class Crew:
 
     def _exchange(self) -> bool:
         """Settle what has finished and claim for the free workers, together. Return False if nothing was claimed."""
-        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        finished = self._take_finished()
         settling = [command for one in finished for command in one.worker.settle(one)]
         if any(command.leads for command in settling):  # no claim must overtake it
             self._settle(settling)
@@ -469,12 +532,19 @@ class Crew:
                 if not last.jobs:
                     self._due = clock.Deadline(min(self._due.left(last.wait), last.wait))
         self._settle(settling)
+        self._begin_next_suspect(done)
         self._free = deque(one for one in self._free if one.batch is None)
         for worker in done:
             if worker.batch is None:
                 self._return(worker)
-        self.lines.flush()
         return has_claimed
+
+    def _take_finished(self) -> list[_Finished]:
+        """Return the runs that have ended, once their lines are sent: these are there when the outcomes are."""
+        finished = [self._finished.popleft() for _ in range(len(self._finished))]
+        if finished:
+            self.lines.flush()
+        return finished
 
     def _begin(self, queue_name: str, some: list[_CrewWorker], batches: list[Batch]) -> list[_CrewWorker]:
         """Begin the jobs that workers have claimed, and return the workers whose claims brought none."""
@@ -522,6 +592,7 @@ class Crew:
 
     def _settled(self, settling: list[Command], replies: list[Any]) -> None:
         """Process the replies to what was settled."""
+        self.lines.resume()
         self.workers[0].settler.settled(settling, replies[: len(settling)])
 
     def _starve(self, lack: str) -> None:
@@ -598,6 +669,15 @@ class _Loop:
         while True:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
+
+    def run_and_wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of a resource, which belongs to no job, and return what it returns. From other threads."""
+        context = contextvars.Context()
+        future = context.run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # if this thread was interrupted
 
     def start(self, run: Coroutine[Any, Any, None]) -> None:
         """Start the run of a job. Thread-safe."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import os
+import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +19,10 @@ from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_ge
 from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
 from conveyor.context import CurrentJob, running
-from conveyor.errors import BadCall, BadInput, JobCancelled, TooLarge, UnknownTask
+from conveyor.errors import BadCall, BadInput, JobCancelled, ResourceUnavailable, TooLarge, UnknownTask
+from conveyor.middleware import runs
+from conveyor.resources import Resources, needs_of
+from conveyor.store.records import MAX_LINE
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
@@ -36,15 +41,22 @@ from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
+    from conveyor.resources import Resource
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry
 
+    RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+
+#: Characters of a traceback that are kept with a log line, the last ones.
+MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
+#: In place of middleware.
+_NOTHING = contextlib.nullcontext()
 #: Errors that the same input causes again; a retry would be a waste.
 _HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
@@ -60,6 +72,9 @@ class ClaimedBatch(NamedTuple):
 
 class RunningJob(CurrentJob):
     """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
+
+    lines_logged = 0
+    _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
 
     def __init__(
         self,
@@ -82,6 +97,21 @@ class RunningJob(CurrentJob):
         self._data = job.data
         self._secrets: list[str] | None = None
 
+    @functools.cached_property
+    def _call(self) -> call.Call:
+        """The job itself, decoded again only if something asks for it."""
+        return call.decode_call(self._data)
+
+    @property
+    def task(self) -> str:  # type: ignore[override]
+        """The name of the task."""
+        return self._call.task
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that travelled with the job."""
+        return dict(self._call.headers)
+
     @property
     def cancelled(self) -> bool:
         """True if this job is to end."""
@@ -91,6 +121,8 @@ class RunningJob(CurrentJob):
 
     def end(self, *, cancelled: bool) -> None:
         """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+        if self._printed is not None:
+            self._end_lines(self._printed)
         self._was_cancelled = cancelled
         self._is_over = True
 
@@ -101,7 +133,41 @@ class RunningJob(CurrentJob):
 
     def log(self, text: str) -> None:
         """Keep a line of text with the job; a job does not fail if the server cannot take the line."""
-        self._lines.add(self._batch.queue, self.id, self._redacted(text))
+        self.keep("INFO", text)
+
+    def keep(self, level: str, text: str, trace: str = "") -> None:
+        """Keep a line of a level with the job, and the end of a traceback."""
+        line = self._redacted(text)
+        if trace:
+            end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
+            end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
+            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+        self._lines.add(self, level, line)
+
+    def keep_printed(self, label: str, text: str) -> None:
+        """Keep what the task prints with the job, line by line, without those that are blank or overwritten."""
+        if self._printed is None:
+            self._printed = {}
+        of = label, threading.get_ident()
+        *lines, rest = (self._printed.pop(of, "") + text).split("\n")
+        for line in lines:
+            self._keep_printed_line(label, line)
+        rest = rest[rest.rfind("\r", 0, -1) + 1 :]  # at its end, it may belong to the line break that follows
+        if len(rest) > MAX_LINE:
+            self._keep_printed_line(label, rest)
+        elif rest:
+            self._printed[of] = rest
+
+    def _keep_printed_line(self, label: str, line: str) -> None:
+        if line := line.rstrip().rpartition("\r")[2]:
+            self.keep(label, line)
+
+    def _end_lines(self, printed: dict[tuple[str, int], str]) -> None:
+        """Keep what was printed without a line break at the end."""
+        while printed:
+            (label, _), rest = printed.popitem()
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                self._keep_printed_line(label, rest)
 
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
@@ -113,7 +179,7 @@ class RunningJob(CurrentJob):
             message = f"a log line or a progress message must be a str, got {type(text).__name__}"
             raise BadCall(message, hint="decode bytes, and convert other values with str()")
         if self._secrets is None:
-            self._secrets = self._executor.secrets(call.decode_call(self._data))
+            self._secrets = self._executor.secrets(self._call)
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
@@ -125,21 +191,33 @@ class Runnable(NamedTuple):
     is_async: bool
     """True for a coroutine function or an asynchronous generator, which an event loop runs."""
     labels: Labels
+    needs: dict[str, Resource]
+    """The resources that it takes, by parameter."""
 
 
 class Executor:
     """Runs jobs, one at a time, in the thread that calls it; and any number in an event loop.
 
-    `like` is another one that runs the same tasks.
+    `like` is another one that runs the same tasks. `resources` are those of another event loop than its own, or make
+    them of a function that runs coroutines in its own.
     """
 
-    def __init__(self, registry: Registry, like: Executor | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        like: Executor | None = None,
+        resources: Resources | Callable[[RunInLoop], Resources] = Resources,
+    ) -> None:
         self.registry = registry
+        self._owns_resources = not isinstance(resources, Resources)
+        self.resources = resources if isinstance(resources, Resources) else resources(self._run_in_loop)
         self._known: dict[str, Runnable] = {} if like is None else like._known  # noqa: SLF001
         self._runner: asyncio.Runner | None = None
         self._awaited: asyncio.Task[Any] | None = None
         self._wakeup: tuple[int, int, int] | None = None  # the file that wakes the event loop
         self._abandoned: list[asyncio.Runner] = []
+        self._lasting: set[asyncio.Task[Any]] = set()
+        """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
 
     def decode(self, data: bytes) -> call.Call | Fail:
@@ -167,13 +245,15 @@ class Executor:
                 if current.cancelled:
                     return Cancel()
             runnable, args, kwargs, encode = self._prepared(job)
+            if runnable.needs:
+                kwargs |= self._values(runnable.needs)
             mark = running.set(current)
             try:
-                value = runnable.function(*args, **kwargs)
-                if isinstance(value, GeneratorType | AsyncGeneratorType):
-                    value = self._stream(value, current, encode)
-                elif runnable.is_async or isinstance(value, CoroutineType):
-                    value = self._await(value)
+                if runs.functions:
+                    with runs.enter(current):
+                        value = self._value(runnable, args, kwargs, current, encode)
+                else:
+                    value = self._value(runnable, args, kwargs, current, encode)
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
@@ -184,19 +264,40 @@ class Executor:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
             runnable, args, kwargs, encode = self._prepared(job)
+            if needs := runnable.needs:
+                ready = self.resources.are_open(needs)
+                values = self.resources.values
+                kwargs |= values(needs) if ready else await asyncio.to_thread(values, needs)
             mark = running.set(current)
             try:
-                value = runnable.function(*args, **kwargs)
-                if isinstance(value, AsyncGeneratorType):
-                    await _stream_async(value, current.open_stream(), encode)
-                    value = None
-                else:
-                    value = await value
+                with runs.enter(current) if runs.functions else _NOTHING:
+                    value = runnable.function(*args, **kwargs)
+                    if isinstance(value, AsyncGeneratorType):
+                        await _stream_async(value, current.open_stream(), encode)
+                        value = None
+                    else:
+                        value = await value
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def _value(
+        self,
+        runnable: Runnable,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        current: RunningJob,
+        encode: Callable[[object], bytes],
+    ) -> Any:
+        """Return what a task returns. Raises what it raises."""
+        value = runnable.function(*args, **kwargs)
+        if isinstance(value, GeneratorType | AsyncGeneratorType):
+            return self._stream(value, current, encode)
+        if runnable.is_async or isinstance(value, CoroutineType):
+            return self._await(value)
+        return value
 
     def _prepared(
         self, job: call.Call
@@ -288,20 +389,41 @@ class Executor:
         message = "the job was cancelled"
         raise JobCancelled(message)
 
+    def close_own(self, within: float | None = None) -> None:
+        """Close the resources of its own event loop, each in the given seconds."""
+        if self._owns_resources:
+            self.resources.close(within)
+
     def close(self) -> None:
         """Close the event loop, if a coroutine has started one."""
         if self._runner is not None:
             with contextlib.suppress(OSError, RuntimeError):  # a task has closed it, or its files
                 self._runner.close()
-            self._runner = None
+            self._forget_runner()
 
     def _find_whole(self, name: str) -> None:
-        """Find a task, which may import its module; an interruption waits for the end of the import."""
+        """Find a task, which may import its module, and open what that registers; an interruption waits for the end."""
+        with self._uninterrupted():
+            self._find(name)
+            with contextlib.suppress(ResourceUnavailable, BadCall):  # raised again if the task needs it
+                self.resources.open()
+
+    @contextlib.contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
         self._is_finding = True
         try:
-            self._find(name)
+            yield
         finally:
             self._is_finding = False
+
+    def _values(self, needs: dict[str, Resource]) -> dict[str, Any]:
+        """Return the values of resources. Those whose event loop a task has closed are opened again."""
+        if self._owns_resources and self.resources.has_async():
+            self._usable_runner()
+        if self.resources.are_open(needs):
+            return self.resources.values(needs)
+        with self._uninterrupted():
+            return self.resources.values(needs)
 
     def _find(self, name: str) -> Runnable:
         known = self._known.get(name)
@@ -312,7 +434,8 @@ class Executor:
             task = self.registry.find(name)
             function, signature = task.function, signature_of(task)
             is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-            known = Runnable(function, signature, is_async, signature.labels(task.redact))
+            labels = signature.labels(task.redact)
+            known = Runnable(function, signature, is_async, labels, needs_of(function))
             self._known[name] = known
         return known
 
@@ -331,15 +454,33 @@ class Executor:
         finally:
             items.close()
 
-    def _await(self, coroutine: Any) -> Any:
+    def _usable_runner(self) -> asyncio.Runner:
+        """Return what runs the event loop of the tasks: a new one if a task has closed the last one."""
         if self._runner is not None and self._wakeup != _wakeup_of(self._runner):
             # A task has closed the loop or its files. Closing the loop would close files that reuse their descriptors.
             self._abandoned.append(self._runner)
-            self._runner = None
+            self._forget_runner()
         if self._runner is None:
             self._runner = asyncio.Runner()
             self._wakeup = _wakeup_of(self._runner)
+        return self._runner
 
+    def _forget_runner(self) -> None:
+        self._runner = None
+        self._lasting = set()
+        if self._owns_resources:
+            self.resources.forget_async()
+
+    def _run_in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine of a resource in the event loop of the tasks; what it leaves there stays."""
+        runner = self._usable_runner()
+        try:
+            return runner.run(coroutine, context=contextvars.Context())
+        finally:
+            self._lasting = asyncio.all_tasks(runner.get_loop())
+
+    def _await(self, coroutine: Any) -> Any:
+        runner = self._usable_runner()
         is_over = is_abandoned = False
 
         async def watched() -> Any:
@@ -352,18 +493,18 @@ class Executor:
                 raise
             finally:
                 if not is_abandoned:
-                    is_over = await _end_others()
+                    is_over = await _end_others(self._lasting)
 
         try:
             # A separate context: the runner would reuse that of the first job, and its current_job().
-            return self._runner.run(watched(), context=contextvars.copy_context())
+            return runner.run(watched(), context=contextvars.copy_context())
         finally:
             self._awaited = None
             if not is_over:
                 # It was stopped in the middle, or something in it does not end: the next job gets a new loop.
                 with contextlib.suppress(OSError, RuntimeError):
-                    self._runner.get_loop().close()
-                self._runner = None
+                    runner.get_loop().close()
+                self._forget_runner()
 
 
 async def _stream_async(
@@ -376,9 +517,9 @@ async def _stream_async(
         await asyncio.to_thread(items.close)
 
 
-async def _end_others() -> bool:
-    """Cancel what else runs in the event loop, as `asyncio.run` does. Return False if that does not end soon."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
+async def _end_others(lasting: set[asyncio.Task[Any]]) -> bool:
+    """Cancel what a job has left in the event loop, as `asyncio.run` does. Return False if that does not end soon."""
+    others = asyncio.all_tasks() - {asyncio.current_task()} - lasting
     for one in others:
         one.cancel()
     return not others or not (await asyncio.wait(others, timeout=ENDING))[1]

@@ -14,6 +14,7 @@ from conveyor.store import leases
 from conveyor.wire import control_messages, ids
 
 Kind = Literal["process", "thread", "coroutine"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 #: Signals that request a stop, each one raising the stop level; the last one arrives when the terminal is closed.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -80,6 +81,10 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     """Seconds after which a stopping consumer cancels its running jobs and releases them; None: it waits for them."""
     executor: str = ""
     """Private folder of the caller's executor: what its workers may run as well, and what they run first."""
+    log_level: LogLevel = "info"
+    """The lowest level of what tasks log through `logging` that is kept with their jobs."""
+    prints: bool = False
+    """True if what tasks print is kept with their jobs as well."""
     lifeline: bool = False
     """True if standard input leads to the caller: each byte raises the stop level, and so does the end of file."""
 
@@ -100,6 +105,9 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         if self.kind not in get_args(Kind):
             message = f"kind must be process, thread or coroutine, got {self.kind!r}"
             raise BadCall(message, hint="leave it out for workers in processes of their own")
+        if self.log_level not in get_args(LogLevel):
+            message = f"log_level must be debug, info, warning or error, got {self.log_level!r}"
+            raise BadCall(message, hint="leave it out to keep lines from the level INFO on")
         if self.processes is not None:
             if self.kind == "process":
                 message = "processes is for threads and coroutines: every worker of kind process has its own"

@@ -15,6 +15,8 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from conveyor import clock, events
 from conveyor.consumer import shared_status
 from conveyor.consumer.control import LAST_SENDING, ControlChannel, ControlHandler, Replies
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.shared_status import StatusReading
 
-#: Exit status of a worker that could not load its tasks (EX_CONFIG of sysexits.h).
-UNLOADABLE = 78
+#: Exit status of a worker that could not load its tasks, and of one that could not open its resources (EX_CONFIG and
+#: EX_UNAVAILABLE of sysexits.h).
+UNLOADABLE, WITHOUT_RESOURCES = 78, 69
 #: Seconds before a worker that died right after its start is replaced; doubles with each such death.
 FIRST_DELAY, MAX_DELAY = 0.25, 10.0
 #: Seconds of life after which a worker's death does not indicate a problem at the start. Number of early deaths that
@@ -58,6 +61,8 @@ SLOW_AFTER = 8.0
 SETTLING = 1.0
 #: Seconds after which starting further workers waits for the next round, so that those that run keep their leases.
 STARTING = 0.25
+#: Seconds after which it is reported again that workers cannot open their resources.
+REPORT_AGAIN = 60.0
 #: Seconds between two polls while something is imminent that only polling detects.
 SHORT_TICK = 0.02
 #: Stop levels: finish current jobs, cancel and return them, kill.
@@ -105,6 +110,8 @@ class Supervisor:
         self._early_deaths: dict[str, int] = {}
         self._has_loaded = False  # a worker that is gone had loaded its tasks
         self._failed_loads = 0
+        self._lack = ""  # why workers cannot open their resources
+        self._report_lack_at = clock.Deadline(0.0)
         self._refusal = ""  # why the server refuses to settle for dead workers
         self._signals: list[int] = []
         self._signalled = self._called = 0  # stop requests by signals, and by the caller
@@ -350,7 +357,12 @@ class Supervisor:
         is_orderly = has_left or (status == 0 and is_expected)
         worker.process.end_group(signal.SIGTERM if is_orderly else signal.SIGKILL)
         self._note_group(worker.process, 0)
-        self._report_exit(worker, how, was_killed=was_killed, is_orderly=is_orderly, is_expected=is_expected)
+        if reading.state == shared_status.STARTING and status == WITHOUT_RESOURCES << 8:
+            self._report_lack(worker)
+        else:
+            self._report_exit(
+                worker, how, was_killed=was_killed, is_orderly=is_orderly, is_expected=is_expected
+            )
         if is_expected:
             self.control.pauses.names.discard(worker.name)
         else:
@@ -380,12 +392,22 @@ class Supervisor:
         elif not is_expected:
             events.emit(events.WorkerLeft(worker.name, worker.status.error or "it received a stop signal"))
 
+    def _report_lack(self, worker: WorkerHandle) -> None:
+        """Report why a worker cannot open its resources; the same reason once in a while."""
+        reason = worker.process.workers[0].status.error
+        if reason != self._lack or self._report_lack_at.passed():
+            self._lack, self._report_lack_at = reason, clock.Deadline(REPORT_AGAIN)
+            events.emit(events.ResourcesUnavailable(worker.name, reason))
+            self.heartbeat.report = structs.replace(self.heartbeat.report, trouble=reason)
+
     def _why_unloadable(self, worker: WorkerHandle, reading: StatusReading, status: int) -> str:
         """Return why tasks cannot be loaded, or "" if this worker's end has another cause."""
         if reading.state != shared_status.STARTING:
             self._has_loaded = True
         elif self.is_ready:
             pass  # the modules are being replaced
+        elif status == WITHOUT_RESOURCES << 8:
+            pass  # what they connect to comes back
         elif status == UNLOADABLE << 8:
             return worker.status.error or describe_exit(status)
         elif not (self._has_loaded or worker.verb or self.stop_level):
@@ -510,6 +532,10 @@ class Supervisor:
     def _update_health(self) -> None:
         """Report, once, what the server refuses the workers, and the end of that."""
         self.server.replied()
+        if self._lack and any(one.status.state != shared_status.STARTING for one in self.workers.values()):
+            self._lack = ""
+            self.heartbeat.report = structs.replace(self.heartbeat.report, trouble="")
+            self.heartbeat.hurry()
         refusals = (self._refusal, *map(_refusal_to, self.workers.values()))
         if self.server.update(next(filter(None, refusals), "")):
             self.heartbeat.hurry()

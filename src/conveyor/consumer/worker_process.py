@@ -75,8 +75,8 @@ class WorkerProcess:
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
         self.pipeline = Pipeline(client)
-        self.monitor = BatchMonitor(client, self.settler, status, self.pipeline)
         self.lines = LogLines(client)
+        self.monitor = BatchMonitor(client, self.settler, status, self.pipeline, self.lines)
         self.sizer = BatchSizer()
         self.nonces = ids.Nonces()
         self.limits = ProcessLimits(settings)
@@ -112,21 +112,26 @@ class WorkerProcess:
         self._send = Sender(client, status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
-        """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty."""
+        """Claim and run jobs until the worker is to stop or, with `until_empty`, until the queues are empty.
+
+        Raises ResourceUnavailable before the first claim if a resource cannot be opened.
+        """
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self.status, self._write_stack)
         undo_in_forks()
         os.register_at_fork(after_in_child=self.lines.begin)
-        self.process_state = ProcessState()
-        self.status.state = shared_status.IDLE
-        try:
-            self._work()
-            self.status.state = shared_status.LEAVING
-            self._settle_all()
-        except StoreError:
-            if not self._is_stopping:
-                raise
+        self.lines.gather()
+        with self.executor.resources:
+            self.process_state = ProcessState()
+            self.status.state = shared_status.IDLE
+            try:
+                self._work()
+                self.status.state = shared_status.LEAVING
+                self._settle_all()
+            except StoreError:
+                if not self._is_stopping:
+                    raise
         if self._spent:  # not before all is settled, however long the server was unavailable
             self.status.error, self.status.is_spent = self._spent, 1
         if self._was_signalled and self.settings.until_empty and not self.status.error:
@@ -209,7 +214,7 @@ class WorkerProcess:
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
-            self.lines.flush()
+            self.lines.resume()
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
@@ -250,6 +255,7 @@ class WorkerProcess:
         wait, _ = self.status.wait()
         is_mine = self.status.end_wait() and self.monitor.taken_back != wait
         self._ahead = None
+        self.lines.flush()
         answered, owed = self._replies()
         batch: Batch | None = next((reply for command, reply in answered if command is ahead.command), None)
         is_much = self.settler.is_much
@@ -266,7 +272,7 @@ class WorkerProcess:
         elif settling:
             self.status.unconfirmed = self.batch_number
             self.pipeline.send(settling)
-        self.lines.flush()
+        self.lines.resume()
         self._sure_until = ahead.sure_until
         if not batch.jobs and len(self.settings.queues) > 1:
             return self._claim()
@@ -297,7 +303,11 @@ class WorkerProcess:
         return commands.claim(queue, self.name, nonce, size, LEASE, first)
 
     def _owed(self, *, counted: bool = True) -> list[Command]:
-        """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due."""
+        """Return the commands that settle the jobs of the last batch; `counted`: also the counts, if they are due.
+
+        The lines of these jobs are sent, so that they are there when the outcomes are.
+        """
+        self.lines.flush()
         unanswered = [*self.monitor.take_unconfirmed(), *self._unanswered()]
         return [*unanswered, *self.settler.commands(counted=counted)]
 
@@ -355,7 +365,6 @@ class WorkerProcess:
             self._restore_after_batch()
         self._send_ahead(self._owed())
         self._restore_after_batch()  # not before, or it would delay the outcome
-        self.lines.flush()
         self._rest()
         tallies: list[Command] = []
         while not self._must_stop() and not self.status.pause_requested:
@@ -370,7 +379,7 @@ class WorkerProcess:
             if found is None or not is_mine:
                 self._return_unseen(queue)
                 return None
-            self.lines.flush()
+            self.lines.resume()
             if found.jobs:
                 return found
             wait, tallies = found.wait, self.settler.tallies()
@@ -463,6 +472,7 @@ class WorkerProcess:
 
     def _settle_some(self, batch: ClaimedBatch, waiting: int) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
+        self.lines.flush()
         is_much = self.settler.is_much
         settling = self.settler.commands(counted=False)
         if not is_much:
@@ -586,6 +596,7 @@ class WorkerProcess:
 
     def _on_stop(self, *_: Any) -> None:
         self._is_stopping = self._was_signalled = True
+        self.executor.resources.interrupt()
         if self._is_waiting:
             self._is_waiting = False
             raise _Interrupted

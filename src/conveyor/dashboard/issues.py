@@ -193,6 +193,13 @@ def _of_consumers(snapshot: Snapshot, heard: Sequence[LastSeen]) -> Iterator[Iss
         yield Issue("warn", f"consumer {name} went silent", hint, "/workers")
     if more := len(silent[MAX_NAMED:]):
         yield Issue("warn", f"{more} more consumers went silent", "check their hosts", "/workers")
+    troubled = [one for one in snapshot.consumers if one.trouble]
+    for one in troubled[:MAX_NAMED]:
+        what, _, _ = one.trouble.partition(": ")  # the error may be only for those with the right to inspect
+        hint = "its output says why; the workers start by themselves as soon as they can"
+        yield Issue("wrong", f"workers of {one.name} cannot start: {what}", hint, "/workers")
+    if more := len(troubled[MAX_NAMED:]):
+        yield Issue("wrong", f"workers of {more} more consumers cannot start", "see their output", "/workers")
     if any(worker.paused for worker in snapshot.workers()):
         hint = "they take no jobs until you resume them"
         yield Issue("note", "some workers are paused", hint, "/workers?state=paused")

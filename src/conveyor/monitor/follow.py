@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from conveyor import clock
 from conveyor.clock import Deadline
 from conveyor.errors import StoreUnavailable
 from conveyor.monitor.format import printable
+from conveyor.monitor.job_record import MAX_LINES, log_after
 from conveyor.store import commands, control_channel
-from conveyor.store.query import Query
+from conveyor.store.query import Query, together
 from conveyor.wire import control_messages
 from conveyor.wire.codec import try_decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
+    from conveyor.monitor.job_record import LogLine
     from conveyor.store import Client
     from conveyor.wire.control_messages import Acknowledgement
 
@@ -101,6 +104,25 @@ def wait_until_stopped(client: Client, queue: str, job_id: str, timeout: float) 
             return True
         clock.sleep(JOB_INTERVAL)
     return False
+
+
+def follow_log(client: Client, queue: str, job_id: str) -> Iterator[tuple[bool, list[LogLine]]]:
+    """Yield the log lines of a job, then four times a second the new ones, until it has finished.
+
+    With them comes True if the job waits for a worker. Raises StoreUnavailable.
+    """
+    after = ""
+    while True:
+        # The lines second: those of a run are there when its outcome is.
+        asking = Query((commands.state(queue, job_id),), itemgetter(0))
+        state, lines = together([asking, log_after(queue, job_id, after)]).ask(client)
+        after = lines[-1].id if lines else after
+        yield state.state in {"ready", "delayed"}, lines
+        if len(lines) == MAX_LINES:
+            continue
+        if state.state not in {"ready", "delayed", "leased"}:
+            return
+        clock.sleep(JOB_INTERVAL)
 
 
 @dataclass(slots=True)

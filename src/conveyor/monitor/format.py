@@ -31,6 +31,8 @@ STATE_COLORS = {
     "lost": "red",
     "dead": "red",
 }
+#: The terminal color of each level of a log line that stands out.
+LEVEL_COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 #: A shorter time would be written as nothing; a larger number is written with an exponent.
 _SHORTEST, _LARGEST = 0.0005, 1e15

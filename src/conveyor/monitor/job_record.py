@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
-from conveyor.monitor.format import count_of, date_time, duration, printable, progress, safe
+from conveyor.monitor.format import (
+    count_of,
+    date_time,
+    duration,
+    printable,
+    progress,
+    safe,
+    safe_lines,
+    utc,
+)
 from conveyor.monitor.job_data import (
     SETTLED,
     STATES,
@@ -31,10 +40,17 @@ from conveyor.wire.outcome import (
     decode_cancellation,
     decode_settled,
 )
-from conveyor.wire.redaction import Labels, no_labels, preview, redacted_arguments, redacted_text
+from conveyor.wire.redaction import (
+    Labels,
+    no_labels,
+    preview,
+    redacted_arguments,
+    redacted_headers,
+    redacted_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.store.commands import State
     from conveyor.store.records import Entry
@@ -49,6 +65,8 @@ MAX_LINES = 500
 MAX_SEARCHED_QUEUES = 1000
 #: Bytes that a record keeps of an unreadable job.
 MAX_HEAD = 256
+#: Digits of a number in a log line; one with more is corrupt.
+MAX_DIGITS = 15
 #: Characters of a record's preview.
 PREVIEW_LENGTH = 2000
 
@@ -59,8 +77,15 @@ class LogLine(NamedTuple):
     id: str
     """Position in the log; `log_after` takes it."""
     at: float
-    """Seconds since 1970, by the server's clock."""
+    """When it was logged: seconds since 1970, by the server's clock."""
     text: str
+    """It may have several lines, such as those of a traceback."""
+    level: str
+    """Name of its level in `logging`; `out` or `err` if it was printed; empty if unknown."""
+    attempt: int
+    """The attempt that logged it; 0 if unknown."""
+    number: int
+    """Which line of its run it is, from 1; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +107,8 @@ class JobRecord:
     """Bytes of the job if they or its arguments are unreadable, else 0."""
     arguments: list[tuple[str, Any]]
     """Name (empty if unknown) and value of each, without secrets; empty once the job has finished."""
+    headers: dict[str, str]
+    """Without secrets; empty once the job has finished."""
     preview: str
     """The arguments as text, without secrets; once the job has finished, those that its last run kept."""
     settled: Settled | None
@@ -163,6 +190,7 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Task", safe(record.task) or "none: an item for Queue.get"
     if record.call is not None:
         yield "Arguments", printable(record.preview) or "none"
+        yield from _headers(record)
         yield "Enqueued", date_time(record.call.put_at)
     if record.cancelled_by or record.cancel_reason:
         reason = f": {record.cancel_reason}" if record.cancel_reason else ""
@@ -180,6 +208,11 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Run time", f"{record.settled.elapsed:.2f} s"
     if record.undecodable:
         yield "Bytes", f"{record.undecodable:,}, not readable as a job"
+
+
+def _headers(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.headers:
+        yield "Headers", safe(", ".join(f"{name}={value}" for name, value in record.headers.items()))
 
 
 def _state(record: JobRecord) -> str:
@@ -242,6 +275,7 @@ def _record(
         call=call,
         undecodable=0 if readable else len(state.data),
         arguments=arguments,
+        headers=redacted_headers(call, labels) if call is not None else {},
         preview=_preview(call, run, labels),
         settled=settled,
         run=run,
@@ -331,4 +365,42 @@ def _attempts(items: Sequence[bytes]) -> list[Attempt]:
 
 
 def _lines(entries: Sequence[Entry]) -> list[LogLine]:
-    return [LogLine(entry.id, entry.at, entry.data.decode(errors="replace")) for entry in entries]
+    return [_line(entry) for entry in entries]
+
+
+def _line(entry: Entry) -> LogLine:
+    fields = entry.others
+    return LogLine(
+        entry.id,
+        round(entry.at - _number(fields, "age") / 1000, 3),
+        entry.data.decode(errors="replace"),
+        fields.get("level", b"").decode(errors="replace"),
+        _number(fields, "attempt"),
+        _number(fields, "number"),
+    )
+
+
+def _number(fields: dict[str, bytes], name: str) -> int:
+    digits = fields.get(name, b"")
+    return int(digits) if digits.isdigit() and len(digits) <= MAX_DIGITS else 0
+
+
+def log_rows(lines: Iterable[LogLine]) -> Iterator[tuple[str, str, str]]:
+    """Yield time and level, the level, and the text of log lines, row by row, printable and without secrets.
+
+    A row stands before the lines of each attempt but a single first one, and in place of lines that are missing.
+    """
+    attempt, number = 1, 0
+    for line in lines:
+        if line.attempt and line.attempt != attempt:
+            attempt, number = line.attempt, 0
+            yield "", "", f"Attempt {attempt}"
+        if line.number:
+            if line.number > number + 1:
+                yield "", "", f"… {count_of(line.number - number - 1, 'line')} not shown"
+            number = line.number
+        level = f"{safe(line.level):<8} " if line.level else ""
+        head = f"{utc(line.at):%H:%M:%S} {level}"
+        for text in safe_lines(line.text).split("\n"):
+            yield head, line.level, text
+            head = " " * len(head)

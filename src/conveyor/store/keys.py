@@ -84,7 +84,11 @@ NAMED_KEYS = (
         "stream",
         "items that a job yields; while it is unfinished, and then as long as its outcome",
     ),
-    ("log:<id>", "stream", "lines that a job logged; capped, an hour after the last"),
+    (
+        "log:<id>",
+        "stream",
+        "lines that a job logged, with level, attempt, number, age in ms; capped, an hour after the last",
+    ),
     (
         "deleted",
         "list",

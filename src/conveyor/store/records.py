@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 #: Entries that one command reads.
 MAX_ENTRIES = 1000
-#: Max bytes of a line that a job logs; longer lines are cut.
-MAX_LINE = 8192
+#: Max bytes of a line that a job logs; longer lines are cut. Lines that are kept of a job, roughly.
+MAX_LINE, MAX_LINES = 8192, 1000
+#: Characters of the name of a line's level.
+MAX_LEVEL = 20
+#: Seconds that a log is kept after its last line.
+LOG_KEEP = 3600
 #: Max bytes of a job that is read for its time.
 MAX_READ = 1 << 16
 #: Audit entries that are kept; the server drops the oldest in chunks of about a hundred.
@@ -53,24 +57,41 @@ def progress(queue: str, ids: Sequence[str]) -> Command:
     return Command(("HMGET", keys.key(queue, "progress"), *ids))
 
 
-def log(queue: str, job_id: str, text: str) -> list[Command]:
-    """Append a line to a job's log: a thousand lines of at most 8 KB each, until an hour after the last."""
+def log(  # noqa: PLR0913 - one for each field, most of them by name
+    queue: str,
+    job_id: str,
+    text: str,
+    *,
+    level: str = "",
+    attempt: int = 0,
+    number: int = 0,
+    age: float = 0.0,
+) -> list[Command]:
+    """Append a line to a job's log: a thousand lines of at most 8 KB each, until an hour after the last.
+
+    `number` counts the lines of an attempt, and `age` is how many seconds ago it was logged.
+    """
     key = keys.key(queue, f"log:{job_id}")
     line = text[:MAX_LINE].encode(errors="backslashreplace")
     if len(text) > MAX_LINE or len(line) > MAX_LINE:
         line = line[: MAX_LINE - 3].decode(errors="ignore").encode() + "…".encode()
-    return [Command(("XADD", key, "MAXLEN", "~", 1000, "*", "line", line)), Command(("EXPIRE", key, 3600))]
+    words: tuple[Any, ...] = ("XADD", key, "MAXLEN", "~", MAX_LINES, "*", "line", line)
+    if attempt:
+        name = level[:MAX_LEVEL].encode(errors="backslashreplace")
+        words += ("level", name, "attempt", attempt, "number", number, "age", round(age * 1000))
+    return [Command(words), Command(("EXPIRE", key, LOG_KEEP))]
 
 
 # --- streams: log lines and the history
 
 
 class Entry(NamedTuple):
-    """An entry of a stream: its id, which also orders it in time, and its first field."""
+    """An entry of a stream: its id, which also orders it in time, its first field, and the others."""
 
     id: str
     field: str
     data: bytes
+    others: dict[str, bytes] = {}  # noqa: RUF012 - nobody changes it
 
     @property
     def at(self) -> float:
@@ -113,7 +134,12 @@ def lines_after(queue: str, job_id: str, after: str, count: int) -> Command:
 
 def _entries(reply: Sequence[Any]) -> list[Entry]:
     return [
-        Entry(entry.decode(), readable(fields[0]), fields[1])
+        Entry(
+            entry.decode(),
+            readable(fields[0]),
+            fields[1],
+            dict(zip(map(readable, fields[2::2]), fields[3::2], strict=False)),
+        )
         for entry, fields in reply
         if fields and len(fields) > 1
     ]

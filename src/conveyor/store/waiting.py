@@ -37,7 +37,7 @@ from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
@@ -144,7 +144,7 @@ class _Feed:
             error.add_note(f"{self.done:,} jobs before it were put")
 
 
-def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what follows
+def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, and what follows
     client: Client,
     queue: str,
     jobs: Sequence[tuple[str, bytes]],
@@ -152,10 +152,12 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
     deadline: Deadline | None,
     observer: ReplyObserver,
     parts: Iterator[Sequence[tuple[str, bytes]]] | None = None,
+    accepted: Callable[[int], object] | None = None,
 ) -> Operation[None]:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
 
-    Further `parts` are taken, and thus made, while the server works on the jobs before them.
+    Further `parts` are taken, and thus made, while the server works on the jobs before them. `accepted` is called with
+    the number of jobs that the server has accepted and confirmed since its last call.
 
     With a `waiter` it asks for room before it sends any job, and the waiter stays in line after Full, and while there
     is a `rest`, so that the caller can bring more within seconds. Each part of the jobs reaches the level of durability
@@ -187,6 +189,8 @@ def put_jobs(  # noqa: PLR0913, PLR0917 - what, where, how, until when, and what
                 yield from _list_new(queue)
             if lacking:
                 _check_confirmed(queue, some[: reply.accepted], feed.done, params.durability, lacking)
+            if accepted is not None:
+                accepted(reply.accepted)
             if not feed.jobs:
                 break
             # Others may have taken the room meanwhile: jobs sent without success stay few, compared with accepted ones.

@@ -9,8 +9,8 @@ from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.screen import Screen
 
-from conveyor.monitor.format import STATE_COLORS, safe, safe_lines, short_duration, shorten
-from conveyor.monitor.job_record import facts
+from conveyor.monitor.format import LEVEL_COLORS, STATE_COLORS, safe, safe_lines, short_duration, shorten
+from conveyor.monitor.job_record import facts, log_rows
 from conveyor.top.actions import job_intent
 from conveyor.top.table import Line, progress
 
@@ -124,6 +124,7 @@ def _facts(record: JobRecord) -> dict[str, Text]:
 
 def _log(record: JobRecord) -> Text:
     text = Text.assemble(("Log\n", "bold")) if record.lines else Text("No log lines.", "dim")
-    for line in record.lines:
-        text.append(f"  {safe_lines(line.text)}\n", "")
+    for head, level, line in log_rows(record.lines):
+        color = LEVEL_COLORS.get(level, "")
+        text.append(f"  {head}", color or "dim").append(f"{line}\n", color)
     return text

@@ -24,7 +24,7 @@ from conveyor.torture import history, report
 from conveyor.torture.faults import FAULTS, Fault, Missing
 from conveyor.torture.history import note
 from conveyor.torture.judge import BOUND, Record, judge
-from conveyor.torture.load import Lane
+from conveyor.torture.load import Lane, Workers
 from conveyor.torture.stage import Effect, OwnStage, Stage, WatchedStage, YourStage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _RENEWAL_TIME = 1.0  # more seconds after a fault of server or network: time to 
 _PATIENCE = 4.0  # seconds that the next fault waits for a slow one
 _MAX_ACTIVE = 32  # active faults of a group
 #: Lanes of a run; the watched one is on a separate stage.
-LANES = ("mixed", "order", "items", "long", "watched")
+LANES = ("mixed", "shared", "order", "items", "long", "watched")
 _MIN_FOR_LONG_JOBS = 30.0  # min seconds of a run that has a lane of long jobs
 _TICK, _STALL = 0.5, 2.0  # seconds between two readings of the clock, and by which one may be late
 #: Suffix of the name of a fault that another one interrupted.
@@ -138,13 +138,18 @@ def watch_clock(over: threading.Event) -> None:
 def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     """Yield the stages of a run, with their servers."""
     name = f"torture-{plan.seed}-{'yours' if plan.url else 'own'}"
-    mixed = Lane(f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(6, 4))
-    order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(1,))
+    mixed = Lane(
+        f"{name}-mixed", "mixed", 400, producers=2, rate=plan.rate / 3, consumers=(Workers(6), Workers(4))
+    )
+    crews = Workers(8, "thread"), Workers(16, "coroutine")
+    shared = Lane(f"{name}-shared", "shared", 400, producers=1, rate=plan.rate / 6, consumers=crews)
+    order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(Workers(1),))
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
-    long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(3,), max_pending=3)
+    long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(Workers(3),), max_pending=3)
     wanted = plan.lanes or (LANES if plan.seconds >= _MIN_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     level = plan.durability if plan.url else "fsync"
-    lanes = [one._replace(durability=level) for one in (mixed, order, items, long) if one.role in wanted]
+    lanes = [mixed, shared, order, items, long]
+    lanes = [one._replace(durability=level) for one in lanes if one.role in wanted]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)
         return
@@ -152,7 +157,9 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
         yield OwnStage(folder / "own", plan.binary, lanes, plan.seed)
     if "watched" in wanted:
         queue, level = f"torture-{plan.seed}-watched-mixed", "replicated:1"
-        fewer = Lane(queue, "mixed", 400, 1, plan.rate / 6, consumers=(2, 2), durability=level)
+        fewer = Lane(
+            queue, "mixed", 400, 1, plan.rate / 6, consumers=(Workers(2), Workers(2)), durability=level
+        )
         yield WatchedStage(folder / "watched", plan.binary, [fewer], plan.seed)
 
 

@@ -52,7 +52,7 @@ _UNSETTLED = 30.0  # seconds after the end of a task by which the longest outage
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
 _RETURNING = 30.0  # seconds within which an item is taken again after its taker ended
 #: Max prefetched jobs of all workers, which may all return and exceed the max size. By lane.
-_MAX_RETURNED = {"order": 64, "mixed": 1_000}
+_MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64}
 _CLAIMED = 32  # max jobs of one claim in the lane order
 _STARTED = 20.0  # seconds after which a process has loaded its modules, even on a busy machine
 _RESTORING = 10.0  # seconds within which a running producer puts lost jobs again
@@ -143,8 +143,8 @@ class Record:
         self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
 
     def _add_runs(self) -> None:
-        #: When jobs that end their worker began, by its process.
-        self.enders: dict[int, list[float]] = defaultdict(list)
+        self.enders: list[tuple[str, Run]] = []
+        """Lane and run of jobs that end their process."""
         # An item may have several ends in one process, since it has no token.
         ends: dict[tuple[str, int, int], deque[End]] = defaultdict(deque)
         for end in self.history.of(End):
@@ -169,7 +169,7 @@ class Record:
                 case.id = case.id or start.id
                 case.runs.append(run)
                 if KINDS[case.put.kind].ends_worker:
-                    self.enders[start.pid].append(start.at)
+                    self.enders.append((case.put.lane, run))
 
     def has(self, effect: Effect, lane: str, since: float, until: float, pid: int = 0) -> bool:
         """Return True if a fault with this effect affected a lane between two moments, or a process if one is named."""
@@ -211,10 +211,18 @@ class Record:
             if one.name == "producer stopped" and concerns(one, lane) and (not pid or pid in one.pids)
         )
 
+    def ended_by_job(self, lane: str, since: float, until: float, pid: int = 0) -> bool:
+        """Return True if a job ended its process between two moments: any one of a lane, or the one named."""
+        return any(
+            run.start.at <= until and run.end + _GONE >= since and (not pid or pid == run.start.pid)
+            for where, run in self.enders
+            if where == lane
+        )
+
     def ended_by_fault(self, run: Run, lane: str, until: float) -> bool:
-        """Return True if a fault, or the next job, ended the process of a run between its start and `until`."""
+        """Return True if a fault, or another job, ended the process of a run between its start and `until`."""
         pid, since = run.start.pid, run.start.at
-        return any(since <= at <= until for at in self.enders[pid]) or any(
+        return self.ended_by_job(lane, since, until, pid) or any(
             pid in one.pids and one.at <= until and one.until + _SETTLING >= since and concerns(one, lane)
             for one in self.endings
         )
@@ -358,7 +366,8 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                 killed = any(
                     since <= one.until <= until and concerns(one, case.put.lane) for one in record.endings
                 )
-                excused = killed or record.lost_since(case.put, until)
+                shared = is_shared(case) and record.ended_by_job(case.put.lane, since, until)
+                excused = killed or shared or record.lost_since(case.put, until)
                 yield f"{case.name}: its run {number} counts as attempt {run.start.attempt}", excused
         for one in case.outcomes[:1]:
             if one.state == "lost" and (case.expected != "lost" or len(case.runs) < _CRASHES):
@@ -370,10 +379,29 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                     for run in case.runs
                     for kill in kills
                 )
+                deaths += deaths_by_neighbors(record, case, one.at) if is_shared(case) else 0
                 excused = case.expected != "lost" and deaths >= _CRASHES
                 yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", excused
             else:
                 yield None
+
+
+def is_shared(case: Case) -> bool:
+    """Return True if its workers share processes: a crash ends the runs of others, which count it."""
+    return case.put.lane.endswith("shared")
+
+
+def deaths_by_neighbors(record: Record, case: Case, until: float) -> int:
+    """Return how many runs of a job another one ended, and one more if a process may have died as it started again."""
+    lane, last = case.put.lane, max((run.end for run in case.runs), default=case.put.at)
+    ended = sum(
+        record.ended_by_job(lane, run.start.at, run.end + (_SETTLING if run.how else 0.0), run.start.pid)
+        for run in case.runs
+    )
+    starting = any(
+        last <= one.until and one.at <= until and concerns(one, lane) for one in record.endings
+    ) or record.ended_by_job(lane, last, until)
+    return ended + starting
 
 
 def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import logging
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor import Job, Queue, current_job, task
+from conveyor.consumer.settings import Kind as WorkerKind  # noqa: TC001 - msgspec decodes it
 from conveyor.errors import (
     ConveyorError,
     DurabilityUnknown,
@@ -38,6 +40,8 @@ from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Star
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from conveyor.tasks import Task
 
 #: Seconds that outcomes are kept: longer than any outage of a producer, and much shorter than a long run, whose server
 #: must not grow.
@@ -156,6 +160,8 @@ KINDS = {
     "item": Kind(nothing),  # taken with `get`; no task runs
 }
 HOSTILE = [name for name in KINDS if name not in {"works", "retried", "fills the disk", "item"}]
+#: What a job must not do to a process that it shares with others.
+UNSHARED = {"changes signals", "closes files"}
 
 
 @task(name="torture", keep=KEEP)
@@ -164,6 +170,16 @@ def work(key: str, kind: str, seconds: float, payload: bytes) -> str:
     with noted(key):
         if seconds:
             time.sleep(seconds)
+        KINDS[kind].do()
+    return value_of(key, payload)
+
+
+@task(name="torture-async", keep=KEEP)
+async def work_async(key: str, kind: str, seconds: float, payload: bytes) -> str:
+    """Do the same in an event loop."""
+    with noted(key):
+        if seconds:
+            await asyncio.sleep(seconds)
         KINDS[kind].do()
     return value_of(key, payload)
 
@@ -198,6 +214,7 @@ class Batch(NamedTuple):
     calls: list[tuple[str, float, bytes]]
     """The kind, seconds and payload of each."""
     options: dict[str, Any]
+    task: Task[[str, str, float, bytes], Any] = work
 
 
 def mixed(chance: random.Random) -> Batch:
@@ -250,6 +267,13 @@ _RECIPES = (
 )  # fmt: skip
 
 
+def shared(chance: random.Random) -> Batch:
+    """Return the next jobs of the lane whose workers share processes; half of them run in event loops."""
+    batch = mixed(chance)
+    calls = [("works" if kind in UNSHARED else kind, seconds, data) for kind, seconds, data in batch.calls]
+    return batch._replace(calls=calls, task=chance.choice((work, work_async)))
+
+
 def in_order(chance: random.Random) -> Batch:
     """Return the next jobs of the lane in which the order of first starts is judged; a fifth is urgent."""
     lengths = [0.0, 0.003, 0.02] * 10
@@ -262,10 +286,17 @@ def long_only(chance: random.Random) -> Batch:
     return Batch([("works", chance.uniform(6.0, 8.0), b"")], {})
 
 
-RECIPES = {"mixed": mixed, "order": in_order, "long": long_only}
+RECIPES = {"mixed": mixed, "shared": shared, "order": in_order, "long": long_only}
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
+
+
+class Workers(NamedTuple):
+    """The workers of one consumer."""
+
+    number: int
+    kind: WorkerKind = "process"
 
 
 class Lane(NamedTuple):
@@ -278,8 +309,7 @@ class Lane(NamedTuple):
     producers: int
     rate: float
     """Max jobs per second of each producer."""
-    consumers: tuple[int, ...] = ()
-    """Workers of each consumer."""
+    consumers: tuple[Workers, ...] = ()
     takers: int = 0
     """Processes that take plain items."""
     max_pending: int = 1_500
@@ -361,7 +391,7 @@ class Producer:
         note(*[Put(now, key, lane, kind, value_of(key, data), *common) for key, kind, _, data in calls])
         held, confirmed = True, len(calls)
         try:
-            jobs = self.queue.submit_many(work.options(**batch.options), calls)
+            jobs = self.queue.submit_many(batch.task.options(**batch.options), calls)
         except StoreError as error:  # it names the jobs that were put; the others are unknown
             held, confirmed = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, lane, client=self.queue.client) for one in error.ids]

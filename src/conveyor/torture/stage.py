@@ -25,7 +25,7 @@ import msgspec
 
 from conveyor import Queue
 from conveyor.consumer import command_line
-from conveyor.consumer.settings import LEASE, ConsumerSettings
+from conveyor.consumer.settings import GRACE, LEASE, ConsumerSettings
 from conveyor.errors import BadCall, NotEmpty, StoreError
 from conveyor.store import Client, commands
 from conveyor.store.address import shown
@@ -41,7 +41,7 @@ from conveyor.torture.history import (
     Usage,
     note,
 )
-from conveyor.torture.load import SCRATCH, Lane, LoadSettings
+from conveyor.torture.load import SCRATCH, Lane, LoadSettings, Workers
 from conveyor.torture.proxy import Proxy
 from conveyor.torture.servers import DURABLE, SERVICE, Pair, Server, small_disk, wait_for
 
@@ -54,6 +54,7 @@ _FOREVER = float("inf")
 _AT_WORK = 3.0  # seconds after its workers started in which no fault ends a consumer
 _SILENT = 6.0  # seconds after which a silent waiter counts as dead
 _STARTING = 60.0  # seconds until all processes are up
+_SHORT_GRACE = 1.0  # seconds for which a job that does not end may hold up those that share its process
 _EXPIRING = LEASE + 5.0  # seconds until the leases of killed processes have expired
 
 
@@ -468,10 +469,16 @@ class WatchedStage(Stage):
         self.pair.end()
 
 
-def _consumer(lane: Lane, workers: int, _: Kept) -> list[str]:
+def _consumer(lane: Lane, workers: Workers, _: Kept) -> list[str]:
     """Return the command of a consumer."""
     settings = ConsumerSettings(
-        queues=(lane.queue,), workers=workers, modules=("conveyor.torture.load",), path=tuple(sys.path)
+        queues=(lane.queue,),
+        kind=workers.kind,
+        workers=workers.number,
+        processes=None if workers.kind == "process" else 2,
+        modules=("conveyor.torture.load",),
+        path=tuple(sys.path),
+        grace=GRACE if workers.kind == "process" else _SHORT_GRACE,
     )
     return command_line(settings)
 

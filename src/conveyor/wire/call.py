@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from conveyor import clock
 from conveyor.errors import BadCall, TooLarge
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Headers as they travel.
+Headers = tuple[tuple[str, str], ...]
 #: Seconds that an outcome is kept by default.
 KEEP = 3600.0
 #: Seconds before the first retry by default.
@@ -40,6 +43,8 @@ FUNCTION = "conveyor.call"
 MSGPACK, PICKLE = "msgpack", "pickle"
 #: Max seconds of a duration (ten years), and max retries of a job.
 MAX_SECONDS, MAX_RETRIES = 315_360_000.0, 1_000_000
+#: Max headers of a job, and max bytes of their names and values together.
+MAX_HEADERS, MAX_HEADER_BYTES = 64, 8192
 #: Max `maxsize` of a queue: the last number up to which a server's script counts exactly.
 MAX_SIZE = 1 << 53
 #: The last valid `put_at`: the end of the year 9999.
@@ -66,6 +71,38 @@ def check_serializer(name: object) -> None:
         raise BadCall(f'the serializer must be "{MSGPACK}" or "{PICKLE}", got {name!r:.80}')
 
 
+def header_pairs(headers: object) -> Headers:
+    """Return a mapping of headers as it travels. Raises BadCall if it is invalid, or has too many or too long ones."""
+    if not isinstance(headers, Mapping):
+        raise BadCall(
+            f"headers must be a dict of strings, got {type(headers).__name__}", hint='use {"name": "value"}'
+        )
+    pairs = tuple(headers.items())
+    _check_headers(pairs)
+    return pairs
+
+
+def _check_headers(pairs: tuple[tuple[Any, Any], ...]) -> None:
+    """Raise BadCall for headers that must not travel. The message holds no value: it may be a secret."""
+    for name, value in pairs:
+        if not (isinstance(name, str) and isinstance(value, str)):
+            wrong = type(value if isinstance(name, str) else name).__name__
+            raise BadCall(
+                f"names and values of headers must be str, got {wrong} in {name!r:.80}", hint="use str()"
+            )
+        if not name:
+            raise BadCall("the name of a header must not be empty")
+    try:
+        size = sum(len(one.encode()) for pair in pairs for one in pair)
+    except UnicodeEncodeError:
+        raise BadCall("a header holds what is not Unicode", hint=codec.NOT_UNICODE) from None
+    if len(pairs) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise BadCall(
+            f"a job may have {MAX_HEADERS} headers with {MAX_HEADER_BYTES:,} bytes, got {len(pairs)} with {size:,}",
+            hint="pass what the task works on as arguments",
+        )
+
+
 def as_seconds(value: Any) -> Any:
     """Return a timedelta as a number of seconds, and any other value as it is."""
     return value.total_seconds() if isinstance(value, timedelta) else value
@@ -84,6 +121,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds that its outcome is kept."""
     serializer: str | None = None
     """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
+    headers: Headers = ()
+    """Names and values of what travels beside the arguments, for middleware."""
 
     def __post_init__(self) -> None:
         check_whole("retries", self.retries, MAX_RETRIES)
@@ -95,6 +134,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
             check_seconds("timeout", self.timeout)
             if self.timeout == 0:
                 raise BadCall("timeout must be more than 0 seconds, or None")
+        if self.headers:
+            _check_headers(self.headers)
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -152,6 +193,11 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Return the item for people. Raises ValueError if the bytes are invalid."""
         return codec.decode_data(self.args)
 
+    @property
+    def headers(self) -> Headers:
+        """Names and values of its headers."""
+        return self.options.headers
+
     def positional(self) -> list[Any]:
         """Return the positional arguments as they travelled, for people: with ObjectData in place of objects.
 
@@ -175,6 +221,9 @@ def _read(data: Raw, kind: type[T]) -> T:
 _decoder = msgspec.msgpack.Decoder(Call)
 #: The options of a function that is not a task.
 DEFAULTS = RunOptions()
+_DEFAULT_VALUES = structs.astuple(DEFAULTS)
+#: Options up to and with `keep`, which travel whenever any does.
+_FIRST_OPTIONS = RunOptions.__struct_fields__.index("keep") + 1
 _NO_LABELS = Labels()
 
 
@@ -196,16 +245,26 @@ def encode_calls(
     name: str,
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
     options: RunOptions = DEFAULTS,
+    headers: Sequence[Headers] | None = None,
 ) -> list[bytes]:
-    """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one."""
+    """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one.
+
+    `headers` are those of each call, in place of those in the options.
+    """
     signature = signature_of(function)
     labels = _labels_of(function, calls)
-    head, tail = _frame(name, options, labels)
     if options.serializer == PICKLE:
         encoded = [signature.encode_any(args, kwargs, name) for args, kwargs in calls]
     else:
         encoded = signature.encode_all(calls)
-    made = _checked([head + arguments + tail for arguments in encoded])
+    if headers is None:
+        head, tail = _frame(name, options, labels)
+        made = _checked([head + arguments + tail for arguments in encoded])
+    else:
+        frames = (_frame(name, structs.replace(options, headers=own), labels) for own in headers)
+        made = _checked(
+            [head + arguments + tail for (head, tail), arguments in zip(frames, encoded, strict=True)]
+        )
     return [_with_formatted(data, labels) for data in made] if redaction.has_formatters() else made
 
 
@@ -248,10 +307,13 @@ def _with_formatted(data: bytes, labels: Labels) -> bytes:
 def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple[bytes, bytes]:
     """Return the bytes before and after the arguments; the same for all calls that are put together.
 
-    Defaults are left out: the serializer, the labels if nothing can be secret, then the options. A `keep` that is not
-    the default comes last, as the last option or again after the labels: there the server's scripts find it.
+    Defaults are left out: the options after `keep`, the labels if nothing can be secret, then the other options. A
+    `keep` that is not the default comes last, as the last option or again after the labels: there the server's scripts
+    find it.
     """
-    head, tail = _fixed_parts(name, options, labels)
+    # Headers may differ from call to call, and would push all else out of the cache.
+    make = _fixed_parts.__wrapped__ if options.headers else _fixed_parts
+    head, tail = make(name, options, labels)
     return head, codec.encode_flat(round(clock.wall(), 3)) + tail
 
 
@@ -259,10 +321,10 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
 def _fixed_parts(name: str, options: RunOptions, labels: Labels) -> tuple[bytes, bytes]:
     """Return the bytes before the arguments, and those after the time that follows them."""
     fields: list[bytes] = []
-    values = msgspec.structs.astuple(msgspec.structs.replace(options, keep=float(options.keep)))
-    if options.serializer is None:
+    values = structs.astuple(structs.replace(options, keep=float(options.keep)))
+    while len(values) > _FIRST_OPTIONS and values[-1] == _DEFAULT_VALUES[len(values) - 1]:
         values = values[:-1]
-    if labels.may_hide or options.serializer is not None:
+    if labels.may_hide or len(values) > _FIRST_OPTIONS:
         fields += msgspec.msgpack.encode(values), msgspec.msgpack.encode(labels)
         if options.keep != KEEP:
             fields.append(codec.encode(float(options.keep)))

@@ -137,6 +137,8 @@ class ConsumerReport(msgspec.Struct, frozen=True):
     min_workers: int = 0
     max_workers: int = 0
     """Limits between which the number of its workers follows what waits, or 0 if it does not."""
+    trouble: str = ""
+    """Why its workers cannot start, such as a resource that cannot be opened; empty if they can."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):

@@ -56,6 +56,10 @@ class Arguments(Protocol):
     def labels(self) -> Labels:
         """The labels that the producer set."""
 
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of its headers."""
+
     def item_data(self) -> Any:
         """Return the plain item."""
 
@@ -217,6 +221,12 @@ def redacted_arguments(call: Arguments, labels: Labels = _NOTHING) -> list[tuple
     ]
 
 
+def redacted_headers(call: Arguments, labels: Labels = _NOTHING) -> dict[str, str]:
+    """Return the headers of a call without secrets. `labels` as in `redacted_arguments`."""
+    labels = call.labels.over(labels)
+    return {name: str(redacted(_shown(name, value, labels), labels)) for name, value in call.headers}
+
+
 def preview(call: Arguments, labels: Labels = _NOTHING, room: int = 120) -> str:
     """Return the arguments of a call as one line of at most `room` characters, without secrets. Never raises.
 
@@ -229,7 +239,7 @@ def preview(call: Arguments, labels: Labels = _NOTHING, room: int = 120) -> str:
 
 
 def secret_texts(call: Arguments, labels: Labels = _NOTHING) -> list[str]:
-    """Return the hidden values of a call as strings, to be hidden in what its task writes. Never raises.
+    """Return the hidden values of a call and its headers, to be hidden in what its task writes. Never raises.
 
     The longest come first. Values of less than four characters are left out: any text contains them.
     """
@@ -258,6 +268,8 @@ def secret_texts(call: Arguments, labels: Labels = _NOTHING) -> list[str]:
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
         for _, name, value in _arguments(call, labels):
             look(value, 0, hidden=_shown(name, value, labels) is not value)
+    for name, value in call.headers:
+        look(value, 0, hidden=_shown(name, value, labels) is not value)
     return sorted((one for one in found if len(one) >= MIN_SECRET), key=len, reverse=True)
 
 
@@ -283,6 +295,8 @@ def formatted_names(call: Arguments, labels: Labels) -> tuple[str, ...]:
 
     if _formatters:
         for _, name, value in _arguments(call, labels):
+            look(name, value, 0)
+        for name, value in call.headers:
             look(name, value, 0)
     return tuple(found)
 

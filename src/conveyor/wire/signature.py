@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+_BEHIND = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
 _NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
 #: Arguments that an array of msgpack counts in its first byte.
 _MAX_SHORT = 15
@@ -41,8 +42,31 @@ _OWN = "a function of your own, defined with def at module level"
 _MAIN = ("__main__", "__mp_main__")
 
 
+class FromWorker:
+    """The default of a parameter that does not travel: the worker fills it in."""
+
+    def __repr__(self) -> str:
+        return "from_worker()"
+
+    def __reduce__(self) -> str:
+        """Pickle the name, since there is only one."""
+        return "FROM_WORKER"
+
+    def __getattr__(self, name: str) -> Any:
+        """Raise AttributeError, since a direct call has left the argument out."""
+        message = f"the value with the attribute {name!r} comes from the worker; in a direct call, pass one"
+        raise AttributeError(message)
+
+
+#: The only one.
+FROM_WORKER = FromWorker()
+
+
 class Signature:
-    """The parameters of a function, and how their values travel."""
+    """The parameters of a function, and how their values travel.
+
+    Raises BadCall if a parameter that the worker fills in cannot be passed by name.
+    """
 
     def __init__(self, function: Any) -> None:
         self.name: str = getattr(function, "__qualname__", repr(function))
@@ -53,6 +77,14 @@ class Signature:
             self._plain = None
         known = hints.resolve(function)
         parameters = list(self._plain.parameters.values()) if self._plain else []
+        self.from_worker = {
+            one.name: known.get(one.name, Any) for one in parameters if one.default is FROM_WORKER
+        }
+        """Types of the parameters that the worker fills in, by name; they do not count otherwise."""
+        if self.from_worker and self._plain:
+            _check_last(self.name, parameters)
+            parameters = [one for one in parameters if one.default is not FROM_WORKER]
+            self._plain = self._plain.replace(parameters=parameters)
         self.parameters = parameters
         self.hints = {one.name: known.get(one.name, Any) for one in parameters}
         self._native = {name for name, hint in self.hints.items() if hints.is_native(hint)}
@@ -265,6 +297,11 @@ class Signature:
         try:
             bound = self._plain.bind(*args, **kwargs)
         except TypeError as error:
+            if given := self.from_worker.keys() & kwargs.keys():
+                raise BadCall(
+                    f"{self.name}() gets {', '.join(sorted(given))} from its worker, so it cannot be submitted",
+                    hint="leave it out; pass it only in a direct call",
+                ) from None
             raise BadCall(f"{self.name}() {error}", hint=f"use {self._plain}") from None
         return bound.args, bound.kwargs
 
@@ -284,6 +321,18 @@ class Signature:
         text = str(error).split(" - at", maxsplit=1)[0]
         hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
+
+
+def _check_last(name: str, parameters: Sequence[inspect.Parameter]) -> None:
+    """Raise BadCall if a parameter that the worker passes by its name cannot be, or would shift those behind it."""
+    from_worker = ""
+    for one in parameters:
+        is_from_worker = one.default is FROM_WORKER
+        if is_from_worker:
+            from_worker = one.name
+        if from_worker and one.kind not in (_NAMED if is_from_worker else _BEHIND):
+            message = f"{name}(): {from_worker} = from_worker() must come after the parameters that travel"
+            raise BadCall(message, hint="write it last, or behind a *")
 
 
 def _purpose(task: str, named: bytes | Raw) -> bytes:

@@ -213,7 +213,7 @@ def test_preview_is_an_equivalent_command_line(api: Api) -> None:
 def test_tasks_list_their_parameters(api: Api) -> None:
     tasks, cursor = {}, ""
     while "spread" not in tasks:  # other tests of this process have registered many
-        page = api.get(f"/tasks?cursor={cursor}")
+        page = api.get("/tasks", cursor=cursor)
         tasks |= {one["name"]: one for one in page["tasks"]}
         cursor = page["next"]
         assert cursor or "spread" in tasks

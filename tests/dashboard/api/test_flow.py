@@ -52,7 +52,8 @@ def test_job_is_put_watched_inspected_and_cancelled(
         lambda: [one for one in api.get("/workers")["consumers"][0]["workers"] if one["job"] == job]
     )[0]
     assert worker["name"] == f"{running.name}/1"
-    assert eventually(lambda: api.get(f"/jobs/{job}/log")["lines"])
+    (line,) = eventually(lambda: api.get(f"/jobs/{job}/log")["lines"])
+    assert (line["level"], line["attempt"], line["number"]) == ("INFO", 1, 1)
     told = api.post(f"/jobs/{job}/stack", {"reason": "it hangs"})
     assert told["targets"] == [worker["name"]]
     stack = eventually(lambda: answered(api, told["order"], "done"))

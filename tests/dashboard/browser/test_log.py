@@ -8,6 +8,8 @@ import pytest
 from browser_tasks import report
 from playwright.sync_api import expect
 
+from conveyor.store import records
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -77,3 +79,25 @@ def test_page_without_its_stream_follows_the_log_by_polling(
     write(path, "the second", "the third")
     view.skip(5_000, "document.querySelectorAll('#log-lines li').length === 3")
     shows(page, "the first", "the second", "the third")
+
+
+def test_live_lines_have_levels_and_attempts_as_after_a_reload(
+    window: Callable[..., Window], telling: str, queue: Queue
+) -> None:
+    page, job = window().go(telling), telling.rpartition("/")[2]
+    shows(page, "the first")
+
+    def log(text: str, level: str, attempt: int) -> None:
+        queue.client.run_all(records.log(queue.name, job, text, level=level, attempt=attempt, number=1))
+
+    log("slow", "WARNING", 1)
+    log("again", "INFO", 2)
+    rows = page.locator("#log-lines li")
+    for _ in range(2):
+        expect(rows).to_have_count(4)
+        expect(rows.nth(1).locator("b")).to_have_text("WARNING")
+        expect(rows.nth(2)).to_have_text("Attempt 2")
+        shows(page, "the first", "slow", "again")
+        page.locator("[data-log-filter]").fill("warn")
+        expect(page.locator("#log-lines li[data-line]:visible span")).to_have_text(["slow"])
+        page.reload()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import consumer_jobs as jobs
 import pytest
 from consumer_kit import lines
+from msgspec import structs
 
 from conveyor.dashboard.issues import KINDS, MAX_ALONE, MAX_NAMED, IssueInputs, issues
 from conveyor.monitor.charts import Point
@@ -182,6 +183,16 @@ def test_consumer_without_recent_reports_is_silent(
 def test_many_silent_consumers_are_counted() -> None:
     heard = [LastSeen(f"rack-{number}", AT - 30) for number in range(MAX_NAMED + 7)]
     assert said(Snapshot(AT), heard=heard)[-1] == "7 more consumers went silent"
+
+
+def test_consumer_whose_workers_cannot_start_is_wrong() -> None:
+    trouble = "the resource shop.pool cannot be opened: OSError: no route to ada@db"
+    consumers = [
+        structs.replace(report(f"rack-{number}", 0), trouble=trouble) for number in range(MAX_NAMED + 2)
+    ]
+    found = said(Snapshot(AT, {}, consumers))
+    assert found[0] == "workers of rack-0 cannot start: the resource shop.pool cannot be opened"
+    assert found[-1] == "workers of 2 more consumers cannot start"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import pytest
 from consumer_kit import go
 from pages_kit import TRACEBACK, Line, Role, Visitor, call
 
-from conveyor.store import keys
+from conveyor.store import keys, records
 from conveyor.store.command import Command
+from conveyor.wire.call import RunOptions, encode_calls, header_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,12 @@ def page_of(visitor: Visitor, line: Line, job: str) -> Seen:
     return visitor.see(f"/queues/{line.name}/jobs/{job}")
 
 
+def with_headers(headers: dict[str, str]) -> bytes:
+    """Return the bytes of a job with headers."""
+    (data,) = encode_calls(jobs.same, "shop.prices", [((1,), {})], RunOptions(headers=header_pairs(headers)))
+    return data
+
+
 def test_waiting_job_shows_its_position(line: Line, visit: Visit) -> None:
     line.put_many(call("shop.prices", 1), 3)
     job = line.put(call("shop.prices", 2, depth=[3, 4]))
@@ -45,6 +52,16 @@ def test_waiting_job_shows_its_position(line: Line, visit: Visit) -> None:
     assert f"conveyor consume {line.name}" in seen.text
     assert seen.words(".arguments dd") == ["2", "[3, 4]"]
     assert [node.attributes["data-yes"] for node in seen.all("[data-act]")] == ["Cancel job"]
+
+
+def test_headers_are_shown_without_secrets(line: Line, visit: Visit) -> None:
+    headers = {"tenant": "<b>7</b>", "Authorization": "Bearer abcdef"}
+    job = line.put(with_headers(headers))
+    seen = page_of(visit(), line, job)
+    assert seen.words("#headers + .arguments dt") == ["tenant", "Authorization"]
+    assert seen.words("#headers + .arguments dd") == ["<b>7</b>", "•••"]
+    assert "abcdef" not in seen.text
+    assert not page_of(visit(), line, line.put(call("shop.prices", 1))).all("#headers")
 
 
 def test_delayed_job_shows_its_due_time_and_the_last_failure(line: Line, visit: Visit) -> None:
@@ -207,6 +224,43 @@ def test_long_log_is_shown_from_its_end(line: Line, visit: Visit) -> None:
     assert 50 < len(lines) <= 200
     assert len(seen.response.content) < 60 * 1024
     assert any("/log?queue=" in link for link in seen.links())
+
+
+def test_log_shows_levels_and_tells_attempts_apart(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    for attempt, level, text in (
+        (1, "INFO", "one"),
+        (1, "ERROR", "two\nthree"),
+        (2, "<b>", "four"),
+        (2, "out", "five"),
+    ):
+        line.client.run_all(records.log(line.name, job, text, level=level, attempt=attempt, number=1))
+    line.log(job, "old")
+    seen = page_of(visit(), line, job)
+    assert seen.words(".log li span") == ["one", "two three", "four", "five", "old"]
+    assert seen.words(".log li b") == ["INFO", "ERROR", "<b>", "out", ""]
+    assert [words.split()[-1] for words in seen.words(".log li")] == [
+        "one",
+        "three",
+        "2",
+        "four",
+        "five",
+        "old",
+    ]
+    assert seen.words(".log-attempt") == ["Attempt 2"]
+
+
+def test_log_reports_the_number_of_lines_if_not_all_are_kept(line: Line, visit: Visit) -> None:
+    job = line.run(call("shop.prices", 1))
+    line.client.run_all(records.log(line.name, job, "text", level="INFO", attempt=1, number=12_345))
+    assert "has logged 12,345 lines; the last thousand or so are kept" in page_of(visit(), line, job).text
+
+
+def test_empty_log_explains_what_is_kept(line: Line, visit: Visit) -> None:
+    seen = page_of(visit(), line, line.run(call("shop.prices", 1)))
+    (empty,) = seen.words(".log-empty")
+    assert empty.startswith("No log lines.")
+    assert all(word in empty for word in ("logging.info", "current_job().log", "--prints"))
 
 
 def test_page_version_depends_on_the_job_and_not_on_the_clock(line: Line, visit: Visit) -> None:

@@ -71,6 +71,8 @@ class Job(Struct, frozen=True):
     state: str
     task: str
     arguments: list[Argument] | None
+    headers: dict[str, str] | None
+    """What travels beside the arguments, without secrets; empty once the job has finished."""
     preview: str | None
     result: Any
     error: Failure | None
@@ -104,6 +106,12 @@ class LogLine(Struct, frozen=True):
     id: str
     at: float
     text: str
+    level: str
+    """The name of its level in Python's logging; `out` or `err` if it was printed; empty if unknown."""
+    attempt: int
+    """Which attempt logged it; 0 if unknown."""
+    number: int
+    """Which line of its run it is, from 1; about the last 1,000 are kept. 0 if unknown."""
 
 
 class Log(Struct, frozen=True):
@@ -146,6 +154,7 @@ def show_job(request: ApiRequest) -> Job:
         Job,
         record,
         arguments=[Argument(name, as_json(value)) for name, value in record.arguments] if shown else None,
+        headers=record.headers if shown else None,
         preview=record.preview if shown else None,
         result=result,
         error=error,
@@ -171,7 +180,7 @@ def show_log(request: ApiRequest) -> Log:
     lines = _cached_lines(request, queue, job)
     if lines is None:
         lines = request.context.ask(job_record.log_after(queue, job, last, request.query.count))
-    shown = [LogLine(one.id, one.at, redacted_text(one.text)) for one in lines]
+    shown = [struct_from(LogLine, one, text=redacted_text(one.text)) for one in lines]
     return Log(shown, shown[-1].id if shown else last, hidden=False)
 
 

@@ -15,6 +15,7 @@ from conveyor.dashboard.rendering import Bar, pretty
 from conveyor.errors import BadCall, ConveyorError, JobFailed
 from conveyor.monitor import job_record, workers
 from conveyor.store.query import Query, known, together
+from conveyor.store.records import MAX_LINES
 from conveyor.wire import control_messages, failure, ids
 from conveyor.wire.redaction import redacted, redacted_text
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.snapshot import Snapshot
 
 #: Log lines that the page begins with, characters of all of them, and of one.
-LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 1000
+LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 5000
 #: Characters of an argument and of a result; bytes up to which a result is shown at all.
 VALUE_ROOM, RESULT_ROOM, MAX_RESULT = 2000, 6000, 65_536
 RAW_ROOM = 4000
@@ -99,6 +100,11 @@ class JobView(NamedTuple):
         return [(name, pretty(value, VALUE_ROOM)) for name, value in self.job.arguments]
 
     @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Name and value of each header."""
+        return [(name, value[:VALUE_ROOM]) for name, value in self.job.headers.items()]
+
+    @property
     def result(self) -> Result | None:
         """What the task returned, or None if it has not returned."""
         settled = self.job.settled
@@ -145,12 +151,18 @@ class JobView(NamedTuple):
         return shown[::-1], cut
 
     @property
+    def logged(self) -> int:
+        """How many lines the last run that logged some has logged, if they are too many to keep, or 0."""
+        number = self.job.lines[-1].number if self.job.lines else 0
+        return number if number > MAX_LINES else 0
+
+    @property
     def raw(self) -> str:
         """The job as it was put, without secrets; "" for one that has finished or is unreadable."""
         call = self.job.call
         if call is None:
             return ""
-        options = msgspec.structs.asdict(call.options)
+        options = msgspec.structs.asdict(call.options) | {"headers": self.job.headers}
         facts = {"task": call.task, "arguments": self.job.arguments, "put_at": call.put_at}
         return pretty({**facts, "options": options}, RAW_ROOM)
 

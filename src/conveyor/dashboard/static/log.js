@@ -17,23 +17,35 @@ let following = true;
 let filter = "";
 
 const lines = () => document.getElementById("log-lines");
-const fits = (line) => !filter || line.querySelector("span").textContent.toLowerCase().includes(filter);
+const texts = (line) => ["b", "span"].map((one) => line.querySelector(one)?.textContent ?? "").join(" ");
+const fits = (line) => !filter || !line.dataset.line || texts(line).toLowerCase().includes(filter);
 
 function clock(element) {
   const at = new Date(element.dateTime);
   if (!Number.isNaN(at.getTime())) element.textContent = at.toLocaleTimeString("en-GB");
 }
 
-function lineOf({ id, at, text }) {
+function attemptOf(number) {
+  const line = document.createElement("li");
+  line.className = "log-attempt";
+  line.textContent = `Attempt ${number}`;
+  return line;
+}
+
+function lineOf({ id, at, text, level }, attempt) {
   const line = document.createElement("li");
   const time = document.createElement("time");
+  const name = document.createElement("b");
   const words = document.createElement("span");
   line.dataset.line = id;
+  line.dataset.attempt = attempt;
   time.dateTime = new Date(at * 1000).toISOString();
   time.title = time.dateTime;
   clock(time);
+  name.dataset.level = level;
+  name.textContent = visible(level);
   words.textContent = visible(text);
-  line.append(time, words);
+  line.append(time, name, words);
   line.hidden = !fits(line);
   return line;
 }
@@ -46,7 +58,14 @@ function append(found) {
   if (!found.length) return;
   const list = lines();
   const fragment = document.createDocumentFragment();
-  for (const one of found) fragment.append(lineOf(one));
+  let last = Number(list.lastElementChild?.dataset.attempt ?? 1);
+  for (const one of found) {
+    if (one.attempt && one.attempt !== last) {
+      last = one.attempt;
+      fragment.append(attemptOf(last));
+    }
+    fragment.append(lineOf(one, last));
+  }
   const before = list.scrollHeight;
   list.append(fragment);
   const grown = list.scrollHeight;
