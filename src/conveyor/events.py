@@ -56,6 +56,18 @@ class ConsumerLeft(Event, frozen=True):
         )
 
 
+class ConsumerScaled(Event, frozen=True):
+    """The number of a consumer's workers changes."""
+
+    consumer: str
+    before: int
+    after: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.consumer}: {self.before} to {self.after} workers: {self.reason}"
+
+
 class WorkerDied(Event, frozen=True):
     """A worker process crashed."""
 
@@ -80,6 +92,16 @@ class WorkerLeft(Event, frozen=True):
 
     def __str__(self) -> str:
         return f"worker {self.worker} has exited and is replaced: {self.reason}"
+
+
+class WorkerRecycled(Event, frozen=True):
+    """A worker process has exited between jobs, since it has reached one of its limits; it is replaced."""
+
+    worker: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} is replaced: {self.reason}"
 
 
 class WorkerUnstarted(Event, frozen=True):

@@ -146,17 +146,17 @@ class Executor(futures.Executor):
     `ProcessPoolExecutor`. An int in the place of `queue` is `max_workers`.
 
     Its own workers start with the first call. They run whatever can be imported, and functions of the script. Each
-    begins with `initializer(*initargs)`; if that raises, the executor is broken. `tasks` names modules whose tasks they
-    may run as well, for other producers of the queue. With the `serializer` "pickle", lambdas, closures, functions of a
-    notebook and values that are not data travel, too, as with that of a `Queue`. `mp_context` may be any that starts
-    fresh processes, as all workers are. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else
-    the embedded server.
+    begins with `initializer(*initargs)`; if that raises, the executor is broken. A worker process is replaced after
+    `max_tasks_per_child` calls. `tasks` names modules whose tasks they may run as well, for other producers of the
+    queue. With the `serializer` "pickle", lambdas, closures, functions of a notebook and values that are not data
+    travel, too, as with that of a `Queue`. `mp_context` may be any that starts fresh processes, as all workers are.
+    `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the embedded server.
 
     A call that kills its workers fails alone, with an error that is a `BrokenProcessPool`, after a few attempts.
     Thread-safe.
 
     Raises:
-        ValueError: `max_workers` is less than 1.
+        ValueError: `max_workers` or `max_tasks_per_child` is less than 1.
         BadCall: the arguments do not fit together, or promise what workers cannot do.
     """
 
@@ -179,7 +179,7 @@ class Executor(futures.Executor):
             queue, max_workers = None, queue  # a float is refused below
         owns_queue = queue is None
         has_workers = owns_queue or max_workers is not None
-        _check_workers(max_workers, mp_context, max_tasks_per_child)
+        _check_workers(max_workers, mp_context, max_tasks_per_child, has_workers=has_workers)
         if not isinstance(queue, Queue):
             name = f"executor-{ids.unique()}" if queue is None else queue
             queue = Queue(name, serializer=serializer, store=store)
@@ -194,7 +194,7 @@ class Executor(futures.Executor):
         self._calls = _Calls(queue, owns_queue=owns_queue)
         if has_workers:
             modules = tuple(tasks) if owns_queue else tuple(tasks) or tuple(task_loading.found_modules())
-            self._calls.workers = _Workers(self._calls, max_workers, modules, first)
+            self._calls.workers = _Workers(self._calls, max_workers, max_tasks_per_child, modules, first)
         weakref.finalize(self, self._calls.close).atexit = False
 
     @overload
@@ -484,11 +484,17 @@ class _Workers:
     """The workers of one executor, and the thread that starts them and waits for their end."""
 
     def __init__(
-        self, calls: _Calls, count: int | None, modules: tuple[str, ...], first: _Parts | None
+        self,
+        calls: _Calls,
+        count: int | None,
+        tasks_per_child: int | None,
+        modules: tuple[str, ...],
+        first: _Parts | None,
     ) -> None:
         self.thread: threading.Thread | None = None
         self._calls = calls
         self._count = count
+        self._tasks_per_child = tasks_per_child
         self._modules = modules
         self._first = first
         """What each worker runs when it starts."""
@@ -504,7 +510,9 @@ class _Workers:
             if self.thread is not None:
                 return
             queue = self._calls.queue
-            self._consumer = Consumer(queue.name, self._count, store=queue.client)
+            self._consumer = Consumer(
+                queue.name, self._count, store=queue.client, max_jobs=self._tasks_per_child
+            )
             self._folder = tempfile.mkdtemp(prefix="conveyor-executor-")
             try:
                 self._prepare(self._consumer)
@@ -607,8 +615,10 @@ def _path_of(function: Callable[..., Any]) -> str:
     return f"{module}:{name}"
 
 
-def _check_workers(count: int | None, context: BaseContext | None, tasks_per_child: int | None) -> None:
-    """Raise ValueError or BadCall for what workers of an executor cannot be."""
+def _check_workers(
+    count: int | None, context: BaseContext | None, tasks_per_child: int | None, *, has_workers: bool
+) -> None:
+    """Raise ValueError, TypeError or BadCall for what workers of an executor cannot be."""
     if count is not None and type(count) is not int:
         raise BadCall(f"max_workers must be a whole number, got {count!r}")
     if count is not None and count <= 0:
@@ -620,11 +630,14 @@ def _check_workers(count: int | None, context: BaseContext | None, tasks_per_chi
             "workers cannot be forked from this process: they would inherit its threads' locks",
             hint='leave mp_context out, or use multiprocessing.get_context("spawn")',
         )
-    if tasks_per_child is not None:
-        raise BadCall(
-            "max_tasks_per_child is not supported: a worker runs calls until the executor is shut down",
-            hint="leave it out",
-        )
+    if tasks_per_child is None:
+        return
+    if not has_workers:
+        raise BadCall("max_tasks_per_child is for workers of the executor itself", hint="add max_workers=…")
+    if type(tasks_per_child) is not int:
+        raise TypeError("max_tasks_per_child must be an integer")
+    if tasks_per_child <= 0:
+        raise ValueError("max_tasks_per_child must be >= 1")
 
 
 def _checked_first(

@@ -13,7 +13,10 @@ from conveyor.wire.redaction import escaped, redacted_text
 
 #: Max characters of a line.
 MAX_LENGTH = 4000
-_USUAL = (events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft)
+_USUAL = (
+    *(events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft),
+    *(events.WorkerRecycled, events.ConsumerScaled),
+)
 
 
 def to_standard_error(*, usual: bool = True) -> None:

@@ -16,6 +16,7 @@ from conveyor.consumer import shared_status
 from conveyor.consumer.control import ControlHandler
 from conveyor.consumer.execution import Executor
 from conveyor.consumer.process_state import ProcessState
+from conveyor.consumer.scaling import Scaling
 from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.shared_status import HeldBatch, SharedStatus
 from conveyor.consumer.worker_handle import WorkerHandle
@@ -42,7 +43,8 @@ class OneWorker:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         worker = WorkerHandle("host/1")
         self.workers = {"host/1": worker}
-        self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, lambda: None)
+        scaling = Scaling("host", ConsumerSettings(), self.workers, {})
+        self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, lambda: None, scaling)
         self.signals: list[int] = []
         monkeypatch.setattr(worker.process, "signal", self.signals.append)
         worker.status.hold(HeldBatch("work", "7", "nonce", ["a", "b"]))

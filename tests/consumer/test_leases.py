@@ -15,6 +15,8 @@ from conveyor import Queue
 from conveyor.consumer import shared_status
 from conveyor.consumer.control import ControlHandler
 from conveyor.consumer.heartbeat import Heartbeat
+from conveyor.consumer.scaling import Scaling
+from conveyor.consumer.settings import ConsumerSettings
 from conveyor.consumer.shared_status import HeldBatch
 from conveyor.consumer.worker_handle import WorkerHandle
 from conveyor.store import commands, connect, keys
@@ -130,7 +132,10 @@ class TwoWorkers:
         self.heartbeat = Heartbeat(
             queue.client, control_messages.ConsumerReport("host", "host", 1, [queue.name], "process", 0.0, [])
         )
-        self.handler = ControlHandler("host", self.workers, {}, lambda *_: None, self.heartbeat.hurry)
+        scaling = Scaling("host", ConsumerSettings(), self.workers, {})
+        self.handler = ControlHandler(
+            "host", self.workers, {}, lambda *_: None, self.heartbeat.hurry, scaling
+        )
 
     def start(self, number: int, place: int) -> None:
         self.workers[f"host/{number}"].status.start(place, 0.0, 0.0)

@@ -23,6 +23,8 @@ SAMPLES = {
     "queues": ("numbers", "letters"),
     "workers": 2,
     "server": "unix:///a/socket",
+    "before": 1,
+    "after": 8,
     "step": 1,
     "jobs_done": 1234,
     "worker": "host-1a2b/1",
@@ -107,7 +109,7 @@ def test_all_events_or_only_unusual_ones_are_logged(
         events.emit(sample(kind))
     events.emit(events.WorkerStopped("host/1", "stop", ""))
     told = capsys.readouterr().err
-    assert told.count("conveyor: ") == len(CLASSES) - 4
+    assert told.count("conveyor: ") == len(CLASSES) - 6
     assert "host-1a2b/1 was killed: because" in told
     assert "host/1" not in told
 

@@ -193,7 +193,7 @@ def test_exiting_worker_has_no_buttons_to_stop_or_pause(one_server: Any, visitor
     for address in ("/workers", "/workers/rack-0001/1"):
         html = visitor.see(address)
         assert set(re.findall(r'data-tell="(\w+)"', html)) == {"kill"}
-        assert len(re.findall(r'<button aria-disabled="true">', html)) == (5 if address == "/workers" else 3)
+        assert len(re.findall(r'<button aria-disabled="true"', html)) == (6 if address == "/workers" else 4)
     html = visitor.see("/workers/rack-0001/1")
     assert "It leaves as soon as this job has finished" in html
     assert re.search(r'it is killed <b><time [^>]*data-time="in"', html)

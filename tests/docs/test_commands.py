@@ -49,7 +49,8 @@ def shown_commands(text: str) -> list[str]:
 def command_of(line: str) -> tuple[str, list[str]]:
     """Return the command's name and the options used with it."""
     words = shlex.split(line.replace("…", " "))[1:]
-    used = [word.partition("=")[0] for word in words if word.startswith("-") and word != "--"]
+    dashed = [word for word in words if word.startswith("-") and word != "--"]
+    used = [word.partition("=")[0] for word in dashed if not word[1:].isdigit()]
     plain = [word for word in words if not word.startswith("-")]
     if not plain:
         return "", used

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import os
 import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from executor_calls import FileEvent
 from tests.conftest import KINDS
@@ -19,6 +21,7 @@ from conveyor.wire import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.context import BaseContext
 
     from conftest import Servers
 
@@ -58,9 +61,7 @@ NOT_APPLICABLE = {
     "test_saturation": f"{SHARED}; {INTERNALS}",
     "test_idle_process_reuse_one": f"{INTERNALS}; all workers start with the first call",
     "test_idle_process_reuse_multiple": f"{INTERNALS}; all workers start with the first call",
-    "test_max_tasks_per_child": "max_tasks_per_child is refused",
-    "test_max_tasks_per_child_defaults_to_spawn_context": "max_tasks_per_child is refused",
-    "test_max_tasks_early_shutdown": "max_tasks_per_child is refused",
+    "test_max_tasks_per_child_defaults_to_spawn_context": f"{INTERNALS}; all workers are fresh processes",
     "test_python_finalization_error": f"{INTERNALS}; another number of threads",
     "test_swallows_falsey_exceptions": "exceptions of the user's own classes come as a JobFailed, which is not false",
     # test_shutdown.py
@@ -99,6 +100,17 @@ WITH_EVENTS = {name for name in dir(test_wait.WaitTests) if name.startswith("tes
 WITH_STARTED_WORKERS = {"test_cancel_futures"}
 
 
+class Counted(Executor):
+    """An executor with the one attribute by which a test counts its worker processes."""
+
+    @property
+    def _processes(self) -> list[psutil.Process]:
+        workers = self._calls.workers
+        assert workers is not None
+        assert workers._consumer is not None
+        return psutil.Process(workers._consumer.pid).children()
+
+
 class OnServer(util.ExecutorMixin, unittest.TestCase):
     """Provides an executor of ours, with workers of its own, at a server of one kind."""
 
@@ -115,6 +127,8 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
             yield
 
     def setUp(self) -> None:
+        if self._testMethodName == "test_max_tasks_per_child":
+            self.executor_type = Counted
         if self._testMethodName in WITH_PICKLE | WITH_EVENTS:
             self.executor_type = functools.partial(Executor, serializer="pickle")
         super().setUp()
@@ -125,8 +139,9 @@ class OnServer(util.ExecutorMixin, unittest.TestCase):
         """Return an event that calls can wait for, as that of a multiprocessing manager in the suite."""
         return FileEvent(str(self.tmp_path / f"event{next(self.numbers)}"))
 
-    def get_context(self) -> None:
+    def get_context(self) -> BaseContext:
         """Return what the tests pass as `mp_context`."""
+        return multiprocessing.get_context("spawn")
 
 
 def run_with_ours(option: str, script: str, *, run: Any = test_shutdown.assert_python_ok) -> Any:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -299,6 +300,15 @@ def test_unused_executor_starts_nothing(one_server: Any) -> None:
     assert one_server.raw.info("stats")["total_connections_received"] == before
 
 
+def test_processes_are_replaced_after_their_number_of_calls(execute: Execute) -> None:
+    executor = execute(2, max_tasks_per_child=3, initializer=calls.begin, initargs=("began",))
+    futures = [executor.submit(calls.own_process) for _ in range(20)]
+    runs = Counter(one.result(timeout=60) for one in futures)
+    assert max(runs.values()) == 3
+    assert sum(runs.values()) == 20
+    assert executor.submit(calls.what_it_began_with).result(timeout=60) == [("began",)]
+
+
 def test_executor_of_the_parent_is_refused_in_a_forked_child(
     execute: Execute, forked: Callable[..., str], eventually: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -323,13 +333,17 @@ def test_arguments_are_checked_when_an_executor_is_made() -> None:
     for number in (0, -1):
         with pytest.raises(ValueError, match="max_workers must be greater than 0"):
             Executor(max_workers=number)
+        with pytest.raises(ValueError, match="max_tasks_per_child must be >= 1"):
+            Executor(max_tasks_per_child=number)
+    with pytest.raises(TypeError, match="max_tasks_per_child must be an integer"):
+        Executor(max_tasks_per_child=2.0)  # type: ignore[arg-type]
     refused: list[tuple[dict[str, Any], str]] = [
         ({"queue": 2, "max_workers": 2}, "must be a Queue or a name"),
         ({"max_workers": 1001}, "between 1 and 1000"),
         ({"max_workers": 4 / 2}, "max_workers must be a whole number, got 2.0"),
         ({"queue": 4 / 2}, "max_workers must be a whole number, got 2.0"),
         ({"max_workers": "2"}, "max_workers must be a whole number, got '2'"),
-        ({"max_tasks_per_child": 5}, "max_tasks_per_child is not supported"),
+        ({"queue": "shared", "max_tasks_per_child": 5}, "for workers of the executor itself"),
         ({"mp_context": multiprocessing.get_context("fork")}, "cannot be forked"),
         ({"queue": "shared", "initializer": calls.begin}, "for workers of the executor itself"),
         ({"queue": Queue("shared"), "store": "redis://localhost"}, "has its server already"),

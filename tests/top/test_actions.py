@@ -73,6 +73,28 @@ def test_worker_is_killed_and_its_job_returns_to_the_queue(
     assert acts_of(queue) == [("ann", "kill_workers", "odd", "told")]
 
 
+def test_consumer_is_scaled(seated: Seated, queue: Queue, consume: Callable[..., Any]) -> None:
+    running = consume(workers=1)
+
+    async def story(seat: Any) -> None:
+        await seat.press("3")
+        await seat.sees(f"{running.name}/1", "idle")
+        await seat.press("+")
+        await seat.sees("Add a worker")
+        await seat.press(*"rush", "enter")
+        await seat.sees(f"Add a worker to {running.name}: done", "1 to 2 workers")
+        await seat.sees(f"{running.name}/2", "idle")
+        await seat.press("-")
+        await seat.press("enter")
+        await seat.sees(f"Stop one of the workers of {running.name}: done", "2 to 1 workers")
+
+    seated(story)
+    assert [one[1:] for one in acts_of(queue)] == [
+        ("scale_workers", "rush", "told"),
+        ("scale_workers", "", "told"),
+    ]
+
+
 def test_worker_is_paused_resumed_and_stopped_after_its_job(
     seated: Seated, queue: Queue, consume: Callable[..., Any], path: Path
 ) -> None:

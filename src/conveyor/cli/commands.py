@@ -42,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
         "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
         "retry": ("control", "Return dead jobs to their queue as if they had never run."),
+        "scale": ("scale", "Add workers to a running consumer, or stop some after their current jobs."),
         "kill": ("kill", "Stop workers after their current job, or immediately with --now."),
     },
     "Server": {
@@ -50,6 +51,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("doctor", "Check the server and the queues and suggest fixes."),
     },
 }
+#: Commands with arguments that may begin with a dash.
+WITH_NEGATIVE_NUMBERS = {"scale"}
 #: How the URL of a server may begin.
 SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://")
 _EPILOG = (
@@ -85,7 +88,11 @@ def load(name: str) -> Any:
     # A paragraph of help is one line, which typer folds to the width of the terminal.
     paragraphs = [" ".join(one.split()) for one in (inspect.getdoc(function) or "").split("\n\n")]
     app = typer.Typer(add_completion=False)
-    app.command(name, help="\n\n".join(paragraphs))(function)
+    app.command(
+        name,
+        help="\n\n".join(paragraphs),
+        context_settings={"ignore_unknown_options": name in WITH_NEGATIVE_NUMBERS},
+    )(function)
     return typer.main.get_command(app)
 
 

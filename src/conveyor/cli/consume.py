@@ -21,7 +21,7 @@ from conveyor.cli.output import note
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
 from conveyor.consumer import command_line, known_tasks, search_here
-from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel
+from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
     from conveyor.cli.prompts import Prompt
 
+#: The options that limit workers, and their settings.
+_LIMITS = {
+    "--min": "min_workers",
+    "--max": "max_workers",
+    "--max-jobs": "max_jobs",
+    "--max-memory": "max_memory",
+}
 #: Workers that a user who is asked can choose; more with -n.
 MAX_WORKERS = 10
 
@@ -57,6 +64,28 @@ def consume(
         int | None,
         option(
             "N", "Processes over which threads or coroutines are spread; 1 without it.", "--processes", min=1
+        ),
+    ] = None,
+    least: Annotated[
+        int | None,
+        option("N", "Number of workers while nothing waits; 1 without it.", "--min", min=1),
+    ] = None,
+    most: Annotated[
+        int | None,
+        option(
+            "N", "Number of workers up to which waiting jobs add some, instead of --workers.", "--max", min=1
+        ),
+    ] = None,
+    max_jobs: Annotated[
+        int | None,
+        option("N", "Number of jobs after which a worker process is replaced.", "--max-jobs", min=1),
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        option(
+            "SIZE",
+            "Memory, such as 512M or 2G, or in bytes, above which a worker process is replaced between jobs.",
+            "--max-memory",
         ),
     ] = None,
     modules: TaskModules,
@@ -93,6 +122,10 @@ def consume(
         workers=workers,
         kind=kind,
         processes=processes,
+        min_workers=least,
+        max_workers=most,
+        max_jobs=max_jobs,
+        max_memory=read_size(max_memory),
         leave_grace=grace,
         log_level=log_level,
         prints=prints,
@@ -139,7 +172,7 @@ def prompt_consume(prompt: Prompt, settings: ConsumerSettings) -> ConsumerSettin
     """Ask for the number of workers, unless it is set, and for the queue, and return the settings with them."""
     inspector = open_inspector()
     workers = settings.workers
-    if not workers:
+    if not workers and settings.max_workers is None:
         default = str(min(MAX_WORKERS, settings.worker_count))
         workers = prompt.line(f"How many workers? 1 to {MAX_WORKERS}", default, read_workers)
     labels = queue_labels(inspector)
@@ -151,7 +184,10 @@ def prompt_consume(prompt: Prompt, settings: ConsumerSettings) -> ConsumerSettin
     queue = prompt.choose("Which queue?", choices, ids.checked_queue, others=True)
     if queue not in labels:
         note(f"No jobs were ever put on {queue}: the workers wait for the first.")
-    command = ["conveyor", "consume", queue, "-n", str(workers)]
+    command = ["conveyor", "consume", queue, *(["-n", str(workers)] if workers else [])]
+    for name, value in _LIMITS.items():
+        if (limit := getattr(settings, value)) is not None:
+            command += [name, str(limit)]
     if list(settings.modules) != task_loading.found_modules():
         command += [word for module in settings.modules for word in ("--tasks", module)]
     note(f"To repeat: {shlex.join(command)}")

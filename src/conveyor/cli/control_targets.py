@@ -31,11 +31,14 @@ STACK_TIMEOUT = 3.0
 #: What a target that has acknowledged a command does with its job.
 _WITH_JOB = {"stop": "finishes job {} first", "kill": "job {} returns to the queue"}
 _DONE = {"stop": "stopped", "kill": "stopped", "pause": "paused", "resume": "resumed"}
+#: The schemas of the documents about commands that are named otherwise.
+_SCHEMAS = {"stop": "kill/v1", "kill": "kill/v1", "scale": "scale/v1"}
 _PENDING = {
-    "stop": "will stop after the current job (--now does not wait for it)",
-    "kill": "still stopping",
-    "pause": "will pause after the current job",
-    "resume": "still resuming",
+    "stop": "{} will stop after the current job (--now does not wait for it)",
+    "kill": "{} still stopping",
+    "pause": "{} will pause after the current job",
+    "resume": "{} still resuming",
+    "scale": "added workers are still starting, or others finish their current jobs",
 }
 
 
@@ -81,10 +84,17 @@ def _full_name(consumers: Sequence[ConsumerReport], name: str) -> str:
 
 
 def send(
-    client: Client, to: TargetSet, verb: str, *, reason: str = "", timeout: float, as_json: bool = False
+    client: Client,
+    to: TargetSet,
+    verb: str,
+    *,
+    reason: str = "",
+    scale: str = "",
+    timeout: float,
+    as_json: bool = False,
 ) -> int:
     """Send a command to workers, report their replies as they arrive and return the exit code."""
-    receipt = open_actions(client).control_workers(verb, to.names, reason, jobs=to.jobs)
+    receipt = open_actions(client).control_workers(verb, to.names, reason, jobs=to.jobs, scale=scale)
 
     def report(target: Target) -> None:
         if not as_json:
@@ -98,13 +108,14 @@ def send(
         return exit_codes.INTERRUPTED
     targets = list(to.targets.values())
     if as_json:
-        schema = "kill/v1" if verb in {"stop", "kill"} else f"{verb}-workers/v1"
-        document(schema, targets=[{"name": one.name, "state": one.state, "job": one.job} for one in targets])
+        documents = [{"name": one.name, "state": one.state, **_facts(one, verb)} for one in targets]
+        document(_SCHEMAS.get(verb, f"{verb}-workers/v1"), targets=documents)
     else:
         for target in targets:
             if target.state == NO_REPLY:
                 report(target)
-        note(_summary(targets, verb) + ".")
+        if summary := _summary(targets, verb):
+            note(summary + ".")
     failed = any(one.state == NO_REPLY or one.had_no_effect for one in targets)
     return exit_codes.FAILED if failed else exit_codes.OK
 
@@ -135,21 +146,40 @@ def stack_of(inspector: Inspector, job: JobRecord) -> str:
 
 
 def _describe(target: Target, verb: str) -> str:
+    if verb == "scale" and not target.had_no_effect:
+        return f"{target.description}, {target.detail}" if target.detail else target.description
     if target.job:
         return f"acknowledged, {_WITH_JOB.get(verb, 'runs job {}').format(printable(target.job))}"
     return target.description
 
 
+def _facts(target: Target, verb: str) -> dict[str, str | int | None]:
+    """Return what a document says about a target in addition to its state."""
+    if verb != "scale":
+        return {"job": target.job}
+    before, after = numbers_of(target)
+    return {"before": before, "after": after}
+
+
+def numbers_of(target: Target) -> tuple[int | None, int | None]:
+    """Return the numbers of workers before and after a scale, or None if it had no effect or no reply came."""
+    numbers = [int(word) for word in target.detail.split() if word.isdigit()]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 and not target.had_no_effect else (None, None)  # noqa: PLR2004
+
+
 def _summary(targets: Sequence[Target], verb: str) -> str:
-    states = Counter(one.state for one in targets if one.is_worker)
+    states = Counter(one.state for one in targets if one.is_worker or verb == "scale")
     done, pending = states["done"], states["acknowledged"]
     failed = sum(states[state] for state in control_messages.NOT_DONE)
     repeated, silent = states["repeated"], sum(one.state == NO_REPLY for one in targets)
     kept = f"unlisted {control_channel.REPORT_KEEP} s after the last report"
     parts = [
-        (done, f"{count_of(done, 'worker')} {_DONE[verb]}"),
-        (pending, f"{count_of(pending, 'worker')} {_PENDING[verb]}"),
-        (failed, f"too late for {count_of(failed, 'worker')}, where nothing was done"),
+        (done if verb in _DONE else 0, f"{count_of(done, 'worker')} {_DONE.get(verb)}"),
+        (pending, _PENDING[verb].format(count_of(pending, "worker"))),
+        (
+            failed if verb in _DONE else 0,
+            f"too late for {count_of(failed, 'worker')}, where nothing was done",
+        ),
         (repeated, f"a later command replaced this one for {count_of(repeated, 'worker')}"),
         (silent, f"{count_of(silent, 'target')} did not reply: probably dead, and {kept}"),
     ]

@@ -15,6 +15,7 @@ from conveyor.cli.output import document, note, screen, table
 from conveyor.monitor import workers as worker_queries
 from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, size, utc
 from conveyor.monitor.snapshot import EMPTY
+from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.redaction import redacted_text
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from conveyor.monitor import Inspector
     from conveyor.store.commands import Count
-    from conveyor.wire.control_messages import ConsumerReport, WorkerReport
+    from conveyor.wire.control_messages import ConsumerReport
 
 NO_QUEUES = (
     "No queues yet. Enqueue the first jobs with `conveyor produce`, or see it all with `conveyor demo`."
@@ -63,12 +64,12 @@ def status(*, as_json: Json = False) -> None:
     else:
         note(NO_QUEUES)
     summary = NO_WORKERS
-    if counts.all:
+    if consumers:
         leaving = f", {counts.leaving:,} leaving" if counts.leaving else ""
         consumers_text = count_of(len(consumers), "consumer")
         summary = f"{count_of(counts.all, 'worker')} in {consumers_text}, {counts.busy:,} busy{leaving}"
     screen().print(f"\n{summary}")
-    if counts.all:
+    if consumers:
         _worker_table(consumers)
 
 
@@ -93,7 +94,7 @@ def workers(
     consumers = [one for one in consumers if not queue or queue in one.queues]
     if as_json:
         document("workers/v1", consumers=[_consumer_document(one) for one in consumers])
-    elif any(one.workers for one in consumers):
+    elif consumers:
         _worker_table(consumers)
     elif not any(one.trouble for one in consumers):
         note(f"No workers on {queue}. Start some with `conveyor consume {queue}`." if queue else NO_WORKERS)
@@ -160,13 +161,18 @@ def _worker_table(consumers: Sequence[ConsumerReport]) -> None:
             if is_roomy or title not in _IF_ROOMY
         }
         for consumer in consumers
-        for worker in consumer.workers
+        for worker in consumer.workers or [_nobody(consumer)]
     ]
     table(
         rows,
         numbers=("PID", "FOR", "CPU", "MEMORY"),
         may_shrink=("HOST", "QUEUE", "TASK", "PROGRESS"),
     )
+
+
+def _nobody(consumer: ConsumerReport) -> WorkerReport:
+    """Return what is listed of a consumer that was scaled to 0, so that its name can be found."""
+    return WorkerReport(consumer.name, consumer.pid, "no workers")
 
 
 def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str | Text]:

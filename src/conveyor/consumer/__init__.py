@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import msgspec
 
 from conveyor import task_def, task_loading
-from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel
+from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
@@ -45,6 +45,9 @@ class Consumer:
     with the others over `processes`; `workers` is how many jobs run at a time.
     `grace` limits, in seconds, how long a stopping consumer waits for its current jobs; then they are cancelled and
     return to the queue.
+    With `max_workers` in place of `workers`, the number of workers follows what waits, from `min_workers` (1) up.
+    A worker process is replaced between jobs after `max_jobs` runs, or once it uses more than `max_memory` (bytes, or
+    "512M").
     What tasks log through `logging` is kept with their jobs from `log_level` on and, with `prints`, what they print.
     With `in_process`, workers of kind "thread" or "coroutine" run in the caller's process, for tests, notebooks and
     debuggers. They find all that `@task` has registered there. No thread can be killed, signals stay the caller's, and
@@ -64,6 +67,10 @@ class Consumer:
         store: Client | str | None = None,
         until_empty: bool = False,
         grace: float | None = None,
+        min_workers: int | None = None,
+        max_workers: int | None = None,
+        max_jobs: int | None = None,
+        max_memory: int | str | None = None,
         log_level: LogLevel | Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "info",
         prints: bool = False,
         in_process: bool = False,
@@ -87,6 +94,10 @@ class Consumer:
             url=_url(store),
             until_empty=until_empty,
             leave_grace=grace,
+            min_workers=min_workers,
+            max_workers=max_workers,
+            max_jobs=max_jobs,
+            max_memory=read_size(max_memory),
             log_level=cast("LogLevel", log_level.lower() if isinstance(log_level, str) else log_level),
             prints=prints,
             lifeline=True,

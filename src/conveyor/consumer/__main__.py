@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     status = supervisor.run(lambda: report(b"ready\n"))
     shutil.rmtree(settings.executor, ignore_errors=True)  # if there is one; the caller may have been killed
     if status == 0:  # the caller may not learn the exit code
-        done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
+        done = (str(supervisor.jobs_done[name]) for name in supervisor.scaling.names)
         report(f"left {' '.join(done)}\n".encode())
     elif supervisor.unloadable:
         reason = " ".join(supervisor.unloadable.split())[:MAX_REASON]

@@ -19,7 +19,7 @@ from conveyor.consumer import shared_status
 from conveyor.consumer.settings import HEARTBEAT
 from conveyor.consumer.shared_status import REQUEST_CANCEL, REQUEST_RETURN
 from conveyor.consumer.stack import NoStacks, StackDump, section_of
-from conveyor.errors import StoreError, StoreUnavailable
+from conveyor.errors import BadCall, StoreError, StoreUnavailable
 from conveyor.store import commands, control_channel
 from conveyor.store.client import Listener
 from conveyor.wire import control_messages
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conveyor.consumer.heartbeat import Notice
+    from conveyor.consumer.scaling import Scaling
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
     from conveyor.store.command import Command
@@ -168,12 +169,15 @@ class ControlHandler:
     to_start: dict[str, float]
     reply: Reply
     hurry: Callable[[], None]
+    scaling: Scaling
     _early: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
     """Jobs to cancel, by queue and id, whose run has not started here yet: its token, and the deadline."""
     _cancels: dict[tuple[str, str], ControlCommand] = field(default_factory=dict)
     """Commands that are done when a run ends, by its queue and id."""
     _whole: list[ControlCommand] = field(default_factory=list)
     """Commands that are done when the whole consumer ends."""
+    _scale: _OpenScale | None = None
+    """The last command to scale the consumer, until it has taken full effect."""
 
     def __post_init__(self) -> None:
         self.pauses = Pauses(self.consumer, self.workers, self.to_start, self.reply)
@@ -182,7 +186,8 @@ class ControlHandler:
     @property
     def is_urgent(self) -> bool:
         """True if an effect is imminent that only polling detects."""
-        return bool(self._early) or self.pauses.is_urgent or self._stacks.is_urgent
+        is_scaling = self._scale is not None and clock.monotonic() < self._scale.soon
+        return bool(self._early) or is_scaling or self.pauses.is_urgent or self._stacks.is_urgent
 
     def handle(self, control: ControlCommand, seconds_late: float = 0.0) -> None:
         """Carry out a control command, or reply that it came too late."""
@@ -200,6 +205,9 @@ class ControlHandler:
             self.hurry()
         elif control.verb == "stack":
             self._stacks.handle(control)
+        elif control.verb == "scale":
+            self._handle_scale(control)
+            self.hurry()
 
     def poll(self) -> None:
         """Carry out what could not be done immediately, and reply to commands that have taken effect."""
@@ -212,6 +220,7 @@ class ControlHandler:
                 self.reply(control, control.workers[0], "done")
         self.pauses.poll()
         self._stacks.poll()
+        self._poll_scale()
 
     def finish(self) -> None:
         """Reply to the commands to the whole consumer, now that it ends, and to all others."""
@@ -267,14 +276,45 @@ class ControlHandler:
                 if self.to_start.pop(name, None) is None:
                     self.reply(control, name, "unknown", "no such worker")
                 else:  # its replacement has not started, and will not
+                    self.pauses.names.discard(name)
                     self.reply(control, name, "acknowledged")
                     self.reply(control, name, "done")
         else:
             self._replace(self._whole, control, self.consumer)
             self.reply(control, self.consumer, "acknowledged")
+            self.scaling.close()
             self.to_start.clear()
         for worker in targets:
             self._stop(worker, control)
+
+    def _handle_scale(self, control: ControlCommand) -> None:
+        """Scale the consumer; `_poll_scale` replies when the added workers are ready and the others have left."""
+        if self._scale is not None:
+            self.reply(self._scale.control, self.consumer, "repeated")
+            self._scale = None
+        if self.scaling.is_closed:
+            self.reply(control, self.consumer, "gone", "it is exiting")
+            return
+        leaving = {name for name, one in self.workers.items() if one.verb}
+        try:
+            scale = control_messages.check_scale(control.scale)
+            before, after = self.scaling.handle(scale, control.reason)
+        except BadCall as error:
+            self.reply(control, self.consumer, "refused", str(error))
+            return
+        detail = f"{before} to {after} workers"
+        self.reply(control, self.consumer, "acknowledged", detail)
+        stopped = [one for name, one in self.workers.items() if one.verb and name not in leaving]
+        self._scale = _OpenScale(control, detail, stopped, clock.monotonic() + SOON)
+
+    def _poll_scale(self) -> None:
+        if self._scale is None or self.to_start:
+            return
+        running = self.workers.values()
+        is_ready = all(one.status.state != shared_status.STARTING for one in running)
+        if is_ready and not any(self.workers.get(one.name) is one for one in self._scale.stopped):
+            self.reply(self._scale.control, self.consumer, "done", self._scale.detail)
+            self._scale = None
 
     def _stop(self, worker: WorkerHandle, control: ControlCommand) -> None:
         job = worker.job()[1]
@@ -299,6 +339,17 @@ class ControlHandler:
 
 
 @dataclass(slots=True)
+class _OpenScale:
+    """A command to scale the consumer that has not taken full effect."""
+
+    control: ControlCommand
+    detail: str
+    stopped: list[WorkerHandle]
+    soon: float
+    """Until when its effect is polled often."""
+
+
+@dataclass(slots=True)
 class _OpenPause:
     """A command to pause or resume that has not taken full effect."""
 
@@ -320,6 +371,8 @@ class Pauses:
     to_start: dict[str, float]
     reply: Reply
     names: set[str] = field(default_factory=set)
+    includes_new: bool = False
+    """True if workers that are added start paused: the whole consumer was paused, and nothing resumed since."""
     _open: dict[str, _OpenPause] = field(default_factory=dict)
     """The last command to each worker that has not followed it yet, by name."""
 
@@ -341,7 +394,10 @@ class Pauses:
             self.reply(control, name, "unknown", "no such worker")
         is_pause = control.verb == "pause"
         self.names = self.names | (wanted & names) if is_pause else self.names - wanted
+        self.includes_new = is_pause and (self.includes_new or not control.workers)
         opened = _OpenPause(control, len(wanted & names), clock.monotonic() + SOON)
+        if not names:
+            opened.result = "done"
         for name in sorted(wanted & names):
             before = self._open.get(name)
             if before is not None:
@@ -352,6 +408,12 @@ class Pauses:
                 worker.pause(is_pause)
             self.reply(control, name, "acknowledged", worker.job()[1] if worker is not None else "")
         self._close_whole(opened)
+
+    def start(self, name: str) -> bool:
+        """Return True if a worker is to start paused: the one before it was, or the whole consumer is."""
+        if self.includes_new:
+            self.names.add(name)
+        return name in self.names
 
     def poll(self) -> None:
         """Reply for workers that have followed."""

@@ -27,6 +27,7 @@ from conveyor.consumer import shared_status, stack
 from conveyor.consumer.execution import ENDING, ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import undo_in_forks
+from conveyor.consumer.process_usage import ProcessLimits
 from conveyor.consumer.sending import Sender
 from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY
 from conveyor.consumer.settlement import Settler, Tally
@@ -330,6 +331,7 @@ class Crew:
         self.client = client
         self.registry = registry
         self.pid = os.getpid()
+        self.limits = ProcessLimits(settings)
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
         self.executor = self.executor_type(
             registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
@@ -338,6 +340,8 @@ class Crew:
         self.lines = LogLines(client)
         self.workers = [_CrewWorker(name, status, self) for name, status in workers.items()]
         """Those that have not left."""
+        self._begun = 0
+        """Jobs that were begun so far."""
         self._free = deque(self.workers)
         self._paused: list[_CrewWorker] = []
         self._finished: deque[_Finished] = deque()
@@ -353,9 +357,12 @@ class Crew:
         self._due = clock.Deadline(0.0)
         """When a job may be due, or a lease expire, without a wake-up."""
         self._look_at = clock.Deadline(0.0)
+        self._spent = ""
+        """Which limit of the process is reached."""
         self._is_stopping = self._was_signalled = self._is_requested = self._is_woken = False
         self._has_requests = self._is_interrupting = False
-        self._first_status = self.workers[0].status
+        self._statuses = list(workers.values())
+        self._first_status = self._statuses[0]
         self._send = Sender(client, self._first_status, lambda: self._is_stopping, self._starve).send
 
     def work(self) -> None:
@@ -380,7 +387,10 @@ class Crew:
                         events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
-        if self._was_signalled and self.settings.until_empty:
+        if self._spent:
+            for status in self._statuses:
+                status.error, status.is_spent = self._spent, 1
+        elif self._was_signalled and self.settings.until_empty:
             # The queues may not be empty, so this process is replaced.
             self._first_status.error = "it received a stop signal"
 
@@ -499,7 +509,7 @@ class Crew:
 
     def _return(self, worker: _CrewWorker) -> None:
         """Note that a worker is free, unless it is to leave or to pause."""
-        if self._is_stopping or worker.status.stop_requested:
+        if self._leaves(worker):
             worker.rest(shared_status.LEAVING)
             self.workers.remove(worker)
         elif worker.status.pause_requested:
@@ -525,6 +535,8 @@ class Crew:
         for worker in done:
             worker.batch = None
         ready = deque([*self._free, *(one for one in done if self._goes_on(one))])
+        if self.limits.are_set:
+            self._check_limits(ready)
         has_claimed = False
         if ready and self._due.passed():
             self._expect_jobs()
@@ -561,14 +573,27 @@ class Crew:
         idle = []
         for worker, batch in zip(some, batches, strict=True):
             if batch.jobs:
+                self._begun += 1
                 worker.begin(queue_name, batch)
             else:
                 worker.status.set_claim("", "")
                 idle.append(worker)
         return idle
 
+    def _check_limits(self, ready: deque[_CrewWorker]) -> None:
+        """Begin no more jobs than this process may run, and exit after the running ones if a limit is reached."""
+        if not self._spent and (spent := self.limits.exceeded(self._begun)):
+            self._spent, self._is_requested = spent, True
+            self._wake()
+        most = 0 if self._spent else self.limits.max_jobs - self._begun
+        while len(ready) > most:
+            ready.pop()
+
     def _goes_on(self, worker: _CrewWorker) -> bool:
-        return not (self._is_stopping or worker.status.stop_requested or worker.status.pause_requested)
+        return not (self._leaves(worker) or worker.status.pause_requested)
+
+    def _leaves(self, worker: _CrewWorker) -> bool:
+        return bool(self._is_stopping or self._spent or worker.status.stop_requested)
 
     def _expect_jobs(self) -> None:
         """Note that each queue may have a job."""

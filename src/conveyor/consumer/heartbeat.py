@@ -80,6 +80,8 @@ class Heartbeat:
         self.client = client
         self.report = report
         self.isolation = isolation or Isolation()
+        self.limits = 0, 0
+        """Limits between which the number of workers follows what waits, or zeros if it does not."""
         self.notices: list[Notice] = []
         self._last_full = self._renewed = float("-inf")
         self._is_first = True
@@ -173,7 +175,10 @@ class Heartbeat:
 
     def _report(self, workers: list[WorkerReport]) -> None:
         now = clock.wall()
-        report = msgspec.structs.replace(self.report, workers=workers, at=now)
+        least, most = self.limits
+        report = msgspec.structs.replace(
+            self.report, workers=workers, at=now, min_workers=least, max_workers=most
+        )
         sent = [control_channel.report(self.report.name, control_messages.encode(report), now)]
         if self._is_first:
             sent.append(control_channel.forget_silent(now - FORGET_AFTER))

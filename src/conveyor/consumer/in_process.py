@@ -64,7 +64,7 @@ class OwnConsumer:
         lifeline = supervisor.lifeline
         try:
             self._status = supervisor.run(lambda: _report(lifeline, b"ready\n"))
-            done = (str(supervisor.jobs_done[name]) for name in supervisor.names)
+            done = (str(supervisor.jobs_done[name]) for name in supervisor.scaling.names)
             _report(lifeline, f"left {' '.join(done)}\n".encode())
         finally:
             os.close(lifeline)

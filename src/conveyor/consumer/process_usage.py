@@ -1,4 +1,7 @@
-"""CPU and memory usage of a worker, and facts about its machine, for reports. Usage is 0 on systems without /proc."""
+"""CPU and memory usage of a worker, the limits of its process, and facts about its machine, for reports.
+
+Usage is 0 on systems without /proc.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Minimum of seconds over which CPU time is measured: the kernel counts in hundredths.
 MIN_SPAN = 0.5
+#: Seconds between two measurements of a process's own memory, each of which takes about as long as a tiny job.
+MEASURE_EVERY = 0.005
+MIB = 1 << 20
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Positions in /proc/<pid>/stat, counted after the program's name: time in user code, time in the kernel, pages.
@@ -53,6 +59,37 @@ class ProcessUsage:
             self._cpu = max(0.0, (ticks - self._ticks) / _TICKS / passed)
             self._since, self._ticks = now, ticks
         return Reading(round(self._cpu, 3), int(fields[_PAGES]) * _PAGE)
+
+
+class ProcessLimits:
+    """The limits of a worker process, after which it is replaced: the jobs it has run, and the memory it uses."""
+
+    def __init__(self, settings: ConsumerSettings) -> None:
+        self.max_jobs = settings.max_jobs or float("inf")
+        self.max_memory = settings.max_memory or 0
+        self.are_set = bool(settings.max_jobs or settings.max_memory)
+        self._measure_at = 0.0
+
+    def exceeded(self, jobs: int) -> str:
+        """Return why the process is to be replaced after this number of jobs, or an empty string."""
+        if jobs >= self.max_jobs:
+            return f"it has run {jobs:,} {'job' if jobs == 1 else 'jobs'}, its maximum"
+        # Not before its first job, or with a limit that is too low for its own code it would never run one.
+        if self.max_memory and jobs and (now := clock.monotonic()) >= self._measure_at:
+            self._measure_at = now + MEASURE_EVERY
+            if (used := own_memory()) > self.max_memory:
+                return (
+                    f"it uses {used / MIB:,.0f} MiB of memory, more than its {self.max_memory / MIB:,.0f} MiB"
+                )
+        return ""
+
+
+def own_memory() -> int:
+    """Return the resident bytes of this process."""
+    try:
+        return int(pathlib.Path("/proc/self/statm").read_bytes().split()[1]) * _PAGE
+    except OSError:
+        return 0
 
 
 def first_report(name: str, settings: ConsumerSettings) -> ConsumerReport:

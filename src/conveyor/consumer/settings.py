@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ import msgspec
 
 from conveyor.errors import BadCall
 from conveyor.store import leases
-from conveyor.wire import ids
+from conveyor.wire import control_messages, ids
 
 Kind = Literal["process", "thread", "coroutine"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -18,7 +19,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 #: Signals that request a stop, each one raising the stop level; the last one arrives when the terminal is closed.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Workers of one consumer.
-MAX_WORKERS = 1000
+MAX_WORKERS = control_messages.MAX_WORKERS
 #: Threads, and coroutines, of a consumer by default.
 DEFAULT_WORKERS = {"thread": 10, "coroutine": 100}
 #: Seconds that a lease lasts, and seconds between renewals.
@@ -37,6 +38,9 @@ FEW_QUEUES = 4
 LAST_TALLY = 0.5
 #: Seconds that a task has to react to a cancellation before its worker is killed.
 GRACE = 10.0
+#: Bytes by the letter of a unit, and the smallest limit of a process's memory, which is usually a forgotten unit.
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+MIN_MEMORY = 1 << 20
 #: Limit, in seconds, of the time that a stopping consumer waits for its current jobs.
 MAX_GRACE = 30 * 86_400
 
@@ -52,6 +56,13 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     """How a worker runs its jobs: in a process of its own, or in a thread or as a coroutine of a shared one."""
     processes: int | None = None
     """Processes of threads and coroutines; None: one."""
+    min_workers: int | None = None
+    max_workers: int | None = None
+    """Limits between which the number of workers follows what waits; None: it is `workers`."""
+    max_jobs: int | None = None
+    """Runs after which a worker process is replaced; None: no limit."""
+    max_memory: int | None = None
+    """Resident bytes above which a worker process is replaced between jobs; None: no limit."""
     modules: tuple[str, ...] = ()
     """Modules whose tasks and functions may run."""
     script: str = ""
@@ -104,16 +115,56 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             if not 1 <= self.processes <= self.worker_count:
                 message = f"processes must be between 1 and the number of workers, got {self.processes}"
                 raise BadCall(message, hint="leave it out for one process")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Raise BadCall for invalid limits of the number of workers, or of a worker process."""
+        if self.max_workers is None and self.min_workers is not None:
+            raise BadCall("min_workers needs max_workers", hint="add it, or use workers for a fixed number")
+        if self.max_workers is not None:
+            if self.workers is not None:
+                message = "workers is a fixed number; min_workers and max_workers let it follow what waits"
+                raise BadCall(message, hint="leave workers out, or the two others")
+            if not _is_whole(self.max_workers, 1, MAX_WORKERS):
+                message = f"max_workers must be a whole number between 1 and {MAX_WORKERS}, got {self.max_workers!r}"
+                raise BadCall(message)
+            if self.min_workers is not None and not _is_whole(self.min_workers, 1, self.max_workers):
+                message = (
+                    f"min_workers must be a whole number between 1 and max_workers, got {self.min_workers!r}"
+                )
+                raise BadCall(message)
+        if self.max_jobs is not None and not _is_whole(self.max_jobs, 1):
+            message = f"max_jobs must be a whole number and at least 1, got {self.max_jobs!r}"
+            raise BadCall(message, hint="leave it out for no limit")
+        if self.max_memory is not None and not _is_whole(self.max_memory, MIN_MEMORY):
+            message = f"max_memory must be at least {MIN_MEMORY} bytes (1M), got {self.max_memory!r}"
+            raise BadCall(message, hint="give it as bytes, or with a unit: 512M, 2G")
 
     @property
     def worker_count(self) -> int:
-        """Number of workers on this machine: of jobs that run at a time."""
+        """Number of workers on this machine at the start: of jobs that run at a time."""
+        if self.max_workers is not None:
+            return self.min_workers or 1
         return self.workers or (cores() if self.kind == "process" else DEFAULT_WORKERS[self.kind])
 
     @property
     def process_count(self) -> int:
         """Number of processes that run jobs."""
         return self.worker_count if self.kind == "process" else self.processes or 1
+
+
+def _is_whole(number: object, least: int, most: float = float("inf")) -> bool:
+    return type(number) is int and least <= number <= most
+
+
+def read_size(size: int | str | None) -> int | None:
+    """Return bytes, which a string may give with a unit of 1024: `512M`, `1.5 GiB`. Raises BadCall if it is invalid."""
+    if not isinstance(size, str):
+        return size
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:i?B)?", size.strip(), re.ASCII | re.IGNORECASE)
+    if found is None:
+        raise BadCall(f"invalid size {size!r:.80}", hint="give it as bytes, or with a unit: 512M, 2G")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def cores() -> int:

@@ -22,7 +22,7 @@ NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN, REQUEST_TIMEOUT = range(4)
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
-_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK, _SOFT_LIMIT = range(19, 25)
+_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK, _SOFT_LIMIT, _SPENT = range(19, 26)
 _CLAIM_AT, _CLAIM_ROOM = 224, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
@@ -122,6 +122,8 @@ class SharedStatus:
     """Seconds of the run after which SoftTimeout is to be raised in it; 0 for never, and once that is done."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
+    is_spent = _Integer(_SPENT)
+    """1 if the worker exits because it has run its number of jobs, or has used its memory."""
     task = _Text(_TASK_AT)
     error = _Text(_ERROR_AT)
     """Why the worker cannot work, or an empty string."""

@@ -24,6 +24,7 @@ from conveyor.consumer.health import Isolation, ServerHealth
 from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.process_usage import first_report
 from conveyor.consumer.recovery import ORDERLY, recover, release_stuck_jobs
+from conveyor.consumer.scaling import Scaling
 from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK
 from conveyor.consumer.shared_status import REQUEST_TIMEOUT
 from conveyor.consumer.worker_handle import (
@@ -84,19 +85,19 @@ class Supervisor:
         self.server = ServerHealth(revives=client.revive is not None)
         self.isolation = Isolation()
         self.report = first_report(name, settings)
-        self.names = [f"{name}/{number}" for number in range(1, settings.worker_count + 1)]
-        self._process_of = {one: number % settings.process_count for number, one in enumerate(self.names)}
-        """Which of the processes a worker belongs to."""
         self.heartbeat = Heartbeat(self.client, self.report, self.isolation)
         self.workers: dict[str, WorkerHandle] = {}
         self.to_start: dict[str, float] = {}
         """When workers are to start, by name."""
+        self.scaling = Scaling(name, settings, self.workers, self.to_start)
         self.unsettled: list[tuple[WorkerHandle, str]] = []
         """Ended workers whose jobs the server does not know about yet, and how they ended."""
         self.channel = ControlChannel(self.client, name)
         self.replies = Replies(self.client)
         hurry = self.heartbeat.hurry
-        self.control = ControlHandler(name, self.workers, self.to_start, self.replies.add, hurry)
+        self.control = ControlHandler(
+            name, self.workers, self.to_start, self.replies.add, hurry, self.scaling
+        )
         self.watcher: GroupWatcher | None = None
         self.stop_level = 0
         self.unloadable = ""
@@ -126,8 +127,8 @@ class Supervisor:
         return self._supervise(self._prepare_signals(), ready)
 
     def _supervise(self, wakeup: int, ready: Callable[[], None]) -> int:
-        self.to_start.update(dict.fromkeys(self.names, clock.monotonic()))
-        count = len(self.names)
+        self.scaling.start()
+        count = len(self.to_start)
         events.emit(
             events.ConsumerStarted(self.report.name, self.settings.queues, count, shown(self.client.url))
         )
@@ -137,6 +138,7 @@ class Supervisor:
             self._reap_processes,
             self._dismiss_leavers,
             self._settle,
+            self._follow_need,
             self._start_due,
             self._poll_control,
             self.control.poll,
@@ -147,7 +149,7 @@ class Supervisor:
             self._handle_notices,
             lambda: self._report_ready(ready),
         )
-        while self.workers or self.to_start:
+        while self.workers or self.to_start or self.scaling.is_kept:
             for step in steps:
                 self._do(step)
             self.isolation.rest()
@@ -192,7 +194,7 @@ class Supervisor:
         has_replies = bool(self.replies.unsent) and not self.server.is_silent
         is_urgent = not self.is_ready or self.control.is_urgent or has_replies
         due = [*self._start_times().values(), *([self._cancel_at] if self.stop_level == FINISH else [])]
-        due.append(self._limit_at)
+        due += [self._limit_at, self.scaling.count_at]
         until = min([SHORT_TICK if is_urgent else TICK, *(at - clock.monotonic() for at in due)])
         readable, _, _ = select.select([file for file in waiting if file >= 0], [], [], max(0.0, until))
         if wakeup in readable:
@@ -222,6 +224,7 @@ class Supervisor:
     def raise_stop_level(self) -> None:
         """Stop the consumer: finish the current jobs, then cancel and return them, then kill."""
         self.stop_level += 1
+        self.scaling.close()
         self.to_start.clear()
         self.server.revives = False
         events.emit(events.ConsumerLeaving(self.report.name, self.stop_level))
@@ -239,12 +242,17 @@ class Supervisor:
 
     # The workers' lives.
 
+    def _follow_need(self) -> None:
+        """Adapt the number of workers to what waits, if it is automatic."""
+        if self.scaling.is_automatic and not self.server.is_silent:
+            self.scaling.follow(self.client)
+
     def _start_due(self) -> None:
         """Start workers that are due; of many workers, or on a busy machine, some in each round."""
         until = clock.Deadline(STARTING)
         together: dict[int, dict[str, float]] = {}
         for name, at in self._start_times().items():
-            together.setdefault(self._process_of[name], {})[name] = at
+            together.setdefault(self.scaling.process_of[name], {})[name] = at
         for times in together.values():
             if clock.monotonic() >= max(times.values()):
                 self._start(list(times))
@@ -267,7 +275,7 @@ class Supervisor:
         try:
             process = self._make_process(names)
             for worker in process.workers:
-                worker.status.pause_requested = worker.name in self.control.pauses.names
+                worker.status.pause_requested = self.control.pauses.start(worker.name)
             process.slot = self.watcher.free_slot() if self.watcher is not None else 0
             process.start(self._run_process)
         except OSError as error:
@@ -326,6 +334,7 @@ class Supervisor:
                 crew.remove(worker)
                 worker.ended = clock.monotonic()
                 self.jobs_done[worker.name] += worker.status.read().jobs_done
+                self.control.pauses.names.discard(worker.name)
                 self._report_exit(worker, ORDERLY, was_killed=False, is_orderly=True, is_expected=True)
                 self.unsettled.append((worker, ORDERLY))
                 self.heartbeat.hurry()
@@ -354,6 +363,7 @@ class Supervisor:
             worker.killed = True  # or the platform killed it, out of patience with a stopping consumer
         # In another state, a task may have ended it.
         has_left = status == 0 and reading.state == shared_status.LEAVING
+        is_recycled = has_left and bool(worker.status.is_spent)
         is_over = has_left and self.settings.until_empty and not worker.status.error
         is_expected = bool(worker.verb or self.stop_level or is_over)
         is_orderly = has_left or (status == 0 and is_expected)
@@ -365,8 +375,10 @@ class Supervisor:
             self._report_exit(
                 worker, how, was_killed=was_killed, is_orderly=is_orderly, is_expected=is_expected
             )
-        if not is_expected:
-            delay = self._restart_delay(worker, useless=reading.batch == 0)
+        if is_expected:
+            self.control.pauses.names.discard(worker.name)
+        else:
+            delay = 0.0 if is_recycled else self._restart_delay(worker, useless=reading.batch == 0)
             self.to_start[worker.name] = clock.monotonic() + delay
         self.heartbeat.hurry()
 
@@ -387,6 +399,8 @@ class Supervisor:
             job = worker.job()[1]
             task = worker.status.task if job else ""
             events.emit(events.WorkerDied(worker.name, how, job, task, worker.status.error))
+        elif worker.status.is_spent:
+            events.emit(events.WorkerRecycled(worker.name, worker.status.error))
         elif not is_expected:
             events.emit(events.WorkerLeft(worker.name, worker.status.error or "it received a stop signal"))
 
@@ -522,6 +536,7 @@ class Supervisor:
             with contextlib.suppress(_StopSignal):
                 try:
                     self._is_interruptible = True
+                    self.heartbeat.limits = self.scaling.limits
                     self.heartbeat.send(self.workers.values())
                     is_sent = True
                 finally:

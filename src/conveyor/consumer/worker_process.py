@@ -15,6 +15,7 @@ from conveyor.consumer.batching import BatchMonitor, BatchSizer
 from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
+from conveyor.consumer.process_usage import ProcessLimits
 from conveyor.consumer.sending import Sender
 from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY, SURE
 from conveyor.consumer.settlement import TALLY_EVERY, Settler, is_claim, is_tally
@@ -78,6 +79,7 @@ class WorkerProcess:
         self.monitor = BatchMonitor(client, self.settler, status, self.pipeline, self.lines)
         self.sizer = BatchSizer()
         self.nonces = ids.Nonces()
+        self.limits = ProcessLimits(settings)
         self.jobs_done = 0
         self.batch_number = 0
         self._looks = [commands.any_work([queue]) for queue in settings.queues]
@@ -103,6 +105,8 @@ class WorkerProcess:
         """That of the job which ran last."""
         self._position = -1
         self._interrupted: tuple[int, int] | None = None
+        self._spent = ""
+        """Which limit of the process is reached."""
         self._is_stopping = self._was_signalled = False
         self._is_waiting = False
         self._is_paused = False
@@ -130,6 +134,8 @@ class WorkerProcess:
             except StoreError:
                 if not self._is_stopping:
                     raise
+        if self._spent:  # not before all is settled, however long the server was unavailable
+            self.status.error, self.status.is_spent = self._spent, 1
         if self._was_signalled and self.settings.until_empty and not self.status.error:
             # The queues may not be empty, so this worker is replaced.
             self.status.error = "it received a stop signal"
@@ -147,6 +153,9 @@ class WorkerProcess:
     def _work(self) -> None:
         may_have_more = True  # until a claim says that it left no jobs: then a put wakes the worker
         while not self._must_stop():
+            if self.limits.are_set and (spent := self.limits.exceeded(self.jobs_done)):
+                self._spent = spent
+                break
             if self.status.pause_requested:
                 self._pause()
                 may_have_more = True
@@ -202,7 +211,7 @@ class WorkerProcess:
         soonest: Batch | None = None
         for queue in self._queues_to_ask():
             settling = self._owed()
-            size = self.sizer.size if self.sizer.size == 1 or self.monitor.can_watch() else 1
+            size = self._batch_size() if self.sizer.size == 1 or self.monitor.can_watch() else 1
             claim = self._next_claim(queue, size)
             owed = not all(map(is_tally, settling))
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
@@ -215,7 +224,13 @@ class WorkerProcess:
         self.status.set_claim("", "")  # the last claim brought nothing
         return "", soonest
 
-    def _claim_ahead(self, batch: ClaimedBatch) -> list[Command]:
+    def _batch_size(self, waiting: int = 0) -> int:
+        """Return how many jobs to claim, 0 for none: behind `waiting` ones, no more than this process may still run."""
+        if not self.limits.are_set:
+            return self.sizer.size
+        return max(0, int(min(self.sizer.size, self.limits.max_jobs - self.jobs_done - waiting)))
+
+    def _claim_ahead(self, batch: ClaimedBatch, waiting: int) -> list[Command]:
         """Return the claim of the next batch, to be sent while this one runs, if it is sure that there are jobs.
 
         Only from the first queue, or a job of an earlier one might wait for it. The jobs are held, none counts as
@@ -223,11 +238,14 @@ class WorkerProcess:
         """
         if not self._left or self._ahead is not None or batch.queue != self.settings.queues[0]:
             return []
+        size = self._batch_size(waiting)
+        if not size:
+            return []
         sure_until = self._sure_until
         with self.monitor.lock:
             if not self.monitor.is_watching:
                 return []
-            claim = self._next_claim(batch.queue, self.sizer.size, first=commands.HELD)
+            claim = self._next_claim(batch.queue, size, first=commands.HELD)
             self.status.begin_wait(clock.boottime())
         self._ahead = _ClaimAhead(batch.queue, claim, self._sure_until)
         self._sure_until = sure_until
@@ -447,21 +465,21 @@ class WorkerProcess:
             ):
                 self._restore_process()
             if held and self.settler.has_enough:
-                self._settle_some(batch)
+                self._settle_some(batch, len(held))
         self.monitor.unwatch()
         if held:
             self.settler.release([job.id for _, job in held])
             held.clear()
         self.sizer.learn(done, clock.monotonic() - began)
 
-    def _settle_some(self, batch: ClaimedBatch) -> None:
+    def _settle_some(self, batch: ClaimedBatch, waiting: int) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
         self.lines.flush()
         is_much = self.settler.is_much
         settling = self.settler.commands(counted=False)
         if not is_much:
             may_overtake = not any(one.leads for one in settling)
-            self.pipeline.send([*settling, *(self._claim_ahead(batch) if may_overtake else ())])
+            self.pipeline.send([*settling, *(self._claim_ahead(batch, waiting) if may_overtake else ())])
             return
         self._settle([*self._unanswered(), *settling])
 

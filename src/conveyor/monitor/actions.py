@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Verbs of control commands.
-VERBS = ("stop", "kill", "pause", "resume", "stack")
+VERBS = ("stop", "kill", "pause", "resume", "stack", "scale")
 #: Verbs that apply only to the job that the worker was seen running.
 JOB_VERBS = ("kill", "stack")
 NO_JOBS: Mapping[str, str] = MappingProxyType({})
-#: Seconds, by the server's clock, until a control command expires; kill and stack are about the job that runs now.
-EXPIRES_AFTER = {"kill": 10.0, "stack": 10.0, "stop": 60.0, "pause": 60.0, "resume": 60.0}
+#: Seconds, by the server's clock, until a control command expires. Kill and stack are about the job that runs now; who
+#: sees no effect of a change of scale soon may send it again.
+EXPIRES_AFTER = {"kill": 10.0, "stack": 10.0, "scale": 10.0, "stop": 60.0, "pause": 60.0, "resume": 60.0}
 
 
 class Actor(NamedTuple):
@@ -151,19 +152,23 @@ class Actions:
         *,
         jobs: Mapping[str, str] = NO_JOBS,
         queue: str = "",
+        scale: str = "",
     ) -> CommandReceipt:
         """Send a control command to workers (`host-ab12/3`) and whole consumers (`host-ab12`), without waiting.
 
         stop: exit after the current job. kill: exit immediately, the job returns to the queue. pause, resume: take no
-        more jobs, take jobs again. stack: reply with the current stack.
+        more jobs, take jobs again. stack: reply with the current stack. scale: have the number of workers that `scale`
+        says, such as `8`, `+2` or `auto`; only for whole consumers.
 
         `jobs` maps a worker to the job that it was seen running: kill and stack do nothing if it runs another one by
         then. A command that arrives after EXPIRES_AFTER does nothing, too. `queue` is the one queue of all these jobs,
-        for the audit trail. Names must be full, and are not checked. Raises BadCall for another verb.
+        for the audit trail. Names must be full, and are not checked. Raises BadCall for another verb, or another scale.
         """
         if verb not in VERBS:
             message = f"verb must be one of {', '.join(VERBS)}, got {verb!r:.80}"
             raise BadCall(message)
+        if verb == "scale":
+            _check_scale(targets, scale)
         command_id = ids.unique()
         groups = _groups(targets, jobs if verb in JOB_VERBS else NO_JOBS)
         act = AuditEntry(f"{verb}_workers", ", ".join(targets), queue, reason)
@@ -173,14 +178,15 @@ class Actions:
             queries: list[Command] = []
             for consumer, workers, job in groups:
                 control = control_messages.ControlCommand(
-                    command_id, verb, workers, job, reason, expires, self.actor.who
+                    command_id, verb, workers, job, reason, expires, self.actor.who, scale=scale
                 )
                 queries.append(control_channel.send(consumer, control_messages.encode(control)))
             self.client.run_all(queries)
 
         if groups:
             self._attempt(act, send)
-        recorded = self._finish(act, "told", {"order": command_id})
+        facts: Facts = {"order": command_id, **({"workers": scale} if scale else {})}
+        recorded = self._finish(act, "told", facts)
         return CommandReceipt(command_id, tuple(targets), recorded)
 
     def begin(
@@ -262,6 +268,15 @@ class Actions:
 
 def _flags(count: Count) -> Facts:
     return {"paused": bool(count.paused), "shutdown": bool(count.shutdown)}
+
+
+def _check_scale(targets: Sequence[str], scale: str) -> None:
+    """Raise BadCall for an invalid number of workers, or if a target is not a whole consumer."""
+    control_messages.check_scale(scale)
+    for name in targets:
+        if "/" in name:
+            message = f"only consumers have a number of workers, got {name!r:.80}"
+            raise BadCall(message, hint=f"use {control_messages.consumer_of(name)!r:.80}")
 
 
 def _groups(targets: Sequence[str], jobs: Mapping[str, str]) -> list[tuple[str, list[str], str]]:

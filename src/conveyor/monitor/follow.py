@@ -51,7 +51,8 @@ class Target:
     @property
     def job(self) -> str | None:
         """The job that it is still running."""
-        return self.detail or None if self.state == ACKNOWLEDGED else None
+        is_job = self.state == ACKNOWLEDGED and " " not in self.detail  # unlike the numbers of workers
+        return self.detail or None if is_job else None
 
     @property
     def description(self) -> str:

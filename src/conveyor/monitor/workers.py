@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 #: Workers of one report that are read.
-MAX_WORKERS = 1000
+MAX_WORKERS = control_messages.MAX_WORKERS
 #: Seconds after its last report from which a consumer is silent: a report is due every 5, plus 3 for delays.
 SILENT_AFTER = 8.0
 #: Seconds until a report expires. One that claims to be older comes from a machine whose clock is wrong.

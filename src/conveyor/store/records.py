@@ -233,6 +233,22 @@ def memory(queue: str, index: str) -> Command:
     )
 
 
+def waiting_count(queues: Sequence[str]) -> Query[int]:
+    """Count the waiting jobs of all these queues together, without those of paused queues."""
+    sent: list[Command] = []
+    for queue in queues:
+        sent += (
+            Command(("ZCARD", keys.key(queue, "ready"))),
+            Command(("HGET", keys.key(queue, "meta"), "paused"), read=lambda reply: int(reply or 0)),
+        )
+
+    def read(replies: Sequence[Any]) -> int:
+        pairs = zip(replies[::2], replies[1::2], strict=True)
+        return sum(waiting for waiting, is_paused in pairs if not is_paused)
+
+    return Query(tuple(sent), read)
+
+
 def oldest_waiting(queues: Sequence[str]) -> Query[dict[str, float | None]]:
     """When the job at the head of each queue was put, seconds since 1970 by its producer's clock.
 

@@ -10,6 +10,7 @@ from conveyor.errors import ConveyorError, StoreUnavailable
 from conveyor.monitor import bulk, follow
 from conveyor.monitor.follow import ACKNOWLEDGED, DONE, NO_REPLY
 from conveyor.monitor.format import count_of
+from conveyor.wire import control_messages
 from conveyor.wire.audit_entry import Matching
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_FIRST_REPLY, MAX_FOLLOWED = 10.0, 55.0
 REQUESTED, REFUSED = "requested", "refused"
 FOR_WORKERS, FOR_JOBS = "this is for workers", "this is for jobs"
+FOR_WORKERS_ONLY = {"K", "S", "+", "-"}
 
 
 class Step(NamedTuple):
@@ -72,6 +74,8 @@ def worker_intent(key: str, result: PollResult, name: str) -> Intent | str:
     job = worker.job
     if key == "C":
         return _cancel(worker.queue, job) if job else f"{name} runs no job"
+    if key in {"+", "-"}:
+        return _scale(key, control_messages.consumer_of(name))
     if key not in {"K", "S", "P"}:
         return f"{FOR_JOBS} and failures"
     if key == "K":
@@ -95,7 +99,7 @@ def queue_intent(key: str, result: PollResult, name: str) -> Intent | str:
     if count is None:
         return "no queue selected"
     if key != "P":
-        return FOR_WORKERS if key in {"K", "S"} else f"{FOR_JOBS}: Enter lists those of the queue"
+        return FOR_WORKERS if key in FOR_WORKERS_ONLY else f"{FOR_JOBS}: Enter lists those of the queue"
     if count.paused or count.shutdown:
         consequence, resume = "Workers take its jobs again.", partial(_resume_queue, name)
         return Intent(f"Resume {name}?", consequence, "Resume queue", resume)
@@ -124,7 +128,7 @@ def failure_intent(key: str, result: PollResult, fingerprint: str | None) -> Int
     if found is None:
         return "no failure selected"
     if key != "R":
-        return FOR_WORKERS if key in {"K", "S", "P"} else "these jobs have finished"
+        return FOR_WORKERS if key in {*FOR_WORKERS_ONLY, "P"} else "these jobs have finished"
     if not fingerprint:
         return "the failure of these jobs is unknown: retry them one by one"
     jobs, queues = count_of(found.count, "dead job"), found.queues
@@ -140,8 +144,18 @@ def _cancel(queue: str, job_id: str) -> Intent:
     return Intent(f"Cancel job {job_id}?", consequence, "Cancel job", run, no="Keep job")
 
 
-def _control(verb: str, worker: str, job: str, actions: Actions, reason: str) -> Iterator[Step]:
-    command = actions.control_workers(verb, [worker], reason, jobs={worker: job})
+def _scale(sign: str, consumer: str) -> Intent:
+    run = partial(_control, "scale", consumer, "", scale=f"{sign}1")
+    if sign == "+":
+        return Intent(f"Add a worker to {consumer}?", "It starts immediately.", "Add worker", run)
+    consequence = "A free one leaves, or else the first that has finished its current job."
+    return Intent(f"Stop one of the workers of {consumer}?", consequence, "Stop worker", run)
+
+
+def _control(
+    verb: str, worker: str, job: str, actions: Actions, reason: str, *, scale: str = ""
+) -> Iterator[Step]:
+    command = actions.control_workers(verb, [worker], reason, jobs={worker: job}, scale=scale)
     target = follow.Target(worker)
     for one in follow.follow_command(
         actions.client, command.id, {worker: target}, MAX_FOLLOWED, MAX_FIRST_REPLY
@@ -151,7 +165,7 @@ def _control(verb: str, worker: str, job: str, actions: Actions, reason: str) ->
         if one.state not in {ACKNOWLEDGED, DONE}:
             yield Step(REFUSED, one.description)
             return
-        yield Step(one.state, f"with job {one.job}" if one.job else "")
+        yield Step(one.state, one.detail if scale else f"with job {one.job}" if one.job else "")
         if one.state == DONE:
             return
     if target.state == NO_REPLY:

@@ -32,6 +32,7 @@ _ACTIONS = (
     ("P", "pause or resume the queue or worker"),
     ("S", "stop the worker after its current job"),
     ("K", "kill the worker now; its job returns to the queue"),
+    ("+ -", "add a worker to the consumer, or stop one after its current job"),
     ("C", "cancel the job"),
     ("R", "retry the dead job, or all of a failure"),
 )

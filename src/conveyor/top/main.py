@@ -26,7 +26,7 @@ TABS: tuple[Tab, ...] = (QUEUES, jobs_tab.JOBS, WORKERS, FAILURES)
 ACTIONS = {
     "queues": ("P pause",),
     "jobs": ("C cancel", "R retry", "P pause"),
-    "workers": ("S stop", "K kill", "C cancel", "P pause"),
+    "workers": ("S stop", "K kill", "C cancel", "P pause", "+ - scale"),
     "failures": ("R retry",),
 }
 _KEYS = {"queues": "⏎ jobs", "jobs": "⏎ open  s state  o queue", "workers": "⏎ job", "failures": "⏎ newest"}
@@ -45,6 +45,8 @@ class Main(Screen[None]):
         Binding("o", "queue", show=False),
         Binding("q", "app.quit", show=False),
         *(Binding(key, f"app.act('{key}')", show=False) for key in "KSCRP"),
+        Binding("plus", "app.act('+')", show=False),
+        Binding("minus", "app.act('-')", show=False),
     ]
 
     def __init__(self) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
+
+from conveyor.errors import BadCall
 
 
 def fraction_of(done: float, total: float) -> float | None:
@@ -23,6 +26,7 @@ class ControlCommand(msgspec.Struct, frozen=True):
     """stop: exit after the current job. kill: exit immediately, the job returns to the queue. cancel: end one job.
 
     pause: take no jobs after the current one. resume: take jobs again. stack: report the stacks.
+    scale: change the number of workers, always of the whole consumer.
     """
     workers: list[str] = []
     """The target workers; empty for the whole consumer."""
@@ -38,6 +42,8 @@ class ControlCommand(msgspec.Struct, frozen=True):
     """The queue of the job to cancel: an id is unique only within a queue. Empty in commands of older versions."""
     token: str = ""
     """The token of the run to cancel, since the command may arrive when the job runs again. Empty for any run."""
+    scale: str = ""
+    """For scale: the number of workers (`8`), a change of it (`+2`, `-1`), or `auto`: as many as are needed again."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
@@ -48,10 +54,12 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     """acknowledged, done; unknown: there is no such worker; gone: it exited before it could handle the command.
 
     expired: the command arrived too late, or the worker runs another job than the target; nothing was done.
+    refused: the consumer cannot do that.
     repeated: the same command came again for this worker or job, and that one is acknowledged.
     """
     detail: str = ""
-    """The job that still runs (stop, kill, pause), the stacks as a string (stack), or why nothing was done."""
+    """The job that still runs (stop, kill, pause), the stacks as a string (stack), the numbers of workers before and
+    after (scale: `2 to 4 workers`), or why nothing was done."""
 
     @property
     def last_word(self) -> str:
@@ -126,6 +134,9 @@ class ConsumerReport(msgspec.Struct, frozen=True):
     """Version of Python."""
     at: float = 0.0
     """When this was reported, seconds since 1970 by that host's clock."""
+    min_workers: int = 0
+    max_workers: int = 0
+    """Limits between which the number of its workers follows what waits, or 0 if it does not."""
     trouble: str = ""
     """Why its workers cannot start, such as a resource that cannot be opened; empty if they can."""
 
@@ -143,10 +154,14 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
         return fraction_of(self.done, self.total)
 
 
+#: Workers of one consumer.
+MAX_WORKERS = 1000
+#: The `scale` after which the number of workers follows what waits again.
+AUTO = "auto"
 #: The state of a worker that has missed its heartbeats: it may be busy, or dead.
 SILENT = "silent"
 #: States of acknowledgements if nothing was done.
-NOT_DONE = frozenset({"unknown", "gone", "expired"})
+NOT_DONE = frozenset({"unknown", "gone", "expired", "refused"})
 #: What people read instead of some states of acknowledgements.
 WORDS = {"unknown": "unknown to its consumer", "expired": "too late", "repeated": "asked for again since"}
 
@@ -155,6 +170,20 @@ decode_command = msgspec.msgpack.Decoder(ControlCommand).decode
 decode_acknowledgement = msgspec.msgpack.Decoder(Acknowledgement).decode
 decode_report = msgspec.msgpack.Decoder(ConsumerReport).decode
 decode_progress = msgspec.msgpack.Decoder(Progress).decode
+
+
+def check_scale(text: str) -> str:
+    """Return a valid `ControlCommand.scale`. Raises BadCall for anything else."""
+    number = re.fullmatch(r"([+-]?)(\d{1,9})", text, re.ASCII)
+    if text != AUTO and (number is None or int(number[2]) > MAX_WORKERS):
+        message = f"invalid number of workers {text!r:.80}"
+        raise BadCall(message, hint=f"use a number up to {MAX_WORKERS}, a change such as +2 or -1, or auto")
+    return text
+
+
+def scaled(count: int, scale: str) -> int:
+    """Return the number of workers that a number or a change of it leads to."""
+    return count + int(scale) if scale[:1] in {"+", "-"} else int(scale)
 
 
 def consumer_of(owner: str) -> str:

@@ -67,10 +67,10 @@ class Running:
         """Its name as reported."""
         return self.eventually(self.report).name
 
-    def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0) -> str:
+    def command(self, verb: str, *numbers: int, job: str = "", expires: float = 0.0, scale: str = "") -> str:
         """Send a control command to some of its workers (none: to all of it); return the command's id."""
         names = [f"{self.name}/{number}" for number in numbers]
-        order = control_messages.ControlCommand(ids.unique(), verb, names, job, expires=expires)
+        order = control_messages.ControlCommand(ids.unique(), verb, names, job, expires=expires, scale=scale)
         self.client.run(control_channel.send(self.name, control_messages.encode(order)))
         return order.id
 

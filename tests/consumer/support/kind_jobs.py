@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from conveyor import SoftTimeout, current_job, task
 
 if TYPE_CHECKING:
@@ -52,6 +54,23 @@ async def meet_async(path: str, count: int) -> int:
     while len(set(marks(path))) < count:  # noqa: ASYNC110 - other processes have no events of this loop
         await asyncio.sleep(0.01)
     return os.getpid()
+
+
+_kept: list[bytes] = []
+
+
+@task
+def grow(mebibytes: int) -> tuple[int, int]:
+    """Use more memory for good; return the process id and its resident bytes."""
+    _kept.append(b"x" * (mebibytes << 20))
+    return os.getpid(), psutil.Process().memory_info().rss
+
+
+@task
+async def grow_async(mebibytes: int) -> tuple[int, int]:
+    """Use more memory likewise."""
+    _kept.append(b"x" * (mebibytes << 20))
+    return os.getpid(), psutil.Process().memory_info().rss
 
 
 @task

@@ -133,3 +133,41 @@ def test_running_job_shows_its_stack(
     page.get_by_role("button", name="Show stack").click()
     expect(page.locator("#stack-text")).to_contain_text("in hold")
     expect(page.locator("[data-stack-age]")).to_contain_text("As it was")
+
+
+def test_consumer_is_scaled(
+    window: Callable[..., Window], queue: Queue, consume: Callable[..., Any], path: Path
+) -> None:
+    consume(queue.name, workers=1)
+    view = window()
+    page = view.go("/workers")
+    rows = page.locator("tr[data-row]")
+    expect(rows).to_have_count(1)
+    head = page.locator("tr.consumer-head")
+    name = head.get_attribute("data-target")
+    assert name
+    head.get_by_role("button", name="Scale").click()
+    number = page.get_by_role("spinbutton", name="Number of workers")
+    expect(number).to_be_focused()
+    expect(number).to_have_value("1")
+    yes = page.get_by_role("button", name="Change number")
+    for invalid in ("", "-1", "1001", "1.5"):
+        number.fill(invalid)
+        expect(yes).to_be_disabled()
+    number.fill("3")
+    view.say_yes("a rush")
+    expect(rows).to_have_count(3)
+    expect(page.locator(".toast.good")).to_contain_text(f"Scale {name}. {name}: done")
+    page.get_by_role("link", name="/2").click()
+    page.get_by_role("button", name="Scale consumer").click()
+    expect(page.get_by_role("button", name="Keep 3 workers")).to_be_visible()
+    page.get_by_role("spinbutton", name="Number of workers").fill("0")
+    view.say_yes()
+    expect(page.locator(".toast.good")).to_contain_text(f"{name}: done")
+    page = view.go("/workers")
+    expect(head).to_contain_text("no workers")
+    head.get_by_role("button", name="Scale").click()
+    page.get_by_role("spinbutton", name="Number of workers").fill("1")
+    view.say_yes()
+    expect(rows).to_have_count(1)
+    view.is_in_the_audit("scale", name, "a rush")

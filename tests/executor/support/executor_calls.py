@@ -79,6 +79,10 @@ def add(first: int, second: int = 0, *, third: int = 0) -> int:
     return first + second + third
 
 
+def own_process() -> int:
+    return os.getpid()
+
+
 def begin(*values: Any) -> None:
     started_with.append(values)
 

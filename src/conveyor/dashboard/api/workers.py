@@ -46,6 +46,9 @@ class Tell(Why, frozen=True, kw_only=True):
     ]
     jobs: Annotated[dict[Short, JobId], Meta(max_length=500)] = {}  # noqa: RUF012 - msgspec copies it
     """The job that a worker was seen at: kill and stack do nothing if it runs another by then."""
+    scale: Short = ""
+    """For scale, of whole consumers: a number of workers (`8`), a change of it (`+2`, `-1`), or `auto`: as many as are
+    needed, between the limits that the consumer was started with."""
 
 
 class Answers(Struct, frozen=True):
@@ -73,7 +76,7 @@ def list_workers(request: ApiRequest) -> Workers:
 
 @endpoint("POST", "/workers/tell", "act", Order, body=Tell, status=202)
 def command_workers(request: ApiRequest) -> Order:
-    """Stop, kill, pause or resume workers, or request stacks."""
+    """Stop, kill, pause or resume workers, request stacks, or scale consumers."""
     verb, targets = request.body.verb, list(dict.fromkeys(request.body.targets))
     request.allowed(_RIGHTS.get(verb, "act"))
     reports = request.context.snapshot().consumers
@@ -84,7 +87,8 @@ def command_workers(request: ApiRequest) -> Order:
         hint = "list the workers again; some may have left since"
         detail = f"Unknown worker or consumer {', '.join(unknown)!r:.300}."
         raise Problem(404, "unknown-worker", detail, hint)
-    order = request.actions.control_workers(verb, targets, request.body.reason, jobs=request.body.jobs)
+    reason, jobs, scale = request.body.reason, request.body.jobs, request.body.scale
+    order = request.actions.control_workers(verb, targets, reason, jobs=jobs, scale=scale)
     return Order(order.id, list(order.targets), order.recorded)
 
 

@@ -1,5 +1,5 @@
 // Buttons that do something: <button data-act="/api/v1/…" data-method data-body data-ask data-words data-typed data-yes
-// data-no data-done>. The dialog's buttons say what they do: `data-yes`, and `data-no` for what stays. With `data-count`,
+// data-no data-done>. With `data-number`, the dialog asks for a number of workers, the `scale` of the body. The dialog's buttons say what they do: `data-yes`, and `data-no` for what stays. With `data-count`,
 // a queue, and `data-count-of`, a field of the API's answer about it, {n} in these texts is how many jobs that is. What is done goes through the JSON API; the dialog stands outside the part that is morphed.
 import { root, send } from "./bus.js";
 import { refresh } from "./partial.js";
@@ -11,7 +11,7 @@ const SELDOM = 8_000; // ms at most
 const OFTEN = 2_000; // ms between two polls of a job that is to end, at most
 const CANCEL = "/cancel";
 const NO_REPLY = 10_000; // ms without a first reply
-const NOTHING = new Set(["unknown", "gone", "expired"]); // replies after which nothing was done
+const NOTHING = new Set(["unknown", "gone", "expired", "refused"]); // replies after which nothing was done
 const WORDS = { expired: "too late", repeated: "asked for again since" };
 const LONGEST = 600_000; // ms that a control command is followed
 
@@ -53,21 +53,27 @@ export async function ask(button) {
   const filled = (text) => text.replace("{n}", many);
   const dialog = document.getElementById("confirm");
   const typed = document.getElementById("confirm-typed");
+  const number = document.getElementById("confirm-number");
   const yes = document.getElementById("confirm-yes");
   const name = button.dataset.typed ?? "";
+  const asksNumber = button.dataset.number !== undefined;
   document.getElementById("confirm-title").textContent = filled(button.dataset.ask);
   document.getElementById("confirm-words").textContent = filled(button.dataset.words ?? "");
   document.getElementById("confirm-typed-label").hidden = !name;
   document.getElementById("confirm-name").textContent = name;
+  document.getElementById("confirm-number-label").hidden = !asksNumber;
+  number.value = button.dataset.number ?? "0";
   document.getElementById("confirm-reason").value = "";
   typed.value = "";
   yes.textContent = filled(button.dataset.yes ?? button.textContent.trim());
   document.getElementById("confirm-no").textContent = button.dataset.no ?? "Do nothing";
   yes.disabled = Boolean(name);
   typed.oninput = () => { yes.disabled = typed.value !== name; };
+  number.oninput = () => { yes.disabled = !number.value || !number.validity.valid; };
   if (dialog.open) return null; // it was pressed twice
   dialog.showModal();
-  (name ? typed : document.getElementById("confirm-reason")).focus();
+  if (asksNumber) number.select();
+  else (name ? typed : document.getElementById("confirm-reason")).focus();
   return new Promise((done) => {
     dialog.addEventListener("close", () => {
       done(dialog.returnValue === "yes" ? document.getElementById("confirm-reason").value.trim() : null);
@@ -84,9 +90,10 @@ function onEnter(event) {
   if (!yes.disabled) yes.click();
 }
 
+// A detail without spaces is a job's id, any other a text.
 function targetWords(targets) {
   return Object.entries(targets).map(([name, one]) =>
-    `${name}: ${WORDS[one.state] ?? one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" ? "job " : ""}${one.detail})` : ""}`).join("; ");
+    `${name}: ${WORDS[one.state] ?? one.state}${one.detail && one.state !== "done" ? ` (${one.state === "acknowledged" && !one.detail.includes(" ") ? "job " : ""}${one.detail})` : ""}`).join("; ");
 }
 
 const waits = (known) => Object.values(known).some((one) => one.state === "requested");
@@ -150,6 +157,7 @@ export async function act(button, extra = {}) {
   const title = button.dataset.done ?? button.dataset.yes ?? button.textContent.trim();
   const body = { ...JSON.parse(button.dataset.body ?? "{}"), ...extra };
   if (reason) body.reason = reason;
+  if (button.dataset.number !== undefined) body.scale = document.getElementById("confirm-number").value;
   if (button.ariaBusy === "true") return null; // not disabled: it keeps the focus of those who use the keyboard
   button.ariaBusy = "true";
   const { ok, data } = await call(button.dataset.act, button.dataset.method ?? "POST", body);
