@@ -318,6 +318,12 @@ def test_other_kinds_are_refused(settings: Any) -> None:
         Consumer("work", in_process=True, **settings)
 
 
+@pytest.mark.parametrize("settings", [{"max_jobs": 10}, {"max_memory": "1GiB"}])
+def test_own_process_cannot_be_replaced(settings: Any) -> None:
+    with pytest.raises(BadCall, match="max_jobs and max_memory replace processes"):
+        Consumer("work", 2, "thread", in_process=True, **settings)
+
+
 PROGRAM = """
 import asyncio, os, signal, sys, threading, time
 from conveyor import Consumer, JobCancelled, current_job

@@ -80,6 +80,9 @@ class Consumer:
                 "in_process needs workers of kind thread or coroutine, and no processes: they run in this one"
             )
             raise BadCall(message, hint='pass kind="thread" or kind="coroutine"')
+        if in_process and (max_jobs is not None or max_memory is not None):
+            message = "max_jobs and max_memory replace processes, and in_process has only the caller's"
+            raise BadCall(message, hint="leave them out")
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
