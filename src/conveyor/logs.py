@@ -13,7 +13,7 @@ from conveyor.wire.redaction import escaped, redacted_text
 MAX_LENGTH = 4000
 _USUAL = (
     *(events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft),
-    *(events.WorkerRecycled, events.ConsumerScaled),
+    *(events.ConsumerScaled, events.WorkerRecycled),
 )
 
 
@@ -26,6 +26,8 @@ def to_standard_error(*, usual: bool = True) -> None:
 
     def write(event: events.Event) -> None:
         nonlocal dropped
+        if isinstance(event, events.WorkerRecycled) and event.usual:
+            return
         expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
         if usual or not expected:
             with contextlib.suppress(OSError, ValueError, AttributeError):  # nothing reads it
