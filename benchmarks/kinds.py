@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, get_args
 from msgspec import structs
 from rich.console import Console
 
-from conveyor import Consumer, Queue, current_job, task
+from conveyor import Consumer, Queue, SoftTimeout, current_job, task
 from conveyor.consumer.settings import Kind
 from conveyor.monitor import Inspector
 from conveyor.store import connect, control_channel, embedded
@@ -45,6 +45,16 @@ async def wait(path: str) -> int:
     while not _exists(path):  # noqa: ASYNC110 - other processes have no events of this loop
         await asyncio.sleep(0.002)
     return current_job().attempt
+
+
+@task(name="kinds.tidy", queue="kinds")
+async def tidy(path: str) -> None:
+    """Wait for the soft limit, and return."""
+    note(path)
+    try:
+        await asyncio.sleep(3600)
+    except SoftTimeout:
+        return
 
 
 @task(name="kinds.resist", queue="kinds")
@@ -156,6 +166,7 @@ def crashed(_: Consumer, job: Job[None], path: Path) -> float:
 EVENTS: dict[str, tuple[object, Callable[[Consumer, Job[None], Path], float]]] = {
     "cancel": (wait, cancelled),
     "cancel, and the task does not react": (resist, cancelled),
+    "soft time limit": (tidy.options(soft_timeout=LIMIT), limited),
     "time limit": (wait.options(timeout=LIMIT), limited),
     "time limit, and the task does not react": (resist.options(timeout=LIMIT), limited),
     "kill": (wait, killed),

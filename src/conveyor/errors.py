@@ -19,6 +19,7 @@ ConveyorError
 ├── JobCancelled (CancelledError)  the job was cancelled
 ├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
+├── SoftTimeout                    in a task: its run has reached its soft time limit
 ├── LeaseLost                      the lease expired or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout expired; the job continues
 └── StoreError
@@ -154,6 +155,17 @@ class JobCancelled(ConveyorError, CancelledError):
 
     A cancellation raises it inside the task; do not catch it there.
     """
+
+
+class SoftTimeout(ConveyorError):
+    """The run has reached its soft time limit, `soft_timeout`. Raised once inside the task, which may catch it.
+
+    Not a TimeoutError, since that is an OSError, which much code that uses the network catches and tries again. In a
+    coroutine it is also an asyncio.CancelledError: what the task awaits ends then.
+    """
+
+    def __init__(self, message: str = "the run has reached its soft time limit", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
 
 
 class JobGone(ConveyorError, LookupError):

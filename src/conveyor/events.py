@@ -193,6 +193,17 @@ class TimeLimitReached(Event, frozen=True):
         return f"job {self.job} ({self.task}) reached its time limit of {self.limit:g} s and is ended"
 
 
+class SoftLimitReached(Event, frozen=True):
+    """A run reached the soft time limit of its job: SoftTimeout is raised in it."""
+
+    job: str
+    task: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"job {self.job} ({self.task}) reached its soft time limit of {self.limit:g} s and gets SoftTimeout"
+
+
 class FinishedLate(Event, frozen=True):
     """A worker finished a job whose lease it had lost; the result was refused."""
 
@@ -235,6 +246,16 @@ class TasksUnloadable(Event, frozen=True):
 
     def __str__(self) -> str:
         return f"the tasks cannot be loaded: {self.reason}"
+
+
+class ThreadUnkillable(Event, frozen=True):
+    """A worker in the caller's own process goes on with its job, although it was to be killed."""
+
+    worker: str
+    job: str
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} goes on with job {self.job}: a thread of this program cannot be killed"
 
 
 class ResourcesUnavailable(Event, frozen=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import select
 import sys
 
@@ -28,14 +30,31 @@ def to_standard_error(*, usual: bool = True) -> None:
         nonlocal dropped
         if isinstance(event, events.WorkerRecycled) and event.usual:
             return
-        expected = isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
-        if usual or not expected:
+        if usual or not _is_usual(event):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # nothing reads it
                 if dropped and _write(f"{dropped:,} lines were dropped, since nothing read them"):
                     dropped = 0
                 dropped += not _write(line_for(event))
 
     events.subscribe(write)
+
+
+@functools.cache
+def to_logger() -> None:
+    """Log each event of this process with the logger "conveyor" from now on: as information, unless it needs attention.
+
+    Called again, it does nothing.
+    """
+    logger = logging.getLogger("conveyor")
+
+    def write(event: events.Event) -> None:
+        logger.log(logging.INFO if _is_usual(event) else logging.WARNING, line_for(event))
+
+    events.subscribe(write)
+
+
+def _is_usual(event: events.Event) -> bool:
+    return isinstance(event, _USUAL) or (isinstance(event, events.WorkerStopped) and not event.reason)
 
 
 def _write(line: str) -> bool:

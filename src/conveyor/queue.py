@@ -632,15 +632,15 @@ def encoded_calls(
         run = structs.replace(run, serializer=call.PICKLE)
         function, calls = _with_function(function, calls)
     around: Submits | None = None
-    encode: Callable[[list[Arguments]], Jobs] = partial(_encoded, function, options=run, own_id=put.id)
+    encode: Callable[..., Jobs] = _encoded
     if middleware.submits.functions:
         around = Submits(_name(function), queue.name, run.headers)
-        encode = partial(_encoded_around, around, function, run, put.id)
+        encode = partial(_encoded_around, around)
     further: Iterator[Jobs] | None = None
     if isinstance(calls, list):
-        jobs = encode(calls)
+        jobs = encode(function, calls, run, put.id)
     else:
-        further = map(encode, _parts(calls))
+        further = (encode(function, part, run, put.id) for part in _parts(calls))
         jobs = next(further, [])
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around)
@@ -724,9 +724,9 @@ def _encoded(
 def _encoded_around(
     around: Submits,
     function: Callable[..., object],
+    calls: list[Arguments],
     options: RunOptions,
     own_id: str | None,
-    calls: list[Arguments],
 ) -> Jobs:
     """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
     with around.entered(calls) as submitted:

@@ -178,6 +178,10 @@ class _Opened(NamedTuple):
     """Closes it; of an asynchronous one it returns a coroutine, which takes at most the given seconds."""
 
 
+def _report_unclosed(name: str, error: BaseException) -> None:
+    events.emit(events.ResourceUnclosed(name, f"{type(error).__name__}: {error}"))
+
+
 class Resources:
     """The open resources of a process: a context manager, in which all are open.
 
@@ -255,9 +259,16 @@ class Resources:
         with self._lock:
             self.opened = {name: one for name, one in self.opened.items() if not one.resource.is_async}
 
-    def close(self, within: float | None = None) -> None:
+    def close(
+        self,
+        within: float | None = None,
+        report: Callable[[str, BaseException], object] = _report_unclosed,
+    ) -> None:
         """Close what is open, the last one first, each in the given seconds. What goes wrong is reported."""
-        with self._lock:
+        if not self._lock.acquire(timeout=-1 if within is None else within):
+            report("that is being opened", TimeoutError("it does not end"))
+            return
+        try:
             self._seen = ()
             while self.opened:
                 name, opened = self.opened.popitem()
@@ -268,8 +279,10 @@ class Resources:
                     else:
                         with _at_most(within):
                             opened.close(within)
-                except BaseException as error:  # noqa: BLE001 - code of users; the others are to be closed as well
-                    events.emit(events.ResourceUnclosed(name, f"{type(error).__name__}: {error}"))
+                except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - the others must be closed
+                    report(name, error)
+        finally:
+            self._lock.release()
 
     def _is_here(self, one: Resource) -> bool:
         return self._run is not None if one.is_async else self._outer is None

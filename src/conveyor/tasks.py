@@ -58,6 +58,7 @@ class TaskOptions(TypedDict, total=False):
     retries: int
     first_delay: float | timedelta
     timeout: float | timedelta | None
+    soft_timeout: float | timedelta | None
     serializer: Literal["msgpack", "pickle"] | None
     keep: float | timedelta
     durability: str | None
@@ -390,12 +391,13 @@ def task(
     """Register a function as a task.
 
     The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
-    the first retry (doubling), `timeout` of one run (None: no limit), `keep` of the outcome, `wait` for room in a full
-    queue before a submit raises Full (None: no limit; 0: not at all), `durability` that a submit waits for (memory,
-    written, fsync, replicated:N; None: that of the `Queue` object), `serializer` ("pickle" signs and sends pickles of
-    what is not data; None: that of the `Queue` object), `headers` that travel beside the arguments for middleware
-    (a dict of strings), and `redact`, further parameters and mapping keys that are secret. Durations are in seconds, or
-    timedeltas. The default `name` is that of the module and the function.
+    the first retry (doubling), `timeout` of one run (None: no limit), `soft_timeout` after which SoftTimeout is raised
+    in it (None: never), `keep` of the outcome, `wait` for room in a full queue before a submit raises Full (None: no
+    limit; 0: not at all), `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the
+    `Queue` object), `serializer` ("pickle" signs and sends pickles of what is not data; None: that of the `Queue`
+    object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
+    parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
+    the module and the function.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(

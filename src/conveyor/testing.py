@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
 from conveyor import clock, resources
-from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
@@ -223,7 +223,7 @@ def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_f
     return done
 
 
-class _InlineExecutor(Executor):
+class _InlineExecutor(OwnExecutor):
     """Runs jobs, and keeps what the last one raised."""
 
     error: BaseException | None = None
@@ -236,7 +236,9 @@ class _InlineExecutor(Executor):
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
-        self._known.pop(name, None)  # a test may have registered another task under this name
+        self._known.pop(
+            name, None
+        )  # a test may have registered another task of this name, or another resource
         return super()._find(name)
 
 
@@ -322,7 +324,11 @@ _idle_workers: ids.PerProcess[[], list[_InlineWorker]] = ids.PerProcess(list)
 def _close_resources() -> None:
     """Close the resources of the workers that run no job."""
     for worker in list(_idle_workers()):
-        worker.executor.resources.close()
+        worker.executor.resources.close(report=_log_unclosed)
+
+
+def _log_unclosed(name: str, error: BaseException) -> None:
+    _log.warning("the resource %s was not closed in order", name, exc_info=error)
 
 
 @atexit.register

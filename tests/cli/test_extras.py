@@ -19,6 +19,7 @@ COMMANDS = {
     "tasks video_split": ("imageio_ffmpeg", "tasks"),
     "tasks count_primes": ("numpy", "tasks"),
     "demo": ("httpx", "tasks"),
+    "consume letters --reload": ("watchfiles", "reload"),
     "speedup sleep": ("numpy", "tasks"),
     "speedup sleep --plot speedup.png": ("matplotlib", "plots"),
 }

@@ -171,6 +171,92 @@ def test_time_limit_kills_what_resists(
     assert other.result(60) == 1
 
 
+def test_soft_limit_is_raised_in_the_task_which_may_return(
+    start: Any, style: str, queue: Queue, path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = start(2)
+    before = running.workers()
+    neighbor = tmp_path / "neighbor"
+    other = queue.submit(named("hold", style), str(neighbor))
+    job = queue.submit(named("tidy", style).options(soft_timeout=0.3), str(path))
+    assert job.result(60) == "part"
+    assert lines(path) == ["began 1", "tidies False", "ended"]
+    go(neighbor)
+    assert other.result(60) == 1
+    assert running.workers() == before
+    assert "reached its soft time limit of 0.3 s" in capfd.readouterr().err
+
+
+def test_soft_limit_that_passes_the_task_fails_its_run(
+    start: Any, style: str, queue: Queue, path: Path
+) -> None:
+    start(1)
+    limited = named("hold", style).options(soft_timeout=0.3, retries=1, first_delay=0)
+    with pytest.raises(JobFailed, match="SoftTimeout: the run has reached its soft time limit"):
+        queue.submit(limited, str(path)).result(60)
+    assert lines(path) == ["began 1", "ended", "began 2", "ended"]
+    assert queue.submit(named("report", style), "still here").result(60)
+
+
+def test_hard_limit_follows_the_soft_one(start: Any, kind: str, style: str, queue: Queue, path: Path) -> None:
+    start(1)
+    limited = named("tidy", style).options(soft_timeout=0.3, timeout=0.8)
+    with pytest.raises(JobFailed, match=r"TimeLimit: it ran longer than 0.8 s"):
+        queue.submit(limited, str(path), 3600).result(60)
+    ended = [] if kind == "process" else ["ended"]
+    assert lines(path) == ["began 1", "tidies False", *ended]
+
+
+def test_cancelled_job_may_be_behind_its_soft_limit(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    start(1)
+    job = queue.submit(named("tidy", style).options(soft_timeout=0.3), str(path), 3600)
+    eventually(lambda: len(lines(path)) == 2)
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        job.result(60)
+    assert lines(path) == ["began 1", "tidies False", "ended"]
+
+
+def test_soft_limit_of_one_run_never_hits_another(start: Any, style: str, queue: Queue) -> None:
+    start(2)
+    limited = named("race", style).options(soft_timeout=0.01)
+    rows = [(0.009 + number % 5 * 0.0005,) for number in range(200)]
+    submitted = [
+        *queue.submit_many(limited, rows),
+        *queue.submit_many(named("race", style), [(0.001,)] * 200),
+    ]
+    found = [one.result(60) for one in submitted]
+    assert set(found[:200]) <= {"part", "whole"}
+    assert set(found[200:]) == {"whole"}
+
+
+def test_soft_limit_is_raised_at_the_yield(start: Any, style: str, queue: Queue) -> None:
+    start(1)
+    job = queue.submit(named("count_until_limit", style).options(soft_timeout=0.3))
+    found = list(job.stream())
+    assert found[-1] == -1
+    assert found[:-1] == list(range(len(found) - 1))
+    assert len(found) > 5
+
+
+def test_soft_limit_is_not_swallowed_by_logging(start: Any, style: str, queue: Queue) -> None:
+    start(4)
+    limited = named("log_until_limit", style).options(soft_timeout=0.3, timeout=30)
+    assert [one.result(60) for one in queue.submit_many(limited, [()] * 12)] == ["part"] * 12
+
+
+def test_soft_limit_waits_for_c_code_and_the_hard_one_kills(
+    start: Any, style: str, queue: Queue, path: Path
+) -> None:
+    start(1, grace=0.2)
+    limited = named("hold_gil", style).options(soft_timeout=0.3)
+    assert queue.submit(limited, str(path), 3 * 10**7).result(60) == "part"
+    with pytest.raises(JobFailed, match="TimeLimit"):
+        queue.submit(limited.options(timeout=0.5), str(path), 10**13).result(30)
+
+
 def test_killed_worker_stays_gone_and_its_neighbors_go_on(
     start: Any, style: str, queue: Queue, tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:

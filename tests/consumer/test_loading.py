@@ -278,7 +278,7 @@ def test_import_at_the_first_run_is_part_of_the_run(
     (folder / "slow_to_load.py").write_text(
         "from conveyor import task\n@task(name='slow')\ndef slow(text): return SEEN()\n"
     )
-    slow = jobs.task(name="slow", timeout=60.0)(lambda text: text)
+    slow = jobs.task(name="slow", timeout=60.0, soft_timeout=30.0)(lambda text: text)
     registry, seen = Registry(), []
     monkeypatch.setattr("conveyor.tasks.registry", registry)
     registry.promise({"slow": "slow_to_load"})
@@ -300,7 +300,7 @@ def test_import_at_the_first_run_is_part_of_the_run(
         sys.modules.pop("slow_to_load", None)
     queue.client.run_all(worker.settler.commands())
     assert job.result(30) == "text='hey'"
-    assert [(one.position, one.limit) for one in seen] == [(0, 0.0), (0, 60.0)]
+    assert [(one.position, one.limit, one.soft_limit) for one in seen] == [(0, 0.0, 0.0), (0, 60.0, 30.0)]
     assert seen[0].since < seen[1].since, "the import takes none of its time"
 
 

@@ -73,6 +73,7 @@ async def use_async(number: int, client: Client = from_worker()) -> str:
 @pytest.fixture(autouse=True)
 def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware.runs, "functions", ())
+    monkeypatch.setattr(resources.registered, "resources", resources.registered.resources)
     events.clear()
 
 
@@ -128,3 +129,19 @@ def test_override_takes_the_place_of_a_resource(queue: Queue) -> None:
 def test_override_is_for_resources_only() -> None:
     with pytest.raises(BadCall, match="use is not a resource"), override(use, 1):
         pass
+
+
+def test_error_while_closing_is_logged(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    @resource
+    def careless() -> Iterator[bytearray]:
+        yield bytearray()
+        raise OSError("cannot close")
+
+    @task(name="careless.take")
+    def take(careless: bytearray = from_worker()) -> int:
+        return len(careless)
+
+    queue.submit(take)
+    run_jobs(queue)
+    assert "test_resources.test_error_while_closing_is_logged.<locals>.careless was not closed" in caplog.text
+    assert "OSError: cannot close" in caplog.text

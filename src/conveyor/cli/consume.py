@@ -20,7 +20,7 @@ from conveyor.cli.options import TaskModules, arguments, flag, option
 from conveyor.cli.output import note
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
-from conveyor.consumer import command_line, known_tasks
+from conveyor.consumer import command_line, known_tasks, search_here
 from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.wire import ids
 
@@ -104,15 +104,21 @@ def consume(
     ] = "info",
     prints: Annotated[bool, flag("Keep what tasks print with their jobs as well.", "--prints")] = False,
     until_empty: Annotated[bool, flag("Exit once the queues have no more jobs.", "--until-empty")] = False,
+    reload: Annotated[
+        bool, flag("Restart the workers when a Python file changes; for development.", "--reload")
+    ] = False,
 ) -> int:
     """Run the jobs of queues. Without QUEUE, prompt for it.
 
     The first queue with a job is served first. Ctrl-C once: exit after the current jobs; twice: return them to the
     queue; three times: kill them.
     """
+    if reload:
+        from conveyor.cli.reload import Reloader  # noqa: PLC0415 - it needs an extra
     settings = settings_for(
         queues,
         modules,
+        check=not reload,
         workers=workers,
         kind=kind,
         processes=processes,
@@ -130,12 +136,22 @@ def consume(
     else:
         require_terminal("QUEUE is missing", "conveyor consume QUEUE -n WORKERS")
         settings = prompt_consume(open_prompt(), settings)
-    become_supervisor(settings)
+    if not reload:
+        become_supervisor(settings)
+    return Reloader(settings, tuple(modules)).run()
 
 
-def settings_for(queues: Sequence[str] = (), modules: Sequence[str] = (), **options: Any) -> ConsumerSettings:
-    """Return the settings of a consumer. Raises BadCall if they are invalid, ConveyorError if its tasks are."""
-    known_tasks(modules)  # reports an import error here instead of in every worker
+def settings_for(
+    queues: Sequence[str] = (), modules: Sequence[str] = (), *, check: bool = True, **options: Any
+) -> ConsumerSettings:
+    """Return the settings of a consumer. Raises BadCall if they are invalid, ConveyorError if its tasks are.
+
+    Without `check`, the tasks are not imported.
+    """
+    if check:
+        known_tasks(modules)  # reports an import error here instead of in every worker
+    else:
+        search_here()
     modules = tuple(modules) or tuple(task_loading.found_modules())
     return ConsumerSettings(
         queues=tuple(queues) or ("default",), modules=modules, path=tuple(sys.path), **options

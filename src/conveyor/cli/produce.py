@@ -53,6 +53,9 @@ def produce(
     ] = None,
     retries: Annotated[int | None, option("N", "Number of retries after errors.")] = None,
     timeout: Annotated[float | None, option("SECONDS", "Time limit of a run in seconds.")] = None,
+    soft_timeout: Annotated[
+        float | None, option("SECONDS", "Seconds of a run after which SoftTimeout is raised in the task.")
+    ] = None,
     durability: Annotated[
         str,
         option(
@@ -79,6 +82,7 @@ def produce(
         "priority": priority,
         "retries": retries,
         "timeout": timeout,
+        "soft_timeout": soft_timeout,
         "durability": durability or None,
     }
     found = find_task(registry, task)

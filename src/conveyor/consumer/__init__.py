@@ -18,13 +18,14 @@ import msgspec
 
 from conveyor import task_def, task_loading
 from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel, read_size
-from conveyor.errors import ConveyorError
+from conveyor.errors import BadCall, ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from conveyor.consumer.in_process import OwnConsumer
     from conveyor.tasks import Registry
 
 #: Characters in one argument of the supervisor's command, of up to 4 bytes each; Linux accepts 128 KiB.
@@ -48,6 +49,9 @@ class Consumer:
     A worker process is replaced between jobs after `max_jobs` runs, or once it uses more than `max_memory` (bytes, or
     "512M").
     What tasks log through `logging` is kept with their jobs from `log_level` on and, with `prints`, what they print.
+    With `in_process`, workers of kind "thread" or "coroutine" run in the caller's process, for tests, notebooks and
+    debuggers. They find all that `@task` has registered there. No thread can be killed, signals stay the caller's, and
+    so do logging and prints.
 
     Raises BadCall for invalid settings, before anything is started.
     """
@@ -69,7 +73,13 @@ class Consumer:
         max_memory: int | str | None = None,
         log_level: LogLevel | Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "info",
         prints: bool = False,
+        in_process: bool = False,
     ) -> None:
+        if in_process and (kind == "process" or processes is not None):
+            message = (
+                "in_process needs workers of kind thread or coroutine, and no processes: they run in this one"
+            )
+            raise BadCall(message, hint='pass kind="thread" or kind="coroutine"')
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
@@ -94,7 +104,8 @@ class Consumer:
         )
         self.jobs_done: list[int] = []
         """Finished runs of each worker, once the consumer has stopped in good order; empty before."""
-        self._process: subprocess.Popen[bytes] | None = None
+        self.in_process = in_process
+        self._process: subprocess.Popen[bytes] | OwnConsumer | None = None
         self._lifeline: socket.socket | None = None
         self._theirs: socket.socket | None = None  # the supervisor's end, until it has been inherited
         self._stop_requests = 0  # each one raises the supervisor's stop level
@@ -106,7 +117,7 @@ class Consumer:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the supervisor, or None if the consumer is not running."""
+        """Process id of the supervisor, which may be the caller's own, or None if the consumer is not running."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
@@ -118,23 +129,20 @@ class Consumer:
         task_loading.refuse_consumers()
         if self._process is not None:
             return
-        connect(self.settings.url or None)  # starts the embedded server here, so that its line appears here
+        if self.in_process:
+            known_tasks(self.settings.modules)
+            registry.modules.add(self.settings.script_name)  # its functions may run
+        # Starts the embedded server here, so that its line appears here.
+        client = connect(self.settings.url or None)
         self._stop_requests, self.jobs_done = 0, []
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as messages:
-            # An early Ctrl-C stays pending until the supervisor can handle it; otherwise it would end in a traceback.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
-                self._process = subprocess.Popen(
-                    command_line(msgspec.structs.replace(self.settings, url="")),
-                    stdin=theirs.fileno(),
-                    env=_environment(self.settings.url),
-                )
+                start = self._start_thread if self.in_process else self._start_process
+                self._process = start(client, theirs)
             except OSError as error:
                 self._disconnect()
                 raise _unstartable(error) from error
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             self._theirs = None
             message = messages.readline()
@@ -150,6 +158,24 @@ class Consumer:
             text = f"the consumer on {', '.join(self.settings.queues)} did not start{how}{why}"
             raise ConveyorError(text, hint="see its messages on standard error")
 
+    def _start_process(self, _: Client, lifeline: socket.socket) -> subprocess.Popen[bytes]:
+        """Start the supervisor as a process of its own."""
+        # An early Ctrl-C stays pending until the supervisor can handle it; otherwise it would end in a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            command = command_line(msgspec.structs.replace(self.settings, url=""))
+            return subprocess.Popen(command, stdin=lifeline.fileno(), env=_environment(self.settings.url))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _start_thread(self, client: Client, lifeline: socket.socket) -> OwnConsumer:
+        """Start the supervisor as a thread of this process."""
+        # Not at the top: other consumers need neither it nor asyncio, whose import takes long.
+        from conveyor.consumer.in_process import OwnConsumer  # noqa: PLC0415
+
+        settings = msgspec.structs.replace(self.settings, lifeline=False)
+        return OwnConsumer(settings, client, os.dup(lifeline.fileno()))
+
     def stop(self) -> int:
         """Stop the consumer after its current jobs, wait for it, and return its exit code.
 
@@ -161,7 +187,7 @@ class Consumer:
         with self._signals_passed_on() as received:
             if not self._stop_requests:
                 self.request_stop()
-            status = self.wait()
+            status = self._wait_interruptible(received)
         if received:
             signal.raise_signal(received[0])
         return status
@@ -195,14 +221,25 @@ class Consumer:
         times: kill. The calling program goes on after that. In a thread other than the main one, signals keep their
         usual effect.
         """
-        with self._signals_passed_on():
+        with self._signals_passed_on() as received:
             self.start()
-            return self.wait()
+            return self._wait_interruptible(received)
+
+    def _wait_interruptible(self, received: list[int]) -> int:
+        """Wait as `wait` does. In this process Ctrl-C has its own effect, and interrupts that."""
+        while True:
+            try:
+                return self.wait()
+            except KeyboardInterrupt:
+                if not self.in_process:
+                    raise
+                received.append(signal.SIGINT)
+                self.request_stop()
 
     @contextlib.contextmanager
     def _signals_passed_on(self) -> Iterator[list[int]]:
         """Pass on stop signals that would end this program to the supervisor, and list them."""
-        if threading.current_thread() is not threading.main_thread() or self._passed:
+        if threading.current_thread() is not threading.main_thread() or self._passed or self.in_process:
             yield []
             return
         received = []
@@ -272,9 +309,7 @@ def known_tasks(modules: Sequence[str] = ()) -> Registry:
 
     Raises ConveyorError if a module cannot be imported.
     """
-    here = os.getcwd()  # noqa: PTH109 - the search path holds strings
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    search_here()
     registry.promise(task_def.TASKS)
     names = modules or task_loading.found_modules()
     try:
@@ -287,6 +322,13 @@ def known_tasks(modules: Sequence[str] = ()) -> Registry:
         hint = f"python -c 'import {', '.join(names)}' shows where it fails"
         raise ConveyorError(message, hint=hint) from error
     return registry
+
+
+def search_here() -> None:
+    """Search for modules in the working folder first."""
+    here = os.getcwd()  # noqa: PTH109 - the search path holds strings
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def command_line(settings: ConsumerSettings) -> list[str]:

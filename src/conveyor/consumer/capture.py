@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from conveyor.consumer.execution import RunningJob
 from conveyor.context import running
-from conveyor.errors import JobCancelled
+from conveyor.errors import JobCancelled, SoftTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,7 +143,12 @@ def _within_job() -> Iterator[RunningJob | None]:
 
 
 def _is_interruption(error: BaseException | None) -> bool:
-    """Return True if an exception is an interruption of the task, or has come in its place."""
+    """Return True if an exception is an interruption of the task, or has come in its place.
+
+    In the place of SoftTimeout nothing counts: a task that has caught it may log meanwhile, and that may go wrong.
+    """
+    if isinstance(error, SoftTimeout):
+        return True
     while error is not None and not isinstance(error, _INTERRUPTIONS):
         error = error.__context__
     return error is not None

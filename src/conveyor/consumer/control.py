@@ -326,7 +326,7 @@ class ControlHandler:
         self.reply(control, worker.name, "acknowledged", job)
         if control.verb == "kill":
             worker.verb = "kill"
-            worker.process.kill(f"worker {worker.name} was killed by {control.who or 'an unnamed user'}")
+            worker.kill(f"worker {worker.name} was killed by {control.who or 'an unnamed user'}")
         else:
             worker.stop()
 
@@ -482,6 +482,9 @@ class _StackCommands:
                     self.reply(control, worker.name, "done", section_of(text, worker.name))
 
     def _begin(self, worker: WorkerHandle, control: ControlCommand) -> None:
+        if text := worker.process.stack_of(worker.name):
+            self.reply(control, worker.name, "done", text)
+            return
         worker.status.stack_requested = int(bool(control.workers))
         if worker.pid in self._dumps:
             self._dumps[worker.pid][1].append((worker, control))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import ctypes
 import os
 import queue
 import select
@@ -38,6 +37,7 @@ from conveyor.consumer.shared_status import (
     REQUEST_TIMEOUT,
     HeldBatch,
 )
+from conveyor.consumer.soft_limit import raise_in
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
@@ -99,7 +99,8 @@ class _CrewWorker:
         self.crew = crew
         of_crew = crew.executor.resources
         own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
-        self.executor = Executor(crew.registry, crew.executor, own if crew.loop is None else of_crew)
+        resources = own if crew.loop is None else of_crew
+        self.executor = crew.executor_type(crew.registry, crew.executor, resources)
         self.settler = Settler(name, crew.executor.preview, crew.tally)
         self.nonces = ids.Nonces()
         self.jobs_done = 0
@@ -152,6 +153,7 @@ class _CrewWorker:
         self.status.clear_progress()
         current = RunningJob(self.status, self.crew.lines, self.crew.executor, batch, 0, job)
         # Without a time limit until the task is found, which may take long; the lease is renewed from now on.
+        self.status.soft_limit = 0.0
         self.status.start(0, clock.monotonic(), 0.0, current.attempt)
         run = _Run(self, job, call, current)
         if self.crew.loop is None or self.executor.knows(call.task):
@@ -182,11 +184,16 @@ class _CrewWorker:
         self.status.state = state
 
     def interrupt(self) -> None:
-        """Raise in the running job, once, if the supervisor requests its end. Called by a signal handler."""
+        """Raise in the running job, once, if the supervisor requests its end, or its soft time limit has passed.
+
+        Called by a signal handler.
+        """
         batch = self.batch
         if batch is None or self._interrupted == batch.number:
             return
         if self.status.request_for(batch.number, 0) == NO_REQUEST:
+            if self.status.is_over_soft_limit(clock.monotonic()):
+                self.executor.pass_soft_limit(self.status)
             return
         if self.task is not None and self.crew.loop is not None:
             self._interrupted = batch.number
@@ -197,7 +204,7 @@ class _CrewWorker:
                 return  # the supervisor asks again
             self._interrupted = batch.number
             if not self.executor.cancel_awaited():
-                _raise_in(self._running_thread, JobCancelled)
+                raise_in(self._running_thread, JobCancelled)
 
     def stack(self) -> str:
         """Return the stack of its job, or an empty string between two jobs."""
@@ -235,16 +242,15 @@ class _CrewWorker:
     # --- its thread
 
     def _serve(self) -> None:
-        while True:
-            run = self._inbox.get()
-            if run is None:
-                self.executor.close_own(CLOSE_WITHIN)
-                return
+        while (run := self._inbox.get()) is not None:
             began = clock.monotonic()
             try:
                 self._run_in_thread(run)
             except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
                 self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
+        self.executor.close_own(CLOSE_WITHIN)
+        if self.crew.shares_process:
+            self.executor.close()
 
     def _run_in_thread(self, run: _Run) -> None:
         began = clock.monotonic()
@@ -285,8 +291,9 @@ class _CrewWorker:
     # --- both
 
     def _found(self, run: _Run) -> None:
-        """Start the time limit, and note the arguments, now that the task is known."""
+        """Start the time limits, and note the arguments, now that the task is known."""
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
+        self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
@@ -309,6 +316,10 @@ class _CrewWorker:
 class Crew:
     """The workers of one process."""
 
+    executor_type = Executor
+    shares_process = False
+    """True if the process has other purposes."""
+
     def __init__(
         self,
         workers: Mapping[str, SharedStatus],
@@ -322,7 +333,7 @@ class Crew:
         self.pid = os.getpid()
         self.limits = ProcessLimits(settings)
         self.loop = _Loop(self) if settings.kind == "coroutine" else None
-        self.executor = Executor(
+        self.executor = self.executor_type(
             registry, resources=Resources(None if self.loop is None else self.loop.run_and_wait)
         )
         self.tally = Tally(next(iter(workers)))
@@ -336,7 +347,7 @@ class Crew:
         self._finished: deque[_Finished] = deque()
         self._suspects: deque[tuple[_CrewWorker, Claimed]] = deque()
         """Jobs that have crashed often, and their workers: the first one runs, the others wait for its end."""
-        self._unknown: queue.SimpleQueue[_Run] = queue.SimpleQueue()
+        self._unknown: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()
         self._finder: threading.Thread | None = None
         """The thread that finds the tasks of runs, which may import their modules."""
         self._bell = Listener(client)
@@ -383,6 +394,15 @@ class Crew:
             # The queues may not be empty, so this process is replaced.
             self._first_status.error = "it received a stop signal"
 
+    def close(self) -> None:
+        """End what is left after `work`: threads and connections. A process that exits need not."""
+        self._unknown.put(None)
+        self.lines.stop_gathering()
+        if self.loop is not None:
+            self.loop.close()
+        self._bell.close()
+        self.client.close()
+
     def finished(self, one: _Finished) -> None:
         """Take a run that has ended. Thread-safe."""
         self._finished.append(one)
@@ -417,8 +437,7 @@ class Crew:
         self._unknown.put(run)
 
     def _find_tasks(self) -> None:
-        while True:
-            run = self._unknown.get()
+        while (run := self._unknown.get()) is not None:
             with contextlib.suppress(BaseException):  # the run will raise the same
                 self.executor.is_async(run.call.task)
             run.worker.place(run)
@@ -426,17 +445,20 @@ class Crew:
     def _prepare(self) -> None:
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
+        self._take_process()
+        self.lines.gather()
+        if self.loop is not None:
+            self.loop.thread.start()
+        self._interrupt_opening()  # the signal may have come too early
+
+    def _take_process(self) -> None:
+        """Take the signals of this process, which has no other purpose."""
         signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_request)
         stack.take_signal(self._first_status, self._write_stacks)
         os.register_at_fork(after_in_child=self.lines.begin)
-        self.lines.gather()
         undo_in_forks()
-        if self.loop is not None:
-            self.loop.thread.start()
-
-        self._interrupt_opening()  # the signal may have come too early
 
     def _interrupt_opening(self) -> None:
         if all(worker.status.stop_requested for worker in self.workers):
@@ -661,14 +683,15 @@ class _Loop:
         """Tasks that jobs have started in it."""
         self._asked: float | None = None
         """Since when the loop has not reacted."""
-        self._is_reported = False
+        self._is_reported = self._is_closing = False
         self.thread = threading.Thread(target=self._run, name="conveyor-loop", daemon=True)
 
     def _run(self) -> None:
-        """Run the loop for good, also after a task has stopped it, or raised in it what ends a program."""
-        while True:
+        """Run the loop until it is closed, also after a task has stopped it, or raised in it what ends a program."""
+        while not self._is_closing:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
+        self._loop.close()
 
     def run_and_wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine of a resource, which belongs to no job, and return what it returns. From other threads."""
@@ -686,6 +709,11 @@ class _Loop:
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel the run of a job. Thread-safe."""
         self._loop.call_soon_threadsafe(task.cancel)
+
+    def close(self) -> None:
+        """End the loop, once no job runs in it. Thread-safe."""
+        self._is_closing = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def end_children(self, current: CurrentJob) -> None:
         """Cancel what a job has started in the loop and left there, as `asyncio.run` does."""
@@ -740,11 +768,3 @@ class _Loop:
 
 #: Of all threads, by their identifiers.
 _frames = sys._current_frames  # noqa: SLF001 - the documented way to them
-
-
-def _raise_in(thread: int, error: type[BaseException]) -> None:
-    """Raise an exception in a thread when it executes Python code next.
-
-    It cannot be taken back: Python would then look for it in all threads, after every few instructions, for good.
-    """
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

@@ -18,8 +18,17 @@ from conveyor.consumer import stack
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.context import CurrentJob, running
-from conveyor.errors import BadCall, BadInput, JobCancelled, ResourceUnavailable, TooLarge, UnknownTask
+from conveyor.errors import (
+    BadCall,
+    BadInput,
+    JobCancelled,
+    ResourceUnavailable,
+    SoftTimeout,
+    TooLarge,
+    UnknownTask,
+)
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
 from conveyor.store.records import MAX_LINE
@@ -47,7 +56,7 @@ if TYPE_CHECKING:
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
     from conveyor.store.commands import Claimed
-    from conveyor.tasks import Registry
+    from conveyor.tasks import Registry, Task
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -219,6 +228,7 @@ class Executor:
         self._lasting: set[asyncio.Task[Any]] = set()
         """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
+        self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
         """Decode a job. Undecodable bytes are a failure, and are kept."""
@@ -251,9 +261,9 @@ class Executor:
             try:
                 if runs.functions:
                     with runs.enter(current):
-                        value = self._value(runnable, args, kwargs, current, encode)
+                        value = self._value(runnable, args, kwargs, job, current)
                 else:
-                    value = self._value(runnable, args, kwargs, current, encode)
+                    value = self._value(runnable, args, kwargs, job, current)
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
@@ -273,10 +283,12 @@ class Executor:
                 with runs.enter(current) if runs.functions else _NOTHING:
                     value = runnable.function(*args, **kwargs)
                     if isinstance(value, AsyncGeneratorType):
-                        await _stream_async(value, current.open_stream(), encode)
+                        items = current.open_stream()
+                        running_all = self._limited(run_async_generator(value, items, encode), job, current)
                         value = None
+                        await _close_after(running_all, items)
                     else:
-                        value = await value
+                        value = await self._limited(value, job, current)
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - as in `run`
@@ -288,15 +300,18 @@ class Executor:
         runnable: Runnable,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        job: call.Call,
         current: RunningJob,
-        encode: Callable[[object], bytes],
     ) -> Any:
         """Return what a task returns. Raises what it raises."""
-        value = runnable.function(*args, **kwargs)
+        if job.options.soft_timeout is None:
+            value = runnable.function(*args, **kwargs)
+        else:
+            value = self._soft_limit.call(runnable.function, *args, **kwargs)
         if isinstance(value, GeneratorType | AsyncGeneratorType):
-            return self._stream(value, current, encode)
+            return self._stream(value, job, current)
         if runnable.is_async or isinstance(value, CoroutineType):
-            return self._await(value)
+            return self._await(self._limited(value, job, current))
         return value
 
     def _prepared(
@@ -370,6 +385,19 @@ class Executor:
         awaited.get_loop().call_soon_threadsafe(awaited.cancel)
         return True
 
+    def pass_soft_limit(self, status: SharedStatus) -> None:
+        """Raise SoftTimeout in the task that another thread runs, and note it. Does nothing outside the task's code."""
+        if self._soft_limit.pass_to_coroutine() or self._soft_limit.pass_to_thread():
+            status.soft_limit = 0.0
+
+    def raise_soft_limit(self, status: SharedStatus) -> None:
+        """Raise SoftTimeout in the running task, as `pass_soft_limit` does; called as `interrupt` is."""
+        if self._soft_limit.pass_to_coroutine():
+            status.soft_limit = 0.0
+        elif self._soft_limit.is_in_thread():
+            status.soft_limit = 0.0
+            raise SoftTimeout
+
     def secrets(self, job: call.Call) -> list[str]:
         """Return the secrets among a job's arguments, to be hidden in everything the task writes."""
         known = self._known.get(job.task)
@@ -431,28 +459,30 @@ class Executor:
             if name == call.ITEM:
                 message = "an item that was put with Queue.put names no task"
                 raise UnknownTask(message, hint="take items with Queue.get, and put work with submit")
-            task = self.registry.find(name)
-            function, signature = task.function, signature_of(task)
-            is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-            labels = signature.labels(task.redact)
-            known = Runnable(function, signature, is_async, labels, needs_of(function))
-            self._known[name] = known
+            known = self._known[name] = _runnable(self.registry.find(name))
         return known
 
     def _stream(
         self,
         generator: GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any],
+        job: call.Call,
         current: RunningJob,
-        encode: Callable[[object], bytes],
     ) -> Any:
         """Run a generator, and return what it returns once the server has all its items."""
+        encode = call.encoder(job.options.serializer)
         items = current.open_stream()
         try:
             if isinstance(generator, AsyncGeneratorType):
-                return self._await(run_async_generator(generator, items, encode))
-            return run_generator(generator, items, encode)
+                return self._await(self._limited(run_async_generator(generator, items, encode), job, current))
+            if job.options.soft_timeout is None:
+                return run_generator(generator, items, encode)
+            return self._soft_limit.call(run_generator, generator, items, encode)
         finally:
             items.close()
+
+    def _limited(self, coroutine: Any, job: call.Call, current: RunningJob) -> Any:
+        """Return a coroutine of a task, such that its soft time limit applies if it has one."""
+        return coroutine if job.options.soft_timeout is None else self._soft_limit.drive(coroutine, current)
 
     def _usable_runner(self) -> asyncio.Runner:
         """Return what runs the event loop of the tasks: a new one if a task has closed the last one."""
@@ -507,12 +537,27 @@ class Executor:
                 self._forget_runner()
 
 
-async def _stream_async(
-    generator: AsyncGeneratorType[Any, Any], items: ItemStream, encode: Callable[[object], bytes]
-) -> None:
+class OwnExecutor(Executor):
+    """Runs jobs in a program that goes on changing: a test may register another task, a cell may be run again."""
+
+    def _find(self, name: str) -> Runnable:
+        if name != call.ITEM:
+            task, known = self.registry.find(name), self._known.get(name)
+            if known is not None and known.function is not task.function:
+                self._known[name] = _runnable(task)
+        return super()._find(name)
+
+
+def _runnable(task: Task[..., Any]) -> Runnable:
+    function, signature = task.function, signature_of(task)
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    return Runnable(function, signature, is_async, signature.labels(task.redact), needs_of(function))
+
+
+async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:
     """Run an asynchronous generator in the running event loop until the server has all its items."""
     try:
-        await run_async_generator(generator, items, encode)
+        await running
     finally:
         await asyncio.to_thread(items.close)
 

@@ -20,7 +20,8 @@ from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire.codec import SIZE_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable
+    from types import GeneratorType
 
     from conveyor.store import Client
 
@@ -159,30 +160,32 @@ def encode_item(item: object, number: int, encode: Callable[[object], bytes]) ->
 
 
 def run_generator(
-    generator: Generator[Any, Any, Any], items: ItemStream, encode: Callable[[object], bytes]
+    generator: GeneratorType[Any, Any, Any], items: ItemStream, encode: Callable[[object], bytes]
 ) -> Any:
     """Run a generator, send its items, and return what it returns.
 
-    What goes wrong with an item, and a cancellation, is raised at its `yield`.
+    What goes wrong with an item, and what is raised in this thread meanwhile, is raised at its `yield`.
     """
     number = 0
+    raised: BaseException | None = None
+    to_raise: BaseException | None = None
     with contextlib.closing(generator):
-        try:
-            item = next(generator)
-            while True:
-                try:
-                    items.add(encode_item(item, number, encode))
-                    while items.is_full:
-                        items.wait_for_room()
-                except BaseException as error:
-                    item = generator.throw(error)
-                    if items.has_failed:
-                        raise  # it yields all the same
-                else:
-                    number += 1
-                    item = next(generator)
-        except StopIteration as end:
-            return end.value
+        while True:
+            try:
+                raised, to_raise = to_raise, None
+                item = next(generator) if raised is None else generator.throw(raised)
+                if raised is not None and items.has_failed:
+                    raise raised  # it yields all the same
+                items.add(encode_item(item, number, encode))
+                number += 1
+                while items.is_full:
+                    items.wait_for_room()
+            except BaseException as error:
+                if generator.gi_frame is None and isinstance(error, StopIteration):
+                    return error.value
+                if generator.gi_frame is None or (raised is not None and items.has_failed):
+                    raise
+                to_raise = error
 
 
 async def run_async_generator(

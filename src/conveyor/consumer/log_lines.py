@@ -88,6 +88,11 @@ class LogLines:
         """Send lines together from now on; the caller flushes them before it reports the end of a run."""
         self._gathers = True
 
+    def stop_gathering(self) -> None:
+        """Send each line when it is added again, and end the thread."""
+        self._gathers = False
+        self._bell.put(None)
+
     def add(self, run: Logging, level: str, text: str) -> None:
         """Keep a line for its job. Never raises a StoreError."""
         with self._lock:
@@ -145,7 +150,7 @@ class LogLines:
 
     def _serve(self) -> None:
         """Send lines soon after the first, and further ones together."""
-        while True:
+        while self._gathers:
             if not self._waiting:
                 self._bell.get()
             self._is_rung = False  # not later, or the bell would not ring for a line that is not sent here

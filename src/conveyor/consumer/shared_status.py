@@ -24,9 +24,8 @@ NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN, REQUEST_TIMEOUT = range(4)
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
-_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK = range(19, 24)
-_CLAIM_AT, _CLAIM_ROOM = 192, 150
-_SPENT = 47
+_WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK, _SOFT_LIMIT, _SPENT = range(19, 26)
+_CLAIM_AT, _CLAIM_ROOM = 224, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
 _BATCH_AT, _HALF = 3072, 64 * 1024
@@ -51,6 +50,7 @@ class StatusReading(NamedTuple):
     """Position of the running job in the batch, or -1."""
     since: float
     limit: float
+    soft_limit: float
     jobs_done: int
 
     @property
@@ -81,6 +81,19 @@ class _Integer:
         status.integers[self.offset] = value
 
 
+class _Float:
+    """A number in the shared memory. Reads and writes are atomic."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+    def __get__(self, status: SharedStatus, _: Any) -> float:
+        return status.floats[self.offset]
+
+    def __set__(self, status: SharedStatus, value: float) -> None:
+        status.floats[self.offset] = value
+
+
 class _Text:
     """A text in the shared memory, cut to the room there is."""
 
@@ -107,6 +120,8 @@ class SharedStatus:
     """The batch of which only the running job is left: the others are settled or released."""
     unconfirmed = _Integer(_UNCONFIRMED)
     """The batch before, if its outcomes were sent and not confirmed so far, or 0."""
+    soft_limit = _Float(_SOFT_LIMIT)
+    """Seconds of the run after which SoftTimeout is to be raised in it; 0 for never, and once that is done."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
     spent = _Integer(_SPENT)
@@ -173,6 +188,11 @@ class SharedStatus:
         integers[_LAST], integers[_ATTEMPT] = position, attempt
         integers[_POSITION] = position
 
+    def is_over_soft_limit(self, now: float) -> bool:
+        """Return True if SoftTimeout is to be raised in the running job now."""
+        limit = self.floats[_SOFT_LIMIT]
+        return limit > 0 and now >= self.floats[_SINCE] + limit
+
     def end(self, jobs_done: int) -> None:
         """Note that no user code is running."""
         self.integers[_POSITION] = -1
@@ -216,6 +236,7 @@ class SharedStatus:
             integers[_POSITION],
             floats[_SINCE],
             floats[_LIMIT],
+            floats[_SOFT_LIMIT],
             integers[_JOBS_DONE],
         )
 

@@ -65,9 +65,8 @@ def of_task(task: asyncio.Task[Any]) -> str:
         frame = next(
             filter(None, (getattr(inner, f"{kind}_frame", None) for kind in ("cr", "gi", "ag"))), None
         )
-        if frame is None:
-            break
-        lines += traceback.format_stack(frame, limit=1)
+        if frame is not None:  # only a coroutine or generator has one
+            lines += traceback.format_stack(frame, limit=1)
         inner = next(
             filter(None, (getattr(inner, name, None) for name in ("cr_await", "gi_yieldfrom", "ag_await"))),
             None,

@@ -39,7 +39,7 @@ from conveyor.store import Client, control_channel
 from conveyor.store.address import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.shared_status import StatusReading
@@ -115,7 +115,8 @@ class Supervisor:
         self._refusal = ""  # why the server refuses to settle for dead workers
         self._signals: list[int] = []
         self._signalled = self._called = 0  # stop requests by signals, and by the caller
-        self._has_lifeline = settings.lifeline
+        self.lifeline = 0 if settings.lifeline else -1
+        """File descriptor that leads to the caller, or -1."""
         self._is_interruptible = False
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -123,7 +124,9 @@ class Supervisor:
         assert threading.active_count() == 1, "a supervisor has one thread, for it forks"
         with contextlib.suppress(OSError):  # no room for a process; workers will report that
             self.watcher = GroupWatcher()
-        wakeup = self._prepare_signals()
+        return self._supervise(self._prepare_signals(), ready)
+
+    def _supervise(self, wakeup: int, ready: Callable[[], None]) -> int:
         self.scaling.start()
         count = len(self.to_start)
         events.emit(
@@ -187,7 +190,7 @@ class Supervisor:
             raise _StopSignal
 
     def _sleep(self, wakeup: int) -> None:
-        waiting = [wakeup, self.channel.listener.fileno(), 0 if self._has_lifeline else -1]
+        waiting = [wakeup, self.channel.listener.fileno(), self.lifeline]
         has_replies = bool(self.replies.unsent) and not self.server.is_silent
         is_urgent = not self.is_ready or self.control.is_urgent or has_replies
         due = [*self._start_times().values(), *([self._cancel_at] if self.stop_level == FINISH else [])]
@@ -197,16 +200,17 @@ class Supervisor:
         if wakeup in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup, 4096)
-        if self._has_lifeline and 0 in readable:
+        if self.lifeline in readable:
             self._read_lifeline()
 
     def _read_lifeline(self) -> None:
         try:
-            requests = os.read(0, 4096)
+            requests = os.read(self.lifeline, 4096)
         except ConnectionError:  # the caller is gone, with data unread
             requests = b""
-        self._has_lifeline = bool(requests)
         self._called = self._called + len(requests) if requests else max(self._called, 1)
+        if not requests:
+            self.lifeline = -1
 
     def _handle_signals(self) -> None:
         """Raise the stop level as requested. A signal to us and to our caller, who passes it on, counts once."""
@@ -233,7 +237,7 @@ class Supervisor:
                 elif self.stop_level < KILL:
                     worker.return_job()
                 else:
-                    worker.process.kill()
+                    worker.kill()
         self.heartbeat.hurry()
 
     # The workers' lives.
@@ -269,8 +273,7 @@ class Supervisor:
         for name in names:
             del self.to_start[name]
         try:
-            workers = [WorkerHandle(name, self.settings.grace) for name in names]
-            process = ChildProcess(workers, is_crew=self.settings.kind != "process")
+            process = self._make_process(names)
             for worker in process.workers:
                 worker.status.pause_requested = self.control.pauses.start(worker.name)
             process.slot = self.watcher.free_slot() if self.watcher is not None else 0
@@ -282,6 +285,10 @@ class Supervisor:
         self._note_group(process, process.pid)
         self.workers.update({worker.name: worker for worker in process.workers})
         self.heartbeat.hurry()
+
+    def _make_process(self, names: list[str]) -> ChildProcess:
+        workers = [WorkerHandle(name, self.settings.grace) for name in names]
+        return ChildProcess(workers, is_crew=self.settings.kind != "process")
 
     def _run_process(self, process: ChildProcess) -> int:
         """Run the workers of a process in the child, without the connections of its parent."""
@@ -299,6 +306,15 @@ class Supervisor:
     def _reap_processes(self) -> None:
         """Collect the exit status of workers that have ended."""
         self.server.reap()
+        for process, status in self._ended_processes():
+            for worker in process.workers:
+                self.workers.pop(worker.name, None)
+            for worker in process.workers:
+                with self.isolation:
+                    self._handle_exit(worker, status)
+
+    def _ended_processes(self) -> Iterator[tuple[ChildProcess, int]]:
+        """Yield the processes that have ended, with their wait status."""
         while self.workers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -306,12 +322,8 @@ class Supervisor:
             process = next((one.process for one in self.workers.values() if one.pid == pid), None)
             if process is None:
                 self.server.reap(pid, status)
-                continue
-            for worker in process.workers:
-                self.workers.pop(worker.name, None)
-            for worker in process.workers:
-                with self.isolation:
-                    self._handle_exit(worker, status)
+            else:
+                yield process, status
 
     def _dismiss_leavers(self) -> None:
         """Take workers that have left their crew on request off the list, while its process goes on."""
@@ -457,10 +469,10 @@ class Supervisor:
             self.heartbeat.count_recovery(worker, job, became)
         for control in worker.controls:
             self.replies.add(control, worker.name, "done")
-        worker.status.close()
+        worker.close()
 
     def _enforce(self) -> None:
-        """End runs over their time limit, and kill workers that did not react to a request."""
+        """End runs over their time limit, raise in those over the soft one, and kill workers that did not react."""
         self._limit_at = float("inf")
         for worker in self.workers.values():
             with self.isolation:
@@ -473,14 +485,19 @@ class Supervisor:
             return  # it moved on meanwhile, so this may be the start of one run with the time limit of the next
         worker.remind(reading)
         limit_at = reading.since + reading.limit if reading.is_running and reading.limit else float("inf")
-        if now < limit_at:
-            self._limit_at = min(self._limit_at, limit_at)
-        elif not worker.killed:
+        soft_at = reading.since + (reading.soft_limit or float("inf")) if reading.is_running else float("inf")
+        self._limit_at = min([self._limit_at, *(at for at in (soft_at, limit_at) if now < at)])
+        if soft_at <= now < limit_at and worker.ending != reading.run:
+            if worker.soft_limited != reading.run:
+                job, limit = worker.job()[1], reading.soft_limit
+                events.emit(events.SoftLimitReached(job, worker.status.task, limit))
+            worker.pass_soft_limit(reading)
+        if now >= limit_at and not worker.killed:
             if worker.timed_out != reading.run:
                 worker.timed_out = reading.run
                 events.emit(events.TimeLimitReached(worker.job()[1], worker.status.task, reading.limit))
             if not worker.process.is_crew:
-                worker.process.kill(_why_killed(worker))
+                worker.kill(_why_killed(worker))
                 return
             worker.end_run(reading, REQUEST_TIMEOUT)
         if worker.ending is not None and worker.ending != reading.run:  # it did react
@@ -488,7 +505,7 @@ class Supervisor:
             if worker.verb != "kill":
                 worker.kill_at = float("inf")
         elif now > worker.kill_at:
-            worker.process.kill(_why_killed(worker))
+            worker.kill(_why_killed(worker))
 
     # The server.
 

@@ -106,6 +106,10 @@ class ChildProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    def stack_of(self, _: str) -> str:
+        """Return the stack of a worker's job, if that can be had without asking its process, or an empty string."""
+        return ""
+
     def signal(self, number: int) -> None:
         """Send it a signal, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):  # it has ended, and SIGCHLD is pending
@@ -141,6 +145,8 @@ class WorkerHandle:
         """True if the supervisor killed it; then its job does not count as crashed."""
         self.timed_out: tuple[int, int] | None = None
         """The run that exceeded its time limit."""
+        self.soft_limited: tuple[int, int] | None = None
+        """The run that reached its soft time limit."""
         self._interrupted: tuple[int, int] | None = None
         self._remind_at = float("inf")
         ChildProcess([self])
@@ -183,6 +189,14 @@ class WorkerHandle:
             self._interrupt(REQUEST_RETURN, reading)
         self._kill_later()
 
+    def kill(self, why: str = "") -> None:
+        """Kill its process. The jobs of all workers in it return to the queue, without blame."""
+        self.process.kill(why)
+
+    def close(self) -> None:
+        """Free its shared status, once its jobs are settled."""
+        self.status.close()
+
     def _kill_later(self) -> None:
         self.kill_at = min(self.kill_at, clock.monotonic() + self.grace)
 
@@ -200,6 +214,14 @@ class WorkerHandle:
         if now >= self._remind_at and reading.is_running and self._interrupted == reading.run:
             self._remind_at = now + REMIND_EVERY
             self.process.signal(signal.SIGUSR1)
+
+    def pass_soft_limit(self, reading: StatusReading) -> None:
+        """Signal that the soft time limit of its run has passed, again at intervals until the worker has raised it."""
+        now = clock.monotonic()
+        if self.soft_limited == reading.run and now < self._remind_at:
+            return
+        self.soft_limited, self._remind_at = reading.run, now + REMIND_EVERY
+        self.process.signal(signal.SIGUSR1)
 
     def running(self) -> tuple[StatusReading, HeldBatch] | None:
         """Return the current run and its batch, or None if there is none or the worker moved on meanwhile."""

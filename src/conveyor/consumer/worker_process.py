@@ -101,6 +101,8 @@ class WorkerProcess:
         """Tasks that changed nothing in their last run; after tiny runs of them only the end of a batch is checked."""
         self._suspects: set[str] = set()
         """Tasks that may have changed the process; it is checked after each of their runs."""
+        self._soft_limit: float | None = None
+        """That of the job which ran last."""
         self._position = -1
         self._interrupted: tuple[int, int] | None = None
         self._spent = ""
@@ -565,9 +567,11 @@ class WorkerProcess:
     def _outcome(self, job: Call, current: RunningJob, retries: int, position: int) -> Outcome | None:
         """Run a job. Return None if the supervisor has released it meanwhile."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
-        limit, found = job.options.timeout or 0.0, None
+        limit, soft_limit, found = job.options.timeout or 0.0, job.options.soft_timeout, None
         if not self.executor.knows(job.task):
-            limit, found = 0.0, partial(self._found, job, current, position)
+            limit, soft_limit, found = 0.0, None, partial(self._found, job, current, position)
+        if soft_limit is not self._soft_limit:  # None mostly; and the limit of another job is another object
+            self._set_soft_limit(soft_limit)
         try:
             try:
                 self._position = position
@@ -592,7 +596,12 @@ class WorkerProcess:
     def _found(self, job: Call, current: RunningJob, position: int) -> None:
         """Start the run again, since its task was found only now: a slow import must not use up a short limit."""
         self.monitor.begin(current.id, job)
+        self._set_soft_limit(job.options.soft_timeout)
         self.status.start(position, self.monitor.since, job.options.timeout or 0.0, current.attempt)
+
+    def _set_soft_limit(self, limit: float | None) -> None:
+        self._soft_limit = limit
+        self.status.soft_limit = limit or 0.0
 
     def _on_stop(self, *_: Any) -> None:
         self._is_stopping = self._was_signalled = True
@@ -602,7 +611,10 @@ class WorkerProcess:
             raise _Interrupted
 
     def _on_request(self, *_: Any) -> None:
-        """Raise in the running job if the supervisor requests its end. Between jobs, pause or go on."""
+        """Raise in the running job if the supervisor requests its end, or its soft time limit has passed.
+
+        Between jobs, pause or go on.
+        """
         position = self._position
         if position < 0:
             if self._is_waiting and bool(self.status.pause_requested) != self._is_paused:
@@ -610,6 +622,9 @@ class WorkerProcess:
                 raise _Interrupted
             return
         run = (self.batch_number, position)
-        if self.status.request_for(*run) != NO_REQUEST and self._interrupted != run:
+        if self.status.request_for(*run) == NO_REQUEST:
+            if self.status.is_over_soft_limit(clock.monotonic()):
+                self.executor.raise_soft_limit(self.status)
+        elif self._interrupted != run:
             self._interrupted = run  # once: the supervisor asks again, and the task may be cleaning up
             self.executor.interrupt()

@@ -121,6 +121,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds that its outcome is kept."""
     serializer: str | None = None
     """For values that are not data: "msgpack" refuses them, "pickle" sends their signed pickles; None is the former."""
+    soft_timeout: float | None = None
+    """Seconds of a run after which SoftTimeout is raised in the task, once; None for never."""
     headers: Headers = ()
     """Names and values of what travels beside the arguments, for middleware."""
 
@@ -134,6 +136,15 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
             check_seconds("timeout", self.timeout)
             if self.timeout == 0:
                 raise BadCall("timeout must be more than 0 seconds, or None")
+        if self.soft_timeout is not None:
+            check_seconds("soft_timeout", self.soft_timeout)
+            if self.soft_timeout == 0:
+                raise BadCall("soft_timeout must be more than 0 seconds, or None")
+            if self.timeout is not None and self.soft_timeout >= self.timeout:
+                raise BadCall(
+                    f"soft_timeout must be less than timeout, got {self.soft_timeout:g} and {self.timeout:g} seconds",
+                    hint="soft_timeout raises SoftTimeout in the task, before timeout ends the run",
+                )
         if self.headers:
             _check_headers(self.headers)
 

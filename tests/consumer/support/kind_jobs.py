@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from conveyor import current_job, task
+from conveyor import SoftTimeout, current_job, task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -112,6 +113,113 @@ async def resist_async(path: str) -> None:
     while True:
         with contextlib.suppress(BaseException):
             await asyncio.sleep(3600)
+
+
+@task
+def tidy(path: str, seconds: float = 0.0) -> str:
+    """Wait; clean up for some seconds at the soft time limit, and return a part of the result."""
+    mark(path, f"began {current_job().attempt}")
+    try:
+        while True:
+            time.sleep(0.01)
+    except SoftTimeout:
+        mark(path, f"tidies {current_job().cancelled}")
+    try:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.01)
+    finally:
+        mark(path, "ended")
+    return "part"
+
+
+@task
+async def tidy_async(path: str, seconds: float = 0.0) -> str:
+    """Wait and clean up likewise."""
+    mark(path, f"began {current_job().attempt}")
+    try:
+        await asyncio.sleep(3600)
+    except SoftTimeout:
+        mark(path, f"tidies {current_job().cancelled}")
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        mark(path, "ended")
+    return "part"
+
+
+@task
+def race(seconds: float) -> str:
+    """Return at about the time of the soft limit."""
+    until = time.monotonic() + seconds
+    try:
+        while time.monotonic() < until:
+            pass
+    except SoftTimeout:
+        return "part"
+    return "whole"
+
+
+@task
+async def race_async(seconds: float) -> str:
+    """Return likewise."""
+    try:
+        await asyncio.sleep(seconds)
+    except SoftTimeout:
+        return "part"
+    return "whole"
+
+
+@task
+def count_until_limit() -> Iterator[int]:
+    """Yield numbers until the soft time limit, and then -1."""
+    try:
+        number = 0
+        while True:
+            yield number
+            number += 1
+            if number >= 100:
+                time.sleep(0.001)
+    except SoftTimeout:
+        yield -1
+
+
+@task
+async def count_until_limit_async() -> AsyncIterator[int]:
+    """Yield numbers likewise."""
+    try:
+        number = 0
+        while True:
+            yield number
+            number += 1
+            await asyncio.sleep(0.001)
+    except SoftTimeout:
+        yield -1
+
+
+@task
+def hold_gil(path: str, numbers: int) -> str:
+    """Add up numbers in C, with the lock of the interpreter."""
+    mark(path, "began 1")
+    try:
+        sum(range(numbers))
+        for _ in range(10**9):
+            pass
+    except SoftTimeout:
+        return "part"
+    return "whole"
+
+
+@task
+async def hold_gil_async(path: str, numbers: int) -> str:
+    """Add them up likewise."""
+    mark(path, "began 1")
+    try:
+        sum(range(numbers))
+        await asyncio.sleep(3600)
+    except SoftTimeout:
+        return "part"
+    return "whole"
 
 
 @task
@@ -268,3 +376,28 @@ async def nap(seconds: float) -> str:
     """Wait, and return the job's id."""
     await asyncio.sleep(seconds)
     return current_job().id
+
+
+@task
+def log_until_limit() -> str:
+    """Log until the soft time limit, and a line that cannot be formatted after it."""
+    log = logging.getLogger("kind_jobs")
+    try:
+        while True:
+            log.info("a line of %s", "words")
+    except SoftTimeout:
+        log.info("%d", "no number")
+    return "part"
+
+
+@task
+async def log_until_limit_async() -> str:
+    """Log likewise."""
+    log = logging.getLogger("kind_jobs")
+    try:
+        while True:
+            log.info("a line of %s", "words")
+            await asyncio.sleep(0)
+    except SoftTimeout:
+        log.info("%d", "no number")
+    return "part"
