@@ -99,6 +99,8 @@ class WorkerRecycled(Event, frozen=True):
 
     worker: str
     reason: str
+    usual: bool = False
+    """True after its number of jobs, which may be often; such an event is not logged."""
 
     def __str__(self) -> str:
         return f"worker {self.worker} is replaced: {self.reason}"

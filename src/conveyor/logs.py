@@ -15,7 +15,7 @@ from conveyor.wire.redaction import escaped, redacted_text
 MAX_LENGTH = 4000
 _USUAL = (
     *(events.ServerLevels, events.ConsumerStarted, events.ConsumerLeaving, events.ConsumerLeft),
-    *(events.WorkerRecycled, events.ConsumerScaled),
+    *(events.ConsumerScaled, events.WorkerRecycled),
 )
 
 
@@ -28,6 +28,8 @@ def to_standard_error(*, usual: bool = True) -> None:
 
     def write(event: events.Event) -> None:
         nonlocal dropped
+        if isinstance(event, events.WorkerRecycled) and event.usual:
+            return
         if usual or not _is_usual(event):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # nothing reads it
                 if dropped and _write(f"{dropped:,} lines were dropped, since nothing read them"):

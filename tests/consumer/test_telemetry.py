@@ -23,6 +23,7 @@ SAMPLES = {
     "queues": ("numbers", "letters"),
     "workers": 2,
     "server": "unix:///a/socket",
+    "usual": False,
     "before": 1,
     "after": 8,
     "step": 1,
@@ -108,6 +109,7 @@ def test_all_events_or_only_unusual_ones_are_logged(
     for kind in CLASSES:
         events.emit(sample(kind))
     events.emit(events.WorkerStopped("host/1", "stop", ""))
+    events.emit(events.WorkerRecycled("host/1", "it has run 3 jobs, its maximum", usual=True))
     told = capsys.readouterr().err
     assert told.count("conveyor: ") == len(CLASSES) - 6
     assert "host-1a2b/1 was killed: because" in told

@@ -389,7 +389,7 @@ class Crew:
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._spent:
             for status in self._statuses:
-                status.error, status.is_spent = self._spent, 1
+                status.error, status.spent = self._spent, self.limits.reached
         elif self._was_signalled and self.settings.until_empty:
             # The queues may not be empty, so this process is replaced.
             self._first_status.error = "it received a stop signal"

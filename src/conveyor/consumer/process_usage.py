@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import conveyor
 from conveyor import clock
 from conveyor.consumer.settings import cores
+from conveyor.consumer.shared_status import MAX_JOBS, MAX_MEMORY
 from conveyor.wire.control_messages import ConsumerReport
 
 if TYPE_CHECKING:
@@ -68,16 +69,20 @@ class ProcessLimits:
         self.max_jobs = settings.max_jobs or float("inf")
         self.max_memory = settings.max_memory or 0
         self.are_set = bool(settings.max_jobs or settings.max_memory)
+        self.reached = 0
+        """Which limit the process has reached, as of `SharedStatus.spent`."""
         self._measure_at = 0.0
 
     def exceeded(self, jobs: int) -> str:
         """Return why the process is to be replaced after this number of jobs, or an empty string."""
         if jobs >= self.max_jobs:
+            self.reached = MAX_JOBS
             return f"it has run {jobs:,} {'job' if jobs == 1 else 'jobs'}, its maximum"
         # Not before its first job, or with a limit that is too low for its own code it would never run one.
         if self.max_memory and jobs and (now := clock.monotonic()) >= self._measure_at:
             self._measure_at = now + MEASURE_EVERY
             if (used := own_memory()) > self.max_memory:
+                self.reached = MAX_MEMORY
                 return (
                     f"it uses {used / MIB:,.0f} MiB of memory, more than its {self.max_memory / MIB:,.0f} MiB"
                 )

@@ -15,6 +15,8 @@ import msgspec
 
 STARTING, IDLE, BUSY, LEAVING, PAUSED = range(5)
 STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
+#: The limits of a process.
+MAX_JOBS, MAX_MEMORY = 1, 2
 #: How the supervisor wants a run to end.
 NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN, REQUEST_TIMEOUT = range(4)
 
@@ -122,8 +124,8 @@ class SharedStatus:
     """Seconds of the run after which SoftTimeout is to be raised in it; 0 for never, and once that is done."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
-    is_spent = _Integer(_SPENT)
-    """1 if the worker exits because it has run its number of jobs, or has used its memory."""
+    spent = _Integer(_SPENT)
+    """Which limit of its process makes the worker exit, or 0 for none."""
     task = _Text(_TASK_AT)
     error = _Text(_ERROR_AT)
     """Why the worker cannot work, or an empty string."""

@@ -363,7 +363,7 @@ class Supervisor:
             worker.killed = True  # or the platform killed it, out of patience with a stopping consumer
         # In another state, a task may have ended it.
         has_left = status == 0 and reading.state == shared_status.LEAVING
-        is_recycled = has_left and bool(worker.status.is_spent)
+        is_recycled = has_left and bool(worker.status.spent)
         is_over = has_left and self.settings.until_empty and not worker.status.error
         is_expected = bool(worker.verb or self.stop_level or is_over)
         is_orderly = has_left or (status == 0 and is_expected)
@@ -399,8 +399,9 @@ class Supervisor:
             job = worker.job()[1]
             task = worker.status.task if job else ""
             events.emit(events.WorkerDied(worker.name, how, job, task, worker.status.error))
-        elif worker.status.is_spent:
-            events.emit(events.WorkerRecycled(worker.name, worker.status.error))
+        elif worker.status.spent:
+            is_usual = worker.status.spent == shared_status.MAX_JOBS
+            events.emit(events.WorkerRecycled(worker.name, worker.status.error, is_usual))
         elif not is_expected:
             events.emit(events.WorkerLeft(worker.name, worker.status.error or "it received a stop signal"))
 

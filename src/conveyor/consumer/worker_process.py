@@ -135,7 +135,7 @@ class WorkerProcess:
                 if not self._is_stopping:
                     raise
         if self._spent:  # not before all is settled, however long the server was unavailable
-            self.status.error, self.status.is_spent = self._spent, 1
+            self.status.error, self.status.spent = self._spent, self.limits.reached
         if self._was_signalled and self.settings.until_empty and not self.status.error:
             # The queues may not be empty, so this worker is replaced.
             self.status.error = "it received a stop signal"
