@@ -27,6 +27,7 @@ from conveyor import (
     SoftTimeout,
     current_job,
     from_worker,
+    middleware,
     resource,
     resources,
     task,
@@ -43,6 +44,13 @@ KINDS = ["thread", "coroutine"]
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def only_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove what other tests of this process have registered for its workers."""
+    monkeypatch.setattr(resources.registered, "resources", ())
+    monkeypatch.setattr(middleware.runs, "functions", ())
 
 
 @pytest.fixture
@@ -216,10 +224,7 @@ class Pool:
     """A value of a resource."""
 
 
-def test_resources_are_opened_and_closed_with_the_consumer(
-    here: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resources.registered, "resources", ())
+def test_resources_are_opened_and_closed_with_the_consumer(here: Any, queue: Queue) -> None:
     happened: list[str] = []
 
     @resource
@@ -239,10 +244,8 @@ def test_resources_are_opened_and_closed_with_the_consumer(
 
 
 def test_resource_that_cannot_be_opened_is_tried_again(
-    here: Any, queue: Queue, monkeypatch: pytest.MonkeyPatch, path: Path, caplog: pytest.LogCaptureFixture
+    here: Any, queue: Queue, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(resources.registered, "resources", ())
-
     @resource
     def shaky() -> Pool:
         if not path.exists():
