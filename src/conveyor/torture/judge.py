@@ -379,7 +379,7 @@ def no_healthy_job_is_blamed(record: Record) -> Iterator[Finding | None]:
                     for run in case.runs
                     for kill in kills
                 )
-                deaths += deaths_by_neighbors(record, case, one.at) if is_shared(case) else 0
+                deaths += crashes_by_others(record, case, one.at) if is_shared(case) else 0
                 excused = case.expected != "lost" and deaths >= _CRASHES
                 yield f"{case.name}: lost after {len(case.runs)} runs: {one.value!r:.80}", excused
             else:
@@ -391,17 +391,24 @@ def is_shared(case: Case) -> bool:
     return case.put.lane.endswith("shared")
 
 
-def deaths_by_neighbors(record: Record, case: Case, until: float) -> int:
-    """Return how many runs of a job another one ended, and one more if a process may have died as it started again."""
+def crashes_by_others(record: Record, case: Case, until: float) -> int:
+    """Return how many crashes of a job others may have caused: jobs of its process, and faults that end leases.
+
+    One more if a process may have died as the job started again.
+    """
     lane, last = case.put.lane, max((run.end for run in case.runs), default=case.put.at)
     ended = sum(
         record.ended_by_job(lane, run.start.at, run.end + (_SETTLING if run.how else 0.0), run.start.pid)
         for run in case.runs
     )
+    lapsed = sum(
+        Effect.LEASE in one.effects and case.put.at <= one.until and one.at <= until and concerns(one, lane)
+        for one in record.faults
+    )
     starting = any(
         last <= one.until and one.at <= until and concerns(one, lane) for one in record.endings
     ) or record.ended_by_job(lane, last, until)
-    return ended + starting
+    return ended + lapsed + starting
 
 
 def none_runs_twice_at_once(record: Record) -> Iterator[Finding | None]:
