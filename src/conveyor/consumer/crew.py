@@ -413,13 +413,12 @@ class Crew:
         self._suspects.append((worker, job))
         return len(self._suspects) == 1
 
-    def _begin_next_suspect(self, done: list[_CrewWorker]) -> None:
-        """Begin the next job that has crashed often, if the one that ran is settled."""
-        if self._suspects and self._suspects[0][0] in done:
-            self._suspects.popleft()
-            if self._suspects:
-                worker, job = self._suspects[0]
-                worker.start(job)
+    def _begin_next_suspect(self) -> None:
+        """Begin the next job that has crashed often, since the one that ran is settled."""
+        self._suspects.popleft()
+        if self._suspects:
+            worker, job = self._suspects[0]
+            worker.start(job)
 
     def _return_suspects(self) -> None:
         """Return the jobs that wait for the end of another, of workers that are to leave."""
@@ -534,9 +533,23 @@ class Crew:
         done = [one.worker for one in finished]
         for worker in done:
             worker.batch = None
+        is_suspect_over = (
+            bool(self._suspects) and self._suspects[0][0] in done
+        )  # its worker may claim the next one
         ready = deque([*self._free, *(one for one in done if self._goes_on(one))])
         if self.limits.are_set:
             self._check_limits(ready)
+        has_claimed = self._claim(ready, settling)
+        self._free = deque(one for one in self._free if one.batch is None)
+        for worker in done:
+            if worker.batch is None:
+                self._return(worker)
+        if is_suspect_over:
+            self._begin_next_suspect()
+        return has_claimed
+
+    def _claim(self, ready: deque[_CrewWorker], settling: list[Command]) -> bool:
+        """Claim for workers, and send what settles runs in the same round trip. Return False if nothing was claimed."""
         has_claimed = False
         if ready and self._due.passed():
             self._expect_jobs()
@@ -554,11 +567,6 @@ class Crew:
                 if not last.jobs:
                     self._due = clock.Deadline(min(self._due.left(last.wait), last.wait))
         self._settle(settling)
-        self._begin_next_suspect(done)
-        self._free = deque(one for one in self._free if one.batch is None)
-        for worker in done:
-            if worker.batch is None:
-                self._return(worker)
         return has_claimed
 
     def _take_finished(self) -> list[_Finished]:

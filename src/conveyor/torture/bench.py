@@ -112,7 +112,8 @@ class Injector:
             return
         except (ConveyorError, OSError):
             name += CUT_SHORT  # by another fault, perhaps after a part of this one
-        lane = lanes.get(pids[0], "") if pids else ""
+        affected = {lanes[pid] for pid in pids if pid in lanes}
+        lane = affected.pop() if len(affected) == 1 else ""
         now, stage = time.monotonic(), self._stage.name
         note(history.Fault(began, now, name, pids, sorted(fault.effects), stage, lane))
 
