@@ -77,9 +77,19 @@ def test_options_of_limits_are_passed_on(
     document = conveyor("workers", "--json").document["consumers"][0]
     assert (document["min_workers"], document["max_workers"]) == (2, 6)
     for words, message in [
-        (("-n", 2, "--max", 3), "workers is a fixed number"),
-        (("--min", 2), "min_workers needs max_workers"),
-        (("--min", 5, "--max", 3), "min_workers must be a whole number between 1 and max_workers, got 5"),
+        (("-n", 2, "--max", 3), "-n is a fixed number of workers; --min and --max let it follow what waits"),
+        (("--min", 2), "--min needs --max"),
+        (("--min", 5, "--max", 3), "--min must be at most --max, got 5 and 3"),
+        (("--processes", 2), "add --kind thread or --kind coroutine"),
+        (
+            ("--kind", "thread", "-n", 2, "--processes", 3),
+            "--processes must be at most the number of workers",
+        ),
+        (("-n", 1001), "start several consumers for more"),
+        (
+            ("--kind", "fiber"),
+            "Invalid value for '--kind': 'fiber' is not one of 'process', 'thread', 'coroutine'",
+        ),
         (("--max-memory", "512"), "max_memory must be at least 1048576 bytes"),
         (("--max-memory", "much"), "invalid size 'much'"),
         (("--max-jobs", 0), "--max-jobs"),
