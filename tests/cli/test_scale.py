@@ -42,6 +42,7 @@ def test_workers_are_added_and_stopped(conveyor: Any, name: str, eventually: Any
         ("scale_workers", name, reason) for reason in ("", "", "a rush")
     ]
     assert entries[-1]["after"]["workers"] == "+2"
+    assert f"scale_workers +2  {name}" in conveyor("audit", COLUMNS="300").out
 
 
 def test_consumer_without_workers_is_listed(conveyor: Any, name: str, eventually: Any) -> None:
@@ -69,11 +70,12 @@ def test_impossible_scales_are_refused(conveyor: Any, name: str) -> None:
 
 
 def test_options_of_limits_are_passed_on(
-    conveyor: Any, at_server: Any, start_consumer: Any, eventually: Any
+    conveyor: Any, at_server: Any, start_consumer: Any, eventually: Any, folder: Any
 ) -> None:
     start_consumer("held", "--min", 2, "--max", 6, "--max-jobs", 100, "--max-memory", "1G")
     (found,) = eventually(lambda: Inspector(at_server.client).consumers())
     assert (found.min_workers, found.max_workers) == (2, 6)
+    assert "2 workers, up to 6 as needed, on held." in (folder / "consumer-0.log").read_text()
     document = conveyor("workers", "--json").document["consumers"][0]
     assert (document["min_workers"], document["max_workers"]) == (2, 6)
     for words, message in [
