@@ -28,10 +28,13 @@ class ConsumerStarted(Event, frozen=True):
     queues: tuple[str, ...]
     workers: int
     server: str
+    max_workers: int | None = None
+    """The most workers if their number follows what waits; otherwise None."""
 
     def __str__(self) -> str:
         many = "worker" if self.workers == 1 else "workers"
-        return f"{self.consumer}: {self.workers} {many} on {', '.join(self.queues)}. Ctrl-C to exit."
+        most = f", up to {self.max_workers} as needed," if self.max_workers else ""
+        return f"{self.consumer}: {self.workers} {many}{most} on {', '.join(self.queues)}. Ctrl-C to exit."
 
 
 class ConsumerLeaving(Event, frozen=True):

@@ -73,10 +73,20 @@ class Middleware(Generic[S]):
         """Register a function. It takes the place of one of the same name: its module was read again."""
         name = _name(function)
         if not inspect.isgeneratorfunction(function):
+            is_async = inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)
             raise BadCall(
-                f"{name} cannot be middleware around a {self.occasion}: it is not a generator function",
-                hint="write it with def and one yield",
+                f"{name} cannot be middleware around a {self.occasion}: "
+                f"it is {'asynchronous' if is_async else 'not a generator function'}",
+                hint="write it with def, not async def, and one yield",
             )
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            subject = "call" if self.occasion == "submit" else "job"
+            raise BadCall(
+                f"{name} cannot be middleware around a {self.occasion}: it does not take one argument",
+                hint=f"write def {function.__name__}({subject})",
+            ) from error
         names = [_name(one) for one in self.functions]
         if name in names:
             place = names.index(name)

@@ -72,11 +72,17 @@ class Resource:
     def type(self) -> Any:
         """The type of its value. Raises BadCall if it is unknown."""
         hint = hints.resolve(self.function).get("return") or self._return_type()
+        kind = "AsyncIterator" if self.is_async else "Iterator"
         if self.yields and hint is not None:
-            known = typing.get_origin(hint) in _YIELDING and typing.get_args(hint)
-            hint = (typing.get_args(hint)[0] or type(None)) if known else None
+            known = typing.get_args(hint) if typing.get_origin(hint) in _YIELDING else ()
+            if not known and hint not in (*_YIELDING, Any, type(None)):
+                name = getattr(hint, "__qualname__", str(hint))
+                raise BadCall(
+                    f"the resource {self.name} yields, but its return type is {name}",
+                    hint=f"write -> {kind}[{name}]",
+                )
+            hint = (known[0] or type(None)) if known else None
         if hint is None or hint is Any:
-            kind = "AsyncIterator" if self.is_async else "Iterator"
             example = f"-> {kind}[Pool]" if self.yields else "-> Pool"
             raise BadCall(
                 f"the resource {self.name} has no return type that is known when it runs",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from conveyor.cli.consume import command_of
+from conveyor.consumer.settings import ConsumerSettings
+
 
 def test_until_empty_consumer_exits_once_the_queue_is_empty(
     at_server: Any, conveyor: Any, start_consumer: Any
@@ -55,6 +58,28 @@ def test_tasks_are_loaded_from_the_named_modules(
     done = conveyor("consume", "default", "--tasks", "nonesuch")
     assert done.code == 1
     assert "python -c 'import nonesuch'" in done.err
+
+
+def test_command_to_repeat_has_all_options() -> None:
+    settings = ConsumerSettings(
+        queues=("shapes",),
+        workers=4,
+        kind="thread",
+        processes=2,
+        max_memory=1_000_000_000,
+        leave_grace=2.5,
+        log_level="debug",
+        prints=True,
+        until_empty=True,
+    )
+    command = "conveyor consume shapes -n 4 --kind thread --processes 2 --max-memory 1000000000 --grace 2.5"
+    assert (
+        " ".join(command_of(settings, "--reload"))
+        == f"{command} --log-level debug --prints --until-empty --reload"
+    )
+    assert command_of(ConsumerSettings(queues=("shapes",), min_workers=1, max_workers=3))[3:] == [
+        *("--min", "1", "--max", "3")
+    ]
 
 
 def test_unknown_kind_is_refused(at_server: Any, conveyor: Any) -> None:

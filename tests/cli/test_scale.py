@@ -42,6 +42,7 @@ def test_workers_are_added_and_stopped(conveyor: Any, name: str, eventually: Any
         ("scale_workers", name, reason) for reason in ("", "", "a rush")
     ]
     assert entries[-1]["after"]["workers"] == "+2"
+    assert f"scale_workers +2  {name}" in conveyor("audit", COLUMNS="300").out
 
 
 def test_consumer_without_workers_is_listed(conveyor: Any, name: str, eventually: Any) -> None:
@@ -69,17 +70,28 @@ def test_impossible_scales_are_refused(conveyor: Any, name: str) -> None:
 
 
 def test_options_of_limits_are_passed_on(
-    conveyor: Any, at_server: Any, start_consumer: Any, eventually: Any
+    conveyor: Any, at_server: Any, start_consumer: Any, eventually: Any, folder: Any
 ) -> None:
     start_consumer("held", "--min", 2, "--max", 6, "--max-jobs", 100, "--max-memory", "1G")
     (found,) = eventually(lambda: Inspector(at_server.client).consumers())
     assert (found.min_workers, found.max_workers) == (2, 6)
+    assert "2 workers, up to 6 as needed, on held." in (folder / "consumer-0.log").read_text()
     document = conveyor("workers", "--json").document["consumers"][0]
     assert (document["min_workers"], document["max_workers"]) == (2, 6)
     for words, message in [
-        (("-n", 2, "--max", 3), "workers is a fixed number"),
-        (("--min", 2), "min_workers needs max_workers"),
-        (("--min", 5, "--max", 3), "min_workers must be a whole number between 1 and max_workers, got 5"),
+        (("-n", 2, "--max", 3), "-n is a fixed number of workers; --min and --max let it follow what waits"),
+        (("--min", 2), "--min needs --max"),
+        (("--min", 5, "--max", 3), "--min must be at most --max, got 5 and 3"),
+        (("--processes", 2), "add --kind thread or --kind coroutine"),
+        (
+            ("--kind", "thread", "-n", 2, "--processes", 3),
+            "--processes must be at most the number of workers",
+        ),
+        (("-n", 1001), "start several consumers for more"),
+        (
+            ("--kind", "fiber"),
+            "Invalid value for '--kind': 'fiber' is not one of 'process', 'thread', 'coroutine'",
+        ),
         (("--max-memory", "512"), "max_memory must be at least 1048576 bytes"),
         (("--max-memory", "much"), "invalid size 'much'"),
         (("--max-jobs", 0), "--max-jobs"),

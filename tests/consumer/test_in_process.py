@@ -327,6 +327,11 @@ def test_own_process_cannot_be_replaced(settings: Any) -> None:
         Consumer("work", 2, "thread", in_process=True, **settings)
 
 
+def test_prints_of_the_own_process_are_not_kept() -> None:
+    with pytest.raises(BadCall, match="in_process leaves prints to the caller"):
+        Consumer("work", 2, "thread", in_process=True, prints=True)
+
+
 PROGRAM = """
 import asyncio, os, signal, sys, threading, time
 from conveyor import Consumer, JobCancelled, current_job

@@ -125,6 +125,18 @@ def test_module_import_error_ends_the_consumer_with_the_reason(
     )
 
 
+def test_consumer_ends_with_the_hint_of_what_it_cannot_load(
+    folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tasks.py").write_text(
+        "from conveyor import from_worker, task\n"
+        "@task\n"
+        "def sell(item: str, pool: set = from_worker()) -> None: ...\n"
+    )
+    with pytest.raises(ConveyorError, match=r"no resource of the worker has the type set \(define one with"):
+        consume(modules=("tasks",), workers=1, path=(str(folder),))
+
+
 def test_start_fails_if_a_module_kills_its_process(
     folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:

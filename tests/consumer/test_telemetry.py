@@ -22,6 +22,7 @@ SAMPLES = {
     "consumer": "host-1a2b",
     "queues": ("numbers", "letters"),
     "workers": 2,
+    "max_workers": 6,
     "server": "unix:///a/socket",
     "usual": False,
     "before": 1,

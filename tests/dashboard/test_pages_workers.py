@@ -212,6 +212,7 @@ def test_worker_page_shows_job_consumer_and_recent_runs(one_server: Any, visitor
     assert "rack-0001/2 busy" in words
     assert "attempt 2" in words
     assert "Show stack" in words
+    assert "Kind of workers process" in words
     assert re.search(r"video.cut path=&#39;a&#39; done video 1.5 s", words)
     assert "rack-0001/1" not in html
     visitor.see("/workers/rack-0001/3", 404)

@@ -295,6 +295,18 @@ def test_anything_but_a_generator_function_is_refused() -> None:
     with pytest.raises(BadCall, match="not a generator function"):
         around_run(triple)  # type: ignore[arg-type]
 
+    async def waits(_: object) -> Any:
+        yield
+
+    def takes_nothing() -> Any:
+        yield
+
+    with pytest.raises(BadCall, match="waits cannot be middleware around a run: it is asynchronous"):
+        around_run(waits)  # type: ignore[arg-type]
+    with pytest.raises(BadCall, match=r"takes_nothing .* does not take one argument") as refused:
+        around_submit(takes_nothing)  # type: ignore[arg-type]
+    assert refused.value.hint == "write def takes_nothing(call)"
+
 
 def test_module_that_is_read_again_registers_once() -> None:
     for _ in range(2):

@@ -146,6 +146,24 @@ def test_unknown_types_are_clear_errors() -> None:
         needs_of(run)
 
 
+def test_yield_under_a_plain_return_type_is_a_clear_error() -> None:
+    @resource
+    def pool() -> Engine:  # type: ignore[misc]
+        yield Engine()
+
+    with pytest.raises(BadCall, match="pool yields, but its return type is Engine") as refused:
+        resources.check_needs([])
+    assert refused.value.hint == "write -> Iterator[Engine]"
+
+
+def test_from_worker_without_parentheses_is_refused() -> None:
+    def run(number: int, engine: Engine = from_worker) -> None: ...  # type: ignore[assignment]
+
+    with pytest.raises(BadCall, match="the default of engine is the function from_worker") as refused:
+        signature_of(run)
+    assert refused.value.hint == "write engine: … = from_worker(), with parentheses"
+
+
 def test_parameter_does_not_travel() -> None:
     @task(name="resources.fetch")
     def fetch(url: str, depth: int = 2, *, engine: Engine = from_worker()) -> None: ...

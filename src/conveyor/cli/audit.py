@@ -49,7 +49,7 @@ def _row(record: AuditRecord) -> dict[str, str]:
     return {
         "TIME": date_time(record.at),
         "USER": f"{action.who} {action.origin}".strip(),
-        "ACTION": action.action,
+        "ACTION": f"{action.action} {action.after.get('workers', '')}".strip(),  # of scale_workers
         "TARGET": action.target,
         "QUEUE": action.queue,
         "OUTCOME": record.result,

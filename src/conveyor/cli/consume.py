@@ -29,13 +29,20 @@ if TYPE_CHECKING:
 
     from conveyor.cli.prompts import Prompt
 
-#: The options that limit workers, and their settings.
-_LIMITS = {
+#: The options with a value, and their settings.
+_OPTIONS = {
+    "-n": "workers",
+    "--kind": "kind",
+    "--processes": "processes",
     "--min": "min_workers",
     "--max": "max_workers",
     "--max-jobs": "max_jobs",
     "--max-memory": "max_memory",
+    "--grace": "leave_grace",
+    "--log-level": "log_level",
 }
+#: The options without one, likewise.
+_FLAGS = {"--prints": "prints", "--until-empty": "until_empty"}
 #: Workers that a user who is asked can choose; more with -n.
 MAX_WORKERS = 10
 
@@ -115,6 +122,7 @@ def consume(
     """
     if reload:
         from conveyor.cli.reload import Reloader  # noqa: PLC0415 - it needs an extra
+    check_numbers(workers, kind, processes, least, most)
     settings = settings_for(
         queues,
         modules,
@@ -135,10 +143,29 @@ def consume(
         open_store()
     else:
         require_terminal("QUEUE is missing", "conveyor consume QUEUE -n WORKERS")
-        settings = prompt_consume(open_prompt(), settings)
+        settings = prompt_consume(open_prompt(), settings, reload=reload)
     if not reload:
         become_supervisor(settings)
     return Reloader(settings, tuple(modules)).run()
+
+
+def check_numbers(
+    workers: int | None, kind: Kind, processes: int | None, least: int | None, most: int | None
+) -> None:
+    """Raise Usage for options that exclude each other. `ConsumerSettings` would name the parameters of Python."""
+    if most is None and least is not None:
+        raise Usage("--min needs --max", hint="add it, or use -n for a fixed number")
+    if most is not None and workers is not None:
+        message = "-n is a fixed number of workers; --min and --max let it follow what waits"
+        raise Usage(message, hint="leave out -n, or the two others")
+    if least is not None and most is not None and least > most:
+        raise Usage(f"--min must be at most --max, got {least} and {most}")
+    if processes is not None and kind == "process":
+        message = "--processes is for threads and coroutines: every worker of kind process has its own"
+        raise Usage(message, hint="use -n, or add --kind thread or --kind coroutine")
+    if processes is not None and workers is not None and processes > workers:
+        message = f"--processes must be at most the number of workers, got {processes} for {workers}"
+        raise Usage(message, hint="leave it out for one process")
 
 
 def settings_for(
@@ -168,7 +195,7 @@ def become_supervisor(settings: ConsumerSettings) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - our own interpreter and module
 
 
-def prompt_consume(prompt: Prompt, settings: ConsumerSettings) -> ConsumerSettings:
+def prompt_consume(prompt: Prompt, settings: ConsumerSettings, *, reload: bool = False) -> ConsumerSettings:
     """Ask for the number of workers, unless it is set, and for the queue, and return the settings with them."""
     inspector = open_inspector()
     workers = settings.workers
@@ -184,14 +211,22 @@ def prompt_consume(prompt: Prompt, settings: ConsumerSettings) -> ConsumerSettin
     queue = prompt.choose("Which queue?", choices, ids.checked_queue, others=True)
     if queue not in labels:
         note(f"No jobs were ever put on {queue}: the workers wait for the first.")
-    command = ["conveyor", "consume", queue, *(["-n", str(workers)] if workers else [])]
-    for name, value in _LIMITS.items():
-        if (limit := getattr(settings, value)) is not None:
-            command += [name, str(limit)]
+    chosen = structs.replace(settings, queues=(queue,), workers=workers)
+    note(f"To repeat: {shlex.join(command_of(chosen, *(['--reload'] if reload else [])))}")
+    return chosen
+
+
+def command_of(settings: ConsumerSettings, *more: str) -> list[str]:
+    """Return the command line with these settings, without what is the default anyway."""
+    default = ConsumerSettings()
+    command = ["conveyor", "consume", *settings.queues]
+    for name, setting in _OPTIONS.items():
+        if (value := getattr(settings, setting)) != getattr(default, setting):
+            command += [name, f"{value:g}" if isinstance(value, float) else str(value)]
+    command += [name for name, setting in _FLAGS.items() if getattr(settings, setting)]
     if list(settings.modules) != task_loading.found_modules():
         command += [word for module in settings.modules for word in ("--tasks", module)]
-    note(f"To repeat: {shlex.join(command)}")
-    return structs.replace(settings, queues=(queue,), workers=workers)
+    return [*command, *more]
 
 
 def read_workers(text: str) -> int:

@@ -73,7 +73,7 @@ def report_usage(error: typer.TyperException, *, as_json: bool = False) -> int:
     """Write an error of the parser to standard error and return its exit code."""
     context = getattr(error, "ctx", None)
     path = "conveyor" if context is None else context.command_path
-    message = error.format_message().rstrip(".") or "an argument is missing"
+    message = error.format_message().rstrip(".").replace("Value error, ", "", 1) or "an argument is missing"
     return write_error(message, f"{path} --help", USAGE, as_json=as_json)
 
 

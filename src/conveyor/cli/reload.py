@@ -116,7 +116,7 @@ class Reloader:
     def _follow(self, changes: Iterator[set[tuple[Any, str]]]) -> None:
         """Report each change, and stop the running consumer, so that another one starts."""
         for changed in filter(None, changes):
-            names = sorted(_shown(path) for _, path in changed)
+            names = sorted({_shown(path) for _, path in changed})
             more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
             note(f"{', '.join(names[:MAX_NAMED])}{more} changed.")
             self._wake_ups.put(None)

@@ -83,6 +83,9 @@ class Consumer:
         if in_process and (max_jobs is not None or max_memory is not None):
             message = "max_jobs and max_memory replace processes, and in_process has only the caller's"
             raise BadCall(message, hint="leave them out")
+        if in_process and prints:
+            message = "prints keeps what worker processes print, and in_process leaves prints to the caller"
+            raise BadCall(message, hint="leave it out, and use current_job().log in tasks")
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
             queues=(queues,) if isinstance(queues, str) else tuple(queues),

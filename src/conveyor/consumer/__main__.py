@@ -83,7 +83,8 @@ def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> i
             registry.read_script()  # now, while this process has one thread
         check_needs(registry.tasks.values())
     except BaseException as error:  # noqa: BLE001 - user code may raise anything while it is imported
-        first.status.error = f"{type(error).__name__}: {error}"
+        hint = f" ({error.hint})" if isinstance(error, ConveyorError) and error.hint else ""
+        first.status.error = f"{type(error).__name__}: {error}{hint}"
         return UNLOADABLE
     try:
         if settings.kind == "process":

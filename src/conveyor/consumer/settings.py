@@ -96,7 +96,11 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             ids.checked_queue(queue)
         if self.workers is not None and not (type(self.workers) is int and 1 <= self.workers <= MAX_WORKERS):
             message = f"workers must be a whole number between 1 and {MAX_WORKERS}, got {self.workers!r}"
-            raise BadCall(message, hint="leave it out for one worker per core")
+            is_more = type(self.workers) is int and self.workers > MAX_WORKERS
+            hint = (
+                "start several consumers for more" if is_more else "leave it out for the default of its kind"
+            )
+            raise BadCall(message, hint=hint)
         seconds = self.leave_grace
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (is_number and 0 <= seconds <= MAX_GRACE):

@@ -130,7 +130,13 @@ class Supervisor:
         self.scaling.start()
         count = len(self.to_start)
         events.emit(
-            events.ConsumerStarted(self.report.name, self.settings.queues, count, shown(self.client.url))
+            events.ConsumerStarted(
+                self.report.name,
+                self.settings.queues,
+                count,
+                shown(self.client.url),
+                self.settings.max_workers,
+            )
         )
         steps = (
             lambda: self._sleep(wakeup),

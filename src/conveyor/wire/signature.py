@@ -77,6 +77,7 @@ class Signature:
             self._plain = None
         known = hints.resolve(function)
         parameters = list(self._plain.parameters.values()) if self._plain else []
+        _check_called(self.name, parameters)
         self.from_worker = {
             one.name: known.get(one.name, Any) for one in parameters if one.default is FROM_WORKER
         }
@@ -321,6 +322,14 @@ class Signature:
         text = str(error).split(" - at", maxsplit=1)[0]
         hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
+
+
+def _check_called(name: str, parameters: Sequence[inspect.Parameter]) -> None:
+    """Raise BadCall if a default is `from_worker` itself: the task would get that function as a value."""
+    for one in parameters:
+        if getattr(one.default, "__qualname__", "") == "from_worker" and callable(one.default):
+            message = f"{name}(): the default of {one.name} is the function from_worker, not what it returns"
+            raise BadCall(message, hint=f"write {one.name}: … = from_worker(), with parentheses")
 
 
 def _check_last(name: str, parameters: Sequence[inspect.Parameter]) -> None:
