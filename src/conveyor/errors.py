@@ -47,7 +47,7 @@ _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 class ConveyorError(Exception):
     """Root of all errors of Conveyor.
 
-    `hint` is advice on what to do, or "". If jobs were put together and the first ones are in the queue nevertheless,
+    `hint` is advice on what to do, or ""; a traceback shows it. If jobs were put together and the first ones are in the queue nevertheless,
     `accepted` is their number, and `ids` are their ids.
     """
 
@@ -58,6 +58,8 @@ class ConveyorError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint:
+            self.add_note(f"Hint: {hint}")  # so that a traceback shows it
 
     def __str__(self) -> str:
         return self.message

@@ -172,7 +172,7 @@ class JobRecovered(Event, frozen=True):
     became: str
 
     def __str__(self) -> str:
-        return f"job {self.job} of a crashed worker: {self.became}"
+        return f"job {self.job} of a worker that ended: {self.became}"
 
 
 class CancelAsked(Event, frozen=True):
