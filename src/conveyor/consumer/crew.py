@@ -115,6 +115,7 @@ class _CrewWorker:
         self._running_thread = 0
         """The thread in which user code may be interrupted, or 0."""
         self._interrupted: int | None = None
+        self._is_leaving = False
         self._sure_until = 0.0
         """Until when the lease of the last claim cannot have expired."""
 
@@ -240,6 +241,11 @@ class _CrewWorker:
         self._inbox.put(None)
         return self._thread
 
+    def leave(self) -> None:
+        """Close its event loop and end its thread, if any, since the process goes on without it."""
+        self._is_leaving = True
+        self._inbox.put(None)
+
     def _has_thread(self) -> bool:
         if self._thread is None:
             thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
@@ -261,7 +267,7 @@ class _CrewWorker:
             except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
                 self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
         self.executor.close_own(CLOSE_WITHIN)
-        if self.crew.shares_process:
+        if self._is_leaving or self.crew.shares_process:
             self.executor.close()
 
     def _run_in_thread(self, run: _Run) -> None:
@@ -477,8 +483,11 @@ class Crew:
         os.register_at_fork(after_in_child=self.lines.begin)
         undo_in_forks()
 
+    def _are_all_leaving(self) -> bool:
+        return all(worker.status.stop_requested for worker in self.workers)
+
     def _interrupt_opening(self) -> None:
-        if all(worker.status.stop_requested for worker in self.workers):
+        if self._are_all_leaving():
             self.executor.resources.interrupt()
 
     def _open(self) -> None:
@@ -529,6 +538,8 @@ class Crew:
         if self._leaves(worker):
             worker.rest(shared_status.LEAVING)
             self.workers.remove(worker)
+            if not (self._is_stopping or self._spent or self._are_all_leaving()):
+                worker.leave()
         elif worker.status.pause_requested:
             if worker.status.state != shared_status.PAUSED:
                 worker.rest(shared_status.PAUSED)
