@@ -29,6 +29,9 @@ class Acting:
     def running(self) -> None:
         return None
 
+    def resting(self) -> None:
+        return None
+
     def job(self) -> tuple[str, str]:
         return "work", self.job_id
 

@@ -423,6 +423,46 @@ def test_no_lease_lapses_while_a_job_blocks_the_event_loop(
     assert f"job {blocking.id} (kind_jobs.block)" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+def test_no_lease_lapses_while_a_job_holds_the_gil(
+    start: Any, style: str, queue: Queue, short_lease: float
+) -> None:
+    queue.pause()
+    first = queue.submit_many(named("report", style), [("x",)] * 10)
+    holding = queue.submit(named("hold_lock", style), 2.5 * short_lease)
+    behind = queue.submit_many(named("report", style), [("x",)] * 100)
+    start(20)
+    queue.resume()
+    assert holding.result(60) == "held"
+    assert {one.result(60)[1] for one in [*first, *behind]} == {1}
+    assert queue.count().lapsed == 0
+
+
+@pytest.mark.parametrize("kind", SHARED, indirect=True)
+def test_job_behind_a_suspect_keeps_its_lease(
+    start: Any, style: str, queue: Queue, path: Path, short_lease: float, eventually: Callable[..., Any]
+) -> None:
+    running = start(3)
+    paths = [path.with_name(f"suspect {number}") for number in range(3)]
+    suspects = [queue.submit(named("hold", style), str(one)) for one in paths]
+    for crash in range(2):
+        eventually(lambda crash=crash: all(len(lines(one)) == crash + 1 for one in paths))
+        os.kill(running.report().workers[0].pid, signal.SIGKILL)
+    eventually(lambda: sum(len(lines(one)) for one in paths) == 7)
+    begun = next(number for number, one in enumerate(paths) if len(lines(one)) == 3)
+    other, last = (number for number in range(3) if number != begun)
+    time.sleep(2 * short_lease)
+    assert suspects[other].cancel()
+    with pytest.raises(JobCancelled):
+        suspects[other].result(60)
+    time.sleep(short_lease / 2)  # until the worker has heard of it
+    for one in paths:
+        go(one)
+    assert [suspects[number].result(60) for number in (begun, last)] == [3, 3]
+    assert len(lines(paths[other])) == 2
+    assert queue.count().lapsed == 0
+
+
 def test_job_that_blocks_the_loop_in_another_task_is_named(
     consume: Any, queue: Queue, path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

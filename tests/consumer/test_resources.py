@@ -84,6 +84,24 @@ def test_async_resource_lives_in_the_event_loop_of_the_tasks(start: Any, queue: 
         assert texts[-1] == "pool closed"
 
 
+@pytest.mark.parametrize("kind", ["thread"], indirect=True)
+def test_thread_that_leaves_closes_its_async_resources(
+    start: Any, queue: Queue, notes: Path, eventually: Callable[..., Any]
+) -> None:
+    def count(text: str) -> int:
+        return sum(texts.count(text) for texts in told(notes).values())
+
+    running = start(3)
+    while count("client opened") < 3:
+        assert all(one.result(60)[2] for one in queue.submit_many(jobs.use_async, [(1,)] * 10))
+    running.command("stop", 2)
+    eventually(lambda: count("client closed") == 1)
+    assert all(one.result(60)[2] for one in queue.submit_many(jobs.use_async, [(1,)] * 10))
+    running.end()
+    (texts,) = told(notes).values()
+    assert (count("client opened"), count("client closed"), texts[-1]) == (3, 3, "pool closed")
+
+
 def test_nothing_is_claimed_before_the_resources_are_open(
     start: Any, queue: Queue, notes: Path, consume: Any
 ) -> None:

@@ -237,16 +237,28 @@ class ControlHandler:
         found = [(worker, worker.run_of(queue, job_id)) for worker in self.workers.values()]
         runs = [(worker, *run) for worker, run in found if run is not None and token in {"", run[1].token}]
         if not runs:
+            self._cancel_resting(queue, job_id, token)
             return False
         worker, reading, held = max(runs, key=lambda run: int(run[2].token))
         worker.end_run(reading, REQUEST_CANCEL, (held.queue, job_id))
         return True
+
+    def _cancel_resting(self, queue: str, job_id: str, token: str) -> None:
+        """Cancel a job that a worker of a crew holds, before it begins."""
+        for worker in self.workers.values():
+            found = worker.resting()
+            if found is None or found[1].ids != [job_id] or queue not in {"", found[1].queue}:
+                continue
+            if token in {"", found[1].token}:
+                worker.end_resting(found[0].batch, REQUEST_CANCEL)
 
     def handle_notice(self, notice: Notice) -> None:
         """End the run that a notice applies to, if it is still running."""
         held = notice.held
         reading = held.worker.status.read()
         if reading.run != held.run:
+            if reading.batch == held.run[0] and held.worker.resting() is not None:
+                held.worker.end_resting(reading.batch, REQUEST_RETURN if notice.lost else REQUEST_CANCEL)
             return
         if notice.lost and held.worker.ending != held.run:
             events.emit(events.LeaseLost(held.worker.name, held.id))

@@ -29,10 +29,11 @@ from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import undo_in_forks
 from conveyor.consumer.process_usage import ProcessLimits
 from conveyor.consumer.sending import Sender
-from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY
+from conveyor.consumer.settings import FEW_QUEUES, LAST_TALLY, LEASE, POLL_EMPTY, SURE
 from conveyor.consumer.settlement import Settler, Tally
 from conveyor.consumer.shared_status import (
     NO_REQUEST,
+    REQUEST_CANCEL,
     REQUEST_RETURN,
     REQUEST_TIMEOUT,
     HeldBatch,
@@ -114,6 +115,9 @@ class _CrewWorker:
         self._running_thread = 0
         """The thread in which user code may be interrupted, or 0."""
         self._interrupted: int | None = None
+        self._is_leaving = False
+        self._sure_until = 0.0
+        """Until when the lease of the last claim cannot have expired."""
 
     # --- the main thread
 
@@ -121,7 +125,16 @@ class _CrewWorker:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
         nonce = self.nonces.next()
         self.status.set_claim(queue_name, nonce)
+        self._sure_until = clock.boottime() + SURE
+        self.status.begin_wait(clock.boottime())
         return commands.claim(queue_name, self.name, nonce, 1, LEASE)
+
+    def may_begin(self) -> bool:
+        """Return True if the lease of what it has claimed is still sure, and the supervisor has not taken it back.
+
+        Another job may have held the GIL while the reply was on its way, or the process was suspended.
+        """
+        return self.status.end_wait() and clock.boottime() < self._sure_until
 
     def begin(self, queue_name: str, claimed: Batch) -> None:
         """Begin the job of a claim."""
@@ -228,6 +241,11 @@ class _CrewWorker:
         self._inbox.put(None)
         return self._thread
 
+    def leave(self) -> None:
+        """Close its event loop and end its thread, if any, since the process goes on without it."""
+        self._is_leaving = True
+        self._inbox.put(None)
+
     def _has_thread(self) -> bool:
         if self._thread is None:
             thread = threading.Thread(target=self._serve, name=self.name, daemon=True)
@@ -249,7 +267,7 @@ class _CrewWorker:
             except Exception as error:  # noqa: BLE001 - an error of ours, about this job only
                 self._finish(run, Fail(describe_error(error)), clock.monotonic() - began)
         self.executor.close_own(CLOSE_WITHIN)
-        if self.crew.shares_process:
+        if self._is_leaving or self.crew.shares_process:
             self.executor.close()
 
     def _run_in_thread(self, run: _Run) -> None:
@@ -357,6 +375,8 @@ class Crew:
         self._due = clock.Deadline(0.0)
         """When a job may be due, or a lease expire, without a wake-up."""
         self._look_at = clock.Deadline(0.0)
+        self._unsure: list[Command] = []
+        """Commands that release what was claimed too long ago to begin it."""
         self._spent = ""
         """Which limit of the process is reached."""
         self._is_stopping = self._was_signalled = self._is_requested = self._is_woken = False
@@ -421,11 +441,14 @@ class Crew:
             worker.start(job)
 
     def _return_suspects(self) -> None:
-        """Return the jobs that wait for the end of another, of workers that are to leave."""
+        """End the runs that wait for the end of another, of workers that are to leave, and on request."""
         for worker, job in list(self._suspects)[1:]:
-            if self._is_stopping or worker.status.stop_requested:
+            assert worker.batch is not None
+            request = worker.status.request_for(worker.batch.number, 0)
+            if self._is_stopping or worker.status.stop_requested or request != NO_REQUEST:
                 self._suspects.remove((worker, job))
-                self._finished.append(_Finished(worker, job, None, Release(), 0.0))
+                outcome = Cancel() if request == REQUEST_CANCEL else Release()
+                self._finished.append(_Finished(worker, job, None, outcome, 0.0))
 
     def find(self, run: _Run) -> None:
         """Find the task of a run, and place it then. Raises RuntimeError if no thread can be started."""
@@ -459,8 +482,11 @@ class Crew:
         os.register_at_fork(after_in_child=self.lines.begin)
         undo_in_forks()
 
+    def _are_all_leaving(self) -> bool:
+        return all(worker.status.stop_requested for worker in self.workers)
+
     def _interrupt_opening(self) -> None:
-        if all(worker.status.stop_requested for worker in self.workers):
+        if self._are_all_leaving():
             self.executor.resources.interrupt()
 
     def _open(self) -> None:
@@ -511,6 +537,8 @@ class Crew:
         if self._leaves(worker):
             worker.rest(shared_status.LEAVING)
             self.workers.remove(worker)
+            if not (self._is_stopping or self._spent or self._are_all_leaving()):
+                worker.leave()
         elif worker.status.pause_requested:
             if worker.status.state != shared_status.PAUSED:
                 worker.rest(shared_status.PAUSED)
@@ -560,8 +588,8 @@ class Crew:
                 *replies, last = self._send([*settling, *claims], patience=LEASE)
                 self._settled(settling, replies)
                 batches: list[Batch] = [*replies[len(settling) :], last]
-                settling = []
                 ready.extend(self._begin(queue_name, some, batches))
+                settling, self._unsure = self._unsure, []
                 self._left[queue_name] = last.left if last.jobs else 0
                 has_claimed = has_claimed or bool(batches[0].jobs)
                 if not last.jobs:
@@ -577,10 +605,15 @@ class Crew:
         return finished
 
     def _begin(self, queue_name: str, some: list[_CrewWorker], batches: list[Batch]) -> list[_CrewWorker]:
-        """Begin the jobs that workers have claimed, and return the workers whose claims brought none."""
+        """Begin the jobs that workers have claimed, and return the workers whose claims brought none to begin."""
         idle = []
         for worker, batch in zip(some, batches, strict=True):
-            if batch.jobs:
+            is_sure = worker.may_begin()
+            if not is_sure:
+                self._due = clock.Deadline(0.0)  # the server may have jobs
+                if batch.jobs:
+                    self._unsure.append(commands.release(queue_name, batch.token, [batch.jobs[0].id]))
+            if batch.jobs and is_sure:
                 self._begun += 1
                 worker.begin(queue_name, batch)
             else:

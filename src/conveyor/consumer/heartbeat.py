@@ -231,7 +231,8 @@ def _held_jobs(workers: Iterable[WorkerHandle]) -> Iterator[HeldJob]:
     for worker in workers:
         found = worker.running()
         if found is None:
-            continue  # unless user code is running, jobs are held for a moment only
+            yield from _resting_jobs(worker)
+            continue
         reading, batch = found
         is_settled = worker.status.settled_batch == reading.batch
         is_released = worker.released_batch == reading.batch
@@ -248,6 +249,14 @@ def _held_jobs(workers: Iterable[WorkerHandle]) -> Iterator[HeldJob]:
             for position, job_id in enumerate(before.ids):
                 run = (reading.batch - 1, position)
                 yield HeldJob(worker, run, before.queue, job_id, before.token, commands.HELD)
+
+
+def _resting_jobs(worker: WorkerHandle) -> Iterator[HeldJob]:
+    found = worker.resting()
+    if found is not None:
+        reading, batch = found
+        for position, job_id in enumerate(batch.ids):
+            yield HeldJob(worker, (reading.batch, position), batch.queue, job_id, batch.token, commands.HELD)
 
 
 def _without_new_job(report: WorkerReport) -> WorkerReport:

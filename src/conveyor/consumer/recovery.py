@@ -81,8 +81,8 @@ def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool
         sent.append(commands.release(before.queue, before.token, before.ids))
     replies = client.run_all(sent, patience=0.0) if sent else []
     if not is_replaced:
-        is_ahead = reading.state == BUSY and worker.status.wait()[1]
-        unseen_how = ORDERLY if is_ahead else how  # it had not read the reply
+        waits = worker.process.is_crew or reading.state == BUSY
+        unseen_how = ORDERLY if waits and worker.status.wait()[1] else how  # it had not read the reply
         _release_unseen(client, worker, held.nonce if held is not None else "", unseen_how)
     was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
     if not running or was_settled:
@@ -248,7 +248,8 @@ def _take_back_claim(client: Client, worker: WorkerHandle) -> None:
     worker runs nothing of this claim, unless it had read the reply before.
     """
     number, since = worker.status.wait()
-    is_stuck = _runs_long(worker.status.read()) or clock.boottime() - since >= SUSPENDED
+    suspended = SURE + 0.5 if worker.process.is_crew else SUSPENDED  # a crew does not block in a claim
+    is_stuck = _runs_long(worker.status.read()) or clock.boottime() - since >= suspended
     if not since or not is_stuck or number == worker.taken_back:
         return
     nonce, queue = worker.status.claim()

@@ -73,6 +73,11 @@ class Scaling:
         return (self.settings.worker_count, self.settings.max_workers or 0) if self.is_automatic else (0, 0)
 
     @property
+    def stays(self) -> bool:
+        """True if the consumer stays without workers: it was scaled to 0, or adds some as soon as jobs wait."""
+        return self.is_kept or (self.is_automatic and not self.settings.until_empty)
+
+    @property
     def count(self) -> int:
         """The number of workers that run or are to start, without those that are leaving on request."""
         return len(self._staying()) + len(self.to_start)

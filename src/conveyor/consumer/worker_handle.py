@@ -181,6 +181,11 @@ class WorkerHandle:
         self._kill_later()
         self._interrupt(request, reading)
 
+    def end_resting(self, batch: int, request: int) -> None:
+        """Request how a run is to end that a worker of a crew has not begun; nothing happens to a finished one."""
+        self.status.request(batch, 0, request)
+        self.process.signal(signal.SIGUSR1)
+
     def return_job(self) -> None:
         """Request that it returns its job to the queue and stops."""
         self.verb = "kill"  # so the job does not count as crashed
@@ -229,6 +234,16 @@ class WorkerHandle:
         if reading.run != again.run or held is None or not 0 <= reading.position < len(held.ids):
             return None
         return reading, held
+
+    def resting(self) -> tuple[StatusReading, HeldBatch] | None:
+        """Return the batch that a worker of a crew holds and does not run, or None: it has to wait, or is not settled.
+
+        A neighbor that holds the GIL may make that long. Workers of other kinds hold such jobs for a moment only.
+        """
+        if not self.process.is_crew:
+            return None
+        reading, held, again = self.status.read(), self.status.held(), self.status.read()
+        return None if reading.is_running or held is None or reading.run != again.run else (reading, held)
 
     def run_of(self, queue: str, job_id: str) -> tuple[StatusReading, HeldBatch] | None:
         """Return the current run and its batch if it is of this job, or else None. An empty queue matches any."""

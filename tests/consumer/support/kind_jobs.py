@@ -223,6 +223,19 @@ async def hold_gil_async(path: str, numbers: int) -> str:
 
 
 @task
+def hold_lock(seconds: float) -> str:
+    """Sleep in C, with the lock of the interpreter."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+    return "held"
+
+
+@task
+async def hold_lock_async(seconds: float) -> str:
+    """Sleep likewise."""
+    return hold_lock(seconds)
+
+
+@task
 async def block(path: str, seconds: float) -> str:
     """Keep the event loop from running anything else."""
     mark(path, "began 1")
