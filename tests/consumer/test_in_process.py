@@ -327,6 +327,12 @@ def test_own_process_cannot_be_replaced(settings: Any) -> None:
         Consumer("work", 2, "thread", in_process=True, **settings)
 
 
+@pytest.mark.parametrize("settings", [{"prints": True}, {"log_level": "DEBUG"}])
+def test_logging_and_prints_stay_with_the_caller(settings: Any) -> None:
+    with pytest.raises(BadCall, match="in_process has only the caller's"):
+        Consumer("work", 2, "thread", in_process=True, **settings)
+
+
 PROGRAM = """
 import asyncio, os, signal, sys, threading, time
 from conveyor import Consumer, JobCancelled, current_job
