@@ -39,10 +39,11 @@ class CurrentJob:
         """Report the progress: `done` of `total` units. Cheap enough to call thousands of times a second."""
 
     def log(self, text: str) -> None:
-        """Append a line to the job's log.
+        """Append a line of the level INFO to the job's log.
 
-        Costs a round trip, and at most about a second: while the server is unavailable, 500 lines are buffered and
-        sent later. Raises BadCall if a worker runs the job and `text` is not a str.
+        Workers send lines ten times a second, and before the outcome of the run. While the server is unavailable, 500
+        are buffered; a call may then take about a second. Raises BadCall if a worker runs the job and `text` is not a
+        str.
         """
 
     def check(self) -> None:

@@ -47,8 +47,8 @@ _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 class ConveyorError(Exception):
     """Root of all errors of Conveyor.
 
-    `hint` is advice on what to do, or ""; a traceback shows it. If jobs were put together and the first ones are in the queue nevertheless,
-    `accepted` is their number, and `ids` are their ids.
+    `hint` is advice on what to do, or ""; a traceback shows it. If jobs were put together and the first ones are in the
+    queue nevertheless, `accepted` is their number, and `ids` are their ids.
     """
 
     accepted: int = 0

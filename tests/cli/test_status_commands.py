@@ -200,6 +200,17 @@ def test_workers_show_their_current_job(
     (folder / "go").touch()
 
 
+def test_workers_show_their_kind_unless_all_are_processes(
+    at_server: Any, conveyor: Any, start_consumer: Any
+) -> None:
+    start_consumer("held", "-n", 1)
+    assert "KIND" not in conveyor("workers").out
+    start_consumer("held", "-n", 2, "--kind", "coroutine")
+    table = conveyor("workers").out
+    assert "KIND" in table
+    assert (table.count("process"), table.count("coroutine")) == (1, 2)
+
+
 def test_tasks_are_listed_with_their_parameters(conveyor: Any) -> None:
     found = {one["name"]: one for one in conveyor("tasks", "--json").document["tasks"]}
     assert {"sleep", "csv_search", "video_split", "web_scrape", "heavy_math", "shape", "fail"} <= set(found)

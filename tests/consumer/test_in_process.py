@@ -327,9 +327,10 @@ def test_own_process_cannot_be_replaced(settings: Any) -> None:
         Consumer("work", 2, "thread", in_process=True, **settings)
 
 
-def test_prints_of_the_own_process_are_not_kept() -> None:
-    with pytest.raises(BadCall, match="in_process leaves prints to the caller"):
-        Consumer("work", 2, "thread", in_process=True, prints=True)
+@pytest.mark.parametrize("settings", [{"prints": True}, {"log_level": "DEBUG"}])
+def test_logging_and_prints_stay_with_the_caller(settings: Any) -> None:
+    with pytest.raises(BadCall, match="in_process has only the caller's"):
+        Consumer("work", 2, "thread", in_process=True, **settings)
 
 
 PROGRAM = """

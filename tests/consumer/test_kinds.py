@@ -540,7 +540,10 @@ def test_threads_and_coroutines_are_spread_over_processes(consume: Any, queue: Q
     [
         ({"kind": "fiber"}, "kind must be process, thread or coroutine"),
         ({"processes": 2}, "processes is for threads and coroutines"),
-        ({"kind": "thread", "workers": 2, "processes": 3}, "between 1 and the number of workers"),
+        (
+            {"kind": "thread", "workers": 2, "processes": 3},
+            "between 1 and 2, the number of workers at the start",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: Any, message: str) -> None:

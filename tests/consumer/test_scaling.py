@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,17 @@ def test_number_of_workers_follows_what_waits(start: Any, queue: Queue, path: Pa
     assert kept.result(60) == 1
     assert eventually(lambda: len(running.report().workers) == 1, 30)
     assert lines(marks) == ["began 1", "ended"]
+
+
+def test_automatic_consumer_outlives_its_last_worker(start: Any, queue: Queue, eventually: Any) -> None:
+    running = start(None, min_workers=1, max_workers=2)
+    for verb in ("stop", "kill"):
+        running.answers(running.command(verb, 1), 2)
+        assert eventually(lambda: numbers(running) == [])
+        assert queue.submit(jobs.meet, os.devnull, 0).result(30), "workers are added once jobs wait"
+        assert eventually(lambda: numbers(running) == [1])
+    running.answers(running.command("stop"), 4)
+    assert running.popen.wait(30) == 0
 
 
 def test_scaled_number_stays_until_it_is_automatic_again(

@@ -153,13 +153,11 @@ def _bar(count: Count, longest: int) -> Text:
 
 
 def _worker_table(consumers: Sequence[ConsumerReport]) -> None:
-    is_roomy = screen().width >= _ROOMY
+    left_out = set() if screen().width >= _ROOMY else {*_IF_ROOMY}
+    if all(consumer.kind == "process" for consumer in consumers):
+        left_out.add("KIND")
     rows = [
-        {
-            title: cell
-            for title, cell in _worker_row(consumer, worker).items()
-            if is_roomy or title not in _IF_ROOMY
-        }
+        {title: cell for title, cell in _worker_row(consumer, worker).items() if title not in left_out}
         for consumer in consumers
         for worker in consumer.workers or [_nobody(consumer)]
     ]
@@ -181,6 +179,7 @@ def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str
         "WORKER": worker.name,
         "HOST": consumer.host,
         "PID": str(worker.pid),
+        "KIND": consumer.kind,
         "STATE": Text(state, style=STATE_COLORS.get(state, "dim")),
         "QUEUE": worker.queue or ", ".join(consumer.queues),
         "TASK": worker.task,

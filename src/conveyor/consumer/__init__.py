@@ -50,8 +50,8 @@ class Consumer:
     "512M").
     What tasks log through `logging` is kept with their jobs from `log_level` on and, with `prints`, what they print.
     With `in_process`, workers of kind "thread" or "coroutine" run in the caller's process, for tests, notebooks and
-    debuggers. They find all that `@task` has registered there. No thread can be killed, signals stay the caller's, and
-    so do logging and prints.
+    debuggers. They find all that `@task` has registered there. No thread can be killed. Signals, logging and prints
+    stay the caller's.
 
     Raises BadCall for invalid settings, before anything is started.
     """
@@ -75,17 +75,13 @@ class Consumer:
         prints: bool = False,
         in_process: bool = False,
     ) -> None:
-        if in_process and (kind == "process" or processes is not None):
-            message = (
-                "in_process needs workers of kind thread or coroutine, and no processes: they run in this one"
+        if in_process:
+            _check_in_process(
+                kind,
+                processes=processes is not None,
+                recycling=max_jobs is not None or max_memory is not None,
+                capture=prints or log_level.lower() != "info",
             )
-            raise BadCall(message, hint='pass kind="thread" or kind="coroutine"')
-        if in_process and (max_jobs is not None or max_memory is not None):
-            message = "max_jobs and max_memory replace processes, and in_process has only the caller's"
-            raise BadCall(message, hint="leave them out")
-        if in_process and prints:
-            message = "prints keeps what worker processes print, and in_process leaves prints to the caller"
-            raise BadCall(message, hint="leave it out, and use current_job().log in tasks")
         script, script_name = _own_script()
         self.settings = ConsumerSettings(
             queues=(queues,) if isinstance(queues, str) else tuple(queues),
@@ -297,6 +293,23 @@ class Consumer:
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is not None:
             lifeline.close()
+
+
+def _check_in_process(kind: str, *, processes: bool, recycling: bool, capture: bool) -> None:
+    """Raise BadCall if some settings need a process that belongs to the consumer."""
+    if kind == "process" or processes:
+        message = (
+            "in_process needs workers of kind thread or coroutine, and no processes: they run in this one"
+        )
+        raise BadCall(message, hint='pass kind="thread" or kind="coroutine"')
+    if recycling:
+        message = "max_jobs and max_memory replace processes, and in_process has only the caller's"
+        raise BadCall(message, hint="leave them out")
+    if capture:
+        message = (
+            "log_level and prints keep what a process logs and prints, and in_process has only the caller's"
+        )
+        raise BadCall(message, hint="leave them out, and call current_job().log")
 
 
 _consumers: weakref.WeakSet[Consumer] = weakref.WeakSet()

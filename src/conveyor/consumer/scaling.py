@@ -48,8 +48,8 @@ class Scaling:
     """To which of the processes a worker belongs, by its name."""
     is_automatic: bool = False
     """True if the number of workers follows what waits."""
-    is_kept: bool = False
-    """True if the consumer stays without workers, since it was scaled to 0."""
+    is_empty: bool = False
+    """True if the consumer was scaled to 0."""
     is_closed: bool = False
     """True if the whole consumer is to exit, so no worker is added."""
     count_at: float = float("inf")
@@ -73,9 +73,9 @@ class Scaling:
         return (self.settings.worker_count, self.settings.max_workers or 0) if self.is_automatic else (0, 0)
 
     @property
-    def stays(self) -> bool:
+    def is_kept(self) -> bool:
         """True if the consumer stays without workers: it was scaled to 0, or adds some as soon as jobs wait."""
-        return self.is_kept or (self.is_automatic and not self.settings.until_empty)
+        return self.is_empty or (self.is_automatic and not self.settings.until_empty)
 
     @property
     def count(self) -> int:
@@ -97,12 +97,12 @@ class Scaling:
             wanted = min(max(before, self.settings.worker_count), most)
         self._set_automatic(automatic=scale == AUTO)
         self._scale_to(wanted, reason or "on request")
-        self.is_kept = wanted == 0
+        self.is_empty = wanted == 0
         return before, wanted
 
     def close(self) -> None:
         """Add no more workers, since the whole consumer is to exit."""
-        self.is_closed, self.is_kept = True, False
+        self.is_closed, self.is_empty = True, False
         self._set_automatic(automatic=False)
 
     def follow(self, client: Client) -> None:

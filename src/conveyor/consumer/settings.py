@@ -117,7 +117,10 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
                 message = "processes is for threads and coroutines: every worker of kind process has its own"
                 raise BadCall(message, hint="use workers")
             if not 1 <= self.processes <= self.worker_count:
-                message = f"processes must be between 1 and the number of workers, got {self.processes}"
+                message = (
+                    f"processes must be between 1 and {self.worker_count}, the number of workers at the start, "
+                    f"got {self.processes}"
+                )
                 raise BadCall(message, hint="leave it out for one process")
         self._check_limits()
 

@@ -155,7 +155,7 @@ class Supervisor:
             self._handle_notices,
             lambda: self._report_ready(ready),
         )
-        while self.workers or self.to_start or self.scaling.stays:
+        while self.workers or self.to_start or self.scaling.is_kept:
             for step in steps:
                 self._do(step)
             self.isolation.rest()
