@@ -215,17 +215,6 @@ def test_scaled_number_stays_until_it_is_automatic_again(
     assert [job.result(60) for job, _ in some] == [1, 1, 1]
 
 
-def test_automatic_consumer_stays_if_its_last_worker_is_killed(
-    start: Any, queue: Queue, path: Path, eventually: Any
-) -> None:
-    running = start(None, min_workers=1, max_workers=2)
-    running.command("kill", 1)
-    assert eventually(lambda: numbers(running) == [])
-    assert queue.submit(jobs.meet, str(path), 1).result(60)
-    running.signal()
-    eventually(running.has_left)
-
-
 def test_paused_queue_and_delayed_jobs_need_no_workers(queue: Queue) -> None:
     waiting = records.waiting_count([queue.name, "other"])
     queue.put_many([1, 2, 3])
