@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from conveyor.consumer.execution import RunningJob
+from conveyor.consumer.interruption import shield
 from conveyor.context import running
 from conveyor.errors import JobCancelled, SoftTimeout
 
@@ -64,7 +65,7 @@ def keep_logged(name: LogLevel) -> None:
         before = _state.is_handling
         try:
             _state.is_handling = True
-            call_handlers(logger, record)
+            shield(call_handlers, logger, record)
         finally:
             _state.is_handling = before
 
