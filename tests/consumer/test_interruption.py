@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from conveyor import JobCancelled
-from conveyor.consumer.interruption import await_raised, raise_in, shield
+from conveyor.consumer.interruption import await_raised, raise_here, raise_in, shield
 
 
 def raised_meanwhile() -> None:
@@ -33,7 +33,16 @@ def test_exception_waits_for_the_end_of_shielded_code() -> None:
         raised_meanwhile()
 
 
+def test_exception_of_a_signal_handler_waits_likewise() -> None:
+    error = JobCancelled("it was cancelled")
+    with pytest.raises(JobCancelled) as found:
+        shield(raise_here, error)
+    assert found.value is error
+    with pytest.raises(JobCancelled):
+        raise_here(error)
+
+
 def test_error_of_shielded_code_passes() -> None:
     with pytest.raises(ZeroDivisionError):
         shield(divmod, 1, 0)
-    shield(await_raised)
+    assert shield(max, 1, 2) == 2

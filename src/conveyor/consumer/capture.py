@@ -11,7 +11,7 @@ import io
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor.consumer.execution import RunningJob
 from conveyor.consumer.interruption import shield
@@ -70,6 +70,12 @@ def keep_logged(name: LogLevel) -> None:
             _state.is_handling = before
 
     logging.Logger.callHandlers = keep_and_call_handlers  # type: ignore[method-assign, assignment]
+    make_record = logging.Logger.makeRecord
+
+    def make_whole_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        return shield(make_record, *args, **kwargs)
+
+    logging.Logger.makeRecord = make_whole_record  # type: ignore[method-assign]
     handle_error = logging.Handler.handleError
 
     def pass_interruption(handler: logging.Handler, record: logging.LogRecord) -> None:
