@@ -247,6 +247,12 @@ def test_soft_limit_is_not_swallowed_by_logging(start: Any, style: str, queue: Q
     assert [one.result(60) for one in queue.submit_many(limited, [()] * 12)] == ["part"] * 12
 
 
+def test_soft_limit_leaves_no_log_handler_locked(start: Any, style: str, queue: Queue) -> None:
+    start(4)
+    limited = named("log_slowly", style).options(soft_timeout=0.3, timeout=20)
+    assert [one.result(60) for one in queue.submit_many(limited, [()] * 12)] == ["part"] * 12
+
+
 def test_soft_limit_waits_for_c_code_and_the_hard_one_kills(
     start: Any, style: str, queue: Queue, path: Path
 ) -> None:

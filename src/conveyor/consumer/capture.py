@@ -11,9 +11,10 @@ import io
 import logging
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor.consumer.execution import RunningJob
+from conveyor.consumer.interruption import shield
 from conveyor.context import running
 from conveyor.errors import JobCancelled, SoftTimeout
 
@@ -64,11 +65,17 @@ def keep_logged(name: LogLevel) -> None:
         before = _state.is_handling
         try:
             _state.is_handling = True
-            call_handlers(logger, record)
+            shield(call_handlers, logger, record)
         finally:
             _state.is_handling = before
 
     logging.Logger.callHandlers = keep_and_call_handlers  # type: ignore[method-assign, assignment]
+    make_record = logging.Logger.makeRecord
+
+    def make_whole_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        return shield(make_record, *args, **kwargs)
+
+    logging.Logger.makeRecord = make_whole_record  # type: ignore[method-assign]
     handle_error = logging.Handler.handleError
 
     def pass_interruption(handler: logging.Handler, record: logging.LogRecord) -> None:

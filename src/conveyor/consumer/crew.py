@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor import clock, events
 from conveyor.consumer import shared_status, stack
 from conveyor.consumer.execution import ENDING, ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.interruption import await_raised, raise_in
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import undo_in_forks
 from conveyor.consumer.process_usage import ProcessLimits
@@ -38,7 +39,6 @@ from conveyor.consumer.shared_status import (
     REQUEST_TIMEOUT,
     HeldBatch,
 )
-from conveyor.consumer.soft_limit import raise_in
 from conveyor.context import running
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome
 
-#: Seconds between two looks at the requests of the supervisor, in case a signal did not arrive.
-LOOK_EVERY = 0.5
+#: Seconds between two polls of the supervisor's requests, in case a signal did not arrive.
+POLL_EVERY = 0.5
 #: Seconds for which the event loop may be blocked before it is said which job does so.
 BLOCKED_AFTER = 1.0
 #: Crashes after which a job shares its process with no other such job. All jobs of a process count its crash, and the
@@ -280,8 +280,7 @@ class _CrewWorker:
                 outcome = self.executor.run(run.call, run.current, run.job.retries, partial(self._found, run))
             finally:
                 self._close_to_interruptions()
-            for _ in range(100):  # what was raised just before comes within a few instructions
-                pass
+            await_raised()
         except JobCancelled:
             self._close_to_interruptions()
         self._finish(run, outcome, clock.monotonic() - began)
@@ -374,7 +373,7 @@ class Crew:
         """Jobs that each queue may have waiting, by the last claim from it."""
         self._due = clock.Deadline(0.0)
         """When a job may be due, or a lease expire, without a wake-up."""
-        self._look_at = clock.Deadline(0.0)
+        self._poll_at = clock.Deadline(0.0)
         self._unsure: list[Command] = []
         """Commands that release what was claimed too long ago to begin it."""
         self._spent = ""
@@ -400,9 +399,10 @@ class Crew:
                         self._sleep()
                 self.lines.flush(exiting=True)
             finally:
-                until = clock.Deadline(CLOSE_WITHIN + 2 * ENDING)
+                seconds = CLOSE_WITHIN + 2 * ENDING
+                until = clock.Deadline(seconds)
                 for thread in filter(None, [worker.close() for worker in workers]):
-                    thread.join(until.left(CLOSE_WITHIN + 2 * ENDING))
+                    thread.join(until.left(seconds))
                     if thread.is_alive():
                         events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
         with contextlib.suppress(StoreError):  # not worth waiting for
@@ -523,8 +523,8 @@ class Crew:
 
     def _has_workers(self) -> bool:
         """Make the free workers leave, pause or go on, as the supervisor requests. Return False once all have left."""
-        if self._is_requested or self._look_at.passed():
-            self._is_requested, self._look_at = False, clock.Deadline(LOOK_EVERY)
+        if self._is_requested or self._poll_at.passed():
+            self._is_requested, self._poll_at = False, clock.Deadline(POLL_EVERY)
             free, self._free = [*self._paused, *self._free], deque()
             self._paused = []
             for worker in free:
@@ -672,14 +672,14 @@ class Crew:
         poll.register(self._reading, select.POLLIN)
         if self._bell.fileno() >= 0:
             poll.register(self._bell.fileno(), select.POLLIN)
-        seconds = self._due.left(LOOK_EVERY) if self._free else LOOK_EVERY
+        seconds = self._due.left(POLL_EVERY) if self._free else POLL_EVERY
         readable = {file for file, _ in poll.poll(max(0.0, seconds) * 1000)}
         if self._reading in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._reading, 4096)
             self._is_woken = False  # not sooner, or the byte of a later run could be read here
         if self._bell.fileno() in readable:
-            self._hear()
+            self._read_bell()
         if self.loop is not None:
             self.loop.check()
         if self.settings.until_empty and len(self._free) == len(self.workers):
@@ -691,7 +691,7 @@ class Crew:
         except StoreError:
             self._due = clock.Deadline(AGAIN)
 
-    def _hear(self) -> None:
+    def _read_bell(self) -> None:
         """Read the reply to the wait for jobs."""
         try:
             if self._bell.reply() is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from conveyor.consumer import stack
+from conveyor.consumer.interruption import raise_here
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST
@@ -396,7 +397,7 @@ class Executor:
             status.soft_limit = 0.0
         elif self._soft_limit.is_in_thread():
             status.soft_limit = 0.0
-            raise SoftTimeout
+            raise_here(SoftTimeout())
 
     def secrets(self, job: call.Call) -> list[str]:
         """Return the secrets among a job's arguments, to be hidden in everything the task writes."""
@@ -414,8 +415,7 @@ class Executor:
             return
         if self.cancel_awaited():
             return
-        message = "the job was cancelled"
-        raise JobCancelled(message)
+        raise_here(JobCancelled("the job was cancelled"))
 
     def close_own(self, within: float | None = None) -> None:
         """Close the resources of its own event loop, each in the given seconds."""

@@ -7,11 +7,11 @@ its `await`: it is driven by an object of ours, whose task is cancelled to wake 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from conveyor.consumer.interruption import await_raised, raise_in
 from conveyor.errors import SoftTimeout
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from conveyor.context import CurrentJob
 
 T = TypeVar("T")
-
-#: Steps of Python within which an exception arrives that was raised in this thread by another.
-_ARRIVAL = 100
 
 
 class SoftLimit:
@@ -46,8 +43,7 @@ class SoftLimit:
             finally:
                 with self._lock:
                     self._thread = 0
-                for _ in range(_ARRIVAL):
-                    pass
+                await_raised()
         except SoftTimeout:
             if not has_returned:
                 raise
@@ -149,11 +145,3 @@ class _LimitedCoroutine(Generator[Any, Any, Any]):
 
     def _raise(self, _: Any) -> Any:
         return self.cr_await.throw(_SoftCancelledError())
-
-
-def raise_in(thread: int, error: type[BaseException]) -> None:
-    """Raise an exception in a thread when it executes Python code next.
-
-    It cannot be taken back: Python would then look for it in all threads, after every few instructions, for good.
-    """
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

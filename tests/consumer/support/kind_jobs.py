@@ -403,6 +403,41 @@ def log_until_limit() -> str:
     return "part"
 
 
+class _SlowHandler(logging.Handler):
+    """One that threads wait for, so that what is raised in them arrives when they get its lock."""
+
+    def emit(self, _: logging.LogRecord) -> None:
+        time.sleep(0.005)
+
+
+_slow = logging.getLogger("kind_jobs.slow")
+_slow.propagate = False
+_slow.addHandler(_SlowHandler())
+
+
+@task
+def log_slowly() -> str:
+    """Log to a slow handler until the soft time limit, and once more."""
+    try:
+        while True:
+            _slow.warning("a line")
+    except SoftTimeout:
+        _slow.warning("the last one")
+    return "part"
+
+
+@task
+async def log_slowly_async() -> str:
+    """Log likewise."""
+    try:
+        while True:
+            _slow.warning("a line")
+            await asyncio.sleep(0)
+    except SoftTimeout:
+        _slow.warning("the last one")
+    return "part"
+
+
 @task
 async def log_until_limit_async() -> str:
     """Log likewise."""
