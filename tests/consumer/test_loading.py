@@ -116,7 +116,7 @@ def test_module_import_error_ends_the_consumer_with_the_reason(
     folder: Path, queue: Queue, consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "tasks.py").write_text("import not_there_at_all\n")
-    reason = r"did not start \(exit code 1\): ModuleNotFoundError: No module named 'not_there_at_all'$"
+    reason = r"(?m)did not start \(exit code 1\): ModuleNotFoundError: No module named 'not_there_at_all'$"
     with pytest.raises(ConveyorError, match=reason):
         consume(modules=("tasks",), workers=2, path=(str(folder),))
     told = capfd.readouterr().err
