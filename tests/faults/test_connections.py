@@ -90,8 +90,9 @@ def test_workers_continue_if_their_blocking_wait_is_broken_off(
     running.answers(running.command("stop", 1), 2)
 
 
+@pytest.mark.parametrize("kind", ["process", "thread", "coroutine"])
 def test_lost_wake_ups_cost_two_seconds_at_most(
-    queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
+    kind: str, queue: Queue, consume: Callable[..., Any], one_server: Any, eventually: Callable[..., Any]
 ) -> None:
     """A client that was there before the workers takes each hint."""
     stolen: list[Any] = []
@@ -105,7 +106,7 @@ def test_lost_wake_ups_cost_two_seconds_at_most(
         one.start()
     try:
         eventually(lambda: one_server.raw.info("clients")["blocked_clients"] == len(thieves))
-        consume()
+        consume(kind=kind)
         began = time.monotonic()
         for number in range(3):
             assert queue.submit(jobs.add, number, 1).result(30) == number + 1

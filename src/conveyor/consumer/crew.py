@@ -692,12 +692,10 @@ class Crew:
             self._due = clock.Deadline(AGAIN)
 
     def _read_bell(self) -> None:
-        """Read the reply to the wait for jobs."""
-        try:
-            if self._bell.reply() is not None:
-                self._expect_jobs()
-        except StoreError:  # the claim waits until the server is back
-            self._expect_jobs()
+        """Read the reply to the wait for jobs, and look for some even if it brought no wake-up: one may be lost."""
+        with contextlib.suppress(StoreError):  # the claim waits until the server is back
+            self._bell.reply()
+        self._expect_jobs()
 
     def _leave_if_empty(self) -> None:
         if self._send([commands.any_work(self.settings.queues)])[0]:
