@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
-from consumer_kit import alone, consume, path, queue, real_start, short_lease
+from consumer_kit import alone, consume, kind, path, queue, real_start, short_lease, style
 
-__all__ = ["alone", "consume", "path", "queue", "real_start", "short_lease"]
+__all__ = ["alone", "consume", "kind", "path", "queue", "real_start", "short_lease", "style"]

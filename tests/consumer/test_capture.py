@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from conveyor import Job
     from conveyor.monitor.job_record import LogLine
 
-#: How a task is written: plain, or asynchronous.
-STYLES = ["", "_async"]
-
-
-@pytest.fixture(params=["process", "thread", "coroutine"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=STYLES, ids=["plain", "async"])
-def style(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
 
 @pytest.fixture
 def start(consume: Callable[..., Any], kind: str) -> Callable[..., Any]:

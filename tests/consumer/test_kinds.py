@@ -23,22 +23,10 @@ if TYPE_CHECKING:
 
 KINDS = ["process", "thread", "coroutine"]
 SHARED = KINDS[1:]
-#: How a task is written: plain, or asynchronous.
-STYLES = ["", "_async"]
 
 
 def named(name: str, style: str) -> Any:
     return getattr(jobs, name + style)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=STYLES, ids=["plain", "async"])
-def style(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

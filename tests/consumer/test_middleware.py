@@ -19,21 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-STYLES = ["", "_async"]
-
 
 def named(name: str, style: str) -> Any:
     return getattr(jobs, name + style)
-
-
-@pytest.fixture(params=["process", "thread", "coroutine"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=STYLES, ids=["plain", "async"])
-def style(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @pytest.fixture

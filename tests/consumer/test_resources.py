@@ -21,11 +21,6 @@ OPENED = ["pool opened", "client opened", "started"]
 CLOSED = ["ended", "client closed", "pool closed"]
 
 
-@pytest.fixture(params=["process", "thread", "coroutine"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the file to which resources write."""

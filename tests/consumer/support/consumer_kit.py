@@ -188,6 +188,18 @@ def make_worker(
     return worker
 
 
+@pytest.fixture(params=["process", "thread", "coroutine"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return each kind of worker in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["", "_async"], ids=["plain", "async"])
+def style(request: pytest.FixtureRequest) -> str:
+    """Return what the names of plain tasks end in, and what those of asynchronous ones do."""
+    return str(request.param)
+
+
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[None]:
     """Check that no process of the test is left at its end; kill any by pid."""
