@@ -141,10 +141,13 @@ class Record:
             self.cases[outcome.key].outcomes.append(outcome)
         self._add_runs()
         self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
+        for case in filter(is_shared, self.cases.values()):
+            if case.id in self.cancelled:  # if it did not react, its process was killed
+                self.enders += [(case.put.lane, run) for run in case.runs if not run.how]
 
     def _add_runs(self) -> None:
         self.enders: list[tuple[str, Run]] = []
-        """Lane and run of jobs that end their process."""
+        """Lane and run of jobs that may have ended their process."""
         # An item may have several ends in one process, since it has no token.
         ends: dict[tuple[str, int, int], deque[End]] = defaultdict(deque)
         for end in self.history.of(End):
