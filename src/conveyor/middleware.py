@@ -87,12 +87,7 @@ class Middleware(Generic[S]):
                 f"{name} cannot be middleware around a {self.occasion}: it does not take one argument",
                 hint=f"write def {function.__name__}({subject})",
             ) from error
-        names = [_name(one) for one in self.functions]
-        if name in names:
-            place = names.index(name)
-            self.functions = (*self.functions[:place], function, *self.functions[place + 1 :])
-        else:
-            self.functions = (*self.functions, function)
+        self.functions = tuple({**{_name(one): one for one in self.functions}, name: function}.values())
 
     def enter(self, subject: S) -> contextlib.ExitStack:
         """Run all functions up to their `yield`, and return what runs the rest. Raises what a function raises."""

@@ -125,10 +125,7 @@ class Registered:
 
     def add(self, made: Resource) -> None:
         """Add a resource. It takes the place of one of the same name: its module was read again."""
-        if made.name in [one.name for one in self.resources]:
-            self.resources = tuple(made if one.name == made.name else one for one in self.resources)
-        else:
-            self.resources = (*self.resources, made)
+        self.resources = tuple({**{one.name: one for one in self.resources}, made.name: made}.values())
 
     def find(self, hint: Any, asker: str) -> Resource:
         """Return the resource of this type or, if there is none, of a subclass. Raises BadCall unless it is one."""

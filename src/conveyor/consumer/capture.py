@@ -1,4 +1,4 @@
-"""What tasks log through Python's `logging` and, by choice, print: kept with the job that runs in the context.
+"""Capture of what tasks log through `logging` and, by choice, print: it is kept with the job of the context.
 
 It is not a handler: one at the root would keep `logging.basicConfig` and the handler of last resort from working, and a
 `dictConfig` would remove it. Records pass it on their way to the handlers of their logger.
@@ -32,7 +32,7 @@ _formatter = logging.Formatter()
 
 class _State(threading.local):
     nested = 0
-    """How many lines this thread is about to keep."""
+    """Number of lines that this thread is about to keep."""
     is_handling = False
     """True while handlers write a record, which is kept by itself."""
 

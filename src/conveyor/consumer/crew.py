@@ -377,7 +377,7 @@ class Crew:
         self._unsure: list[Command] = []
         """Commands that release what was claimed too long ago to begin it."""
         self._spent = ""
-        """Which limit of the process is reached."""
+        """The limit of the process that is reached, or an empty string."""
         self._is_stopping = self._was_signalled = self._is_requested = self._is_woken = False
         self._has_requests = self._is_interrupting = False
         self._statuses = list(workers.values())
@@ -561,9 +561,8 @@ class Crew:
         done = [one.worker for one in finished]
         for worker in done:
             worker.batch = None
-        is_suspect_over = (
-            bool(self._suspects) and self._suspects[0][0] in done
-        )  # its worker may claim the next one
+        # Noted now, since its worker may claim the next one.
+        is_suspect_over = bool(self._suspects) and self._suspects[0][0] in done
         ready = deque([*self._free, *(one for one in done if self._goes_on(one))])
         if self.limits.are_set:
             self._check_limits(ready)

@@ -1,4 +1,4 @@
-"""How an exception gets into the task that another thread runs, and where it has to wait.
+"""Exceptions that are raised in the task of another thread, and where they have to wait.
 
 `logging` takes the lock of a handler in one statement and releases it in the next: an exception between the two would
 leave it locked, and every thread that logs would wait forever. And while it makes a record, it ignores some exceptions.

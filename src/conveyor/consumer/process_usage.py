@@ -70,7 +70,7 @@ class ProcessLimits:
         self.max_memory = settings.max_memory or 0
         self.are_set = bool(settings.max_jobs or settings.max_memory)
         self.reached = 0
-        """Which limit the process has reached, as of `SharedStatus.spent`."""
+        """The limit that the process has reached, as of `SharedStatus.spent`."""
         self._measure_at = 0.0
 
     def exceeded(self, jobs: int) -> str:

@@ -1,4 +1,4 @@
-"""How many workers a consumer has: changed by control commands and, between two limits, by what waits.
+"""The number of workers of a consumer: changed by control commands and, between two limits, by what waits.
 
 Workers are added under the lowest free numbers, each in a process of its own or, of a crew, together in a further one.
 A worker that is no longer needed is asked to stop, so no job is interrupted; of crews, those of the last process first,
@@ -57,7 +57,7 @@ class Scaling:
     _processes: int = 0
     """Processes so far."""
     _needs: deque[tuple[float, int]] = field(default_factory=deque)
-    """How many workers were needed, and when, in the last FREE_FOR seconds."""
+    """Times in the last FREE_FOR seconds, and the number of workers that were needed."""
 
     def start(self) -> None:
         """Plan the start of the first workers, spread over the processes."""

@@ -125,7 +125,7 @@ class SharedStatus:
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
     spent = _Integer(_SPENT)
-    """Which limit of its process makes the worker exit, or 0 for none."""
+    """The limit of its process that makes the worker exit, or 0 for none."""
     task = _Text(_TASK_AT)
     error = _Text(_ERROR_AT)
     """Why the worker cannot work, or an empty string."""

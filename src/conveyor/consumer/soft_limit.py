@@ -1,4 +1,4 @@
-"""How SoftTimeout gets into a running task: into its thread, or into its coroutine, and into nothing else.
+"""SoftTimeout, raised in a running task: in its thread, or in its coroutine, and in nothing else.
 
 A plain task gets it between two steps of Python, from a signal handler or from another thread. A coroutine gets it at
 its `await`: it is driven by an object of ours, whose task is cancelled to wake it.

@@ -106,7 +106,7 @@ class WorkerProcess:
         self._position = -1
         self._interrupted: tuple[int, int] | None = None
         self._spent = ""
-        """Which limit of the process is reached."""
+        """The limit of the process that is reached, or an empty string."""
         self._is_stopping = self._was_signalled = False
         self._is_waiting = False
         self._is_paused = False

@@ -85,7 +85,7 @@ class LogLine(NamedTuple):
     attempt: int
     """The attempt that logged it; 0 if unknown."""
     number: int
-    """Which line of its run it is, from 1; 0 if unknown."""
+    """Number of the line in its run, from 1; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)

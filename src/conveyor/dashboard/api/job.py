@@ -72,7 +72,7 @@ class Job(Struct, frozen=True):
     task: str
     arguments: list[Argument] | None
     headers: dict[str, str] | None
-    """What travels beside the arguments, without secrets; empty once the job has finished."""
+    """Strings that travel beside the arguments, without secrets; empty once the job has finished."""
     preview: str | None
     result: Any
     error: Failure | None
@@ -109,9 +109,9 @@ class LogLine(Struct, frozen=True):
     level: str
     """The name of its level in Python's logging; `out` or `err` if it was printed; empty if unknown."""
     attempt: int
-    """Which attempt logged it; 0 if unknown."""
+    """Number of the attempt that logged it; 0 if unknown."""
     number: int
-    """Which line of its run it is, from 1; about the last 1,000 are kept. 0 if unknown."""
+    """Number of the line in its run, from 1; about the last 1,000 are kept. 0 if unknown."""
 
 
 class Log(Struct, frozen=True):

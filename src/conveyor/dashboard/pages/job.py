@@ -152,7 +152,7 @@ class JobView(NamedTuple):
 
     @property
     def logged(self) -> int:
-        """How many lines the last run that logged some has logged, if they are too many to keep, or 0."""
+        """Number of lines of the last run that logged some, if they are too many to keep, or 0."""
         number = self.job.lines[-1].number if self.job.lines else 0
         return number if number > MAX_LINES else 0
 
