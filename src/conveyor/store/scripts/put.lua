@@ -117,7 +117,7 @@ if taken > 0 then
     last = #jobs
     fresh = last / 2
   end
-  -- Even if all are known, meta is written: WAITAOF behind a put that is sent again waits for a write of its connection.
+  -- Even if all are known, meta is written: WAITAOF behind a repeated put waits for a write of its connection.
   local places = accept(jobs, first, last, priority, is_front, delay, meta)
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
   if fresh > 0 then each_part('ZADD', delay > 0 and DELAYED or READY, places) end

@@ -2,9 +2,9 @@
 -- and adds them to an index.
 local ACCEPT_META = {'version', 'maxsize', 'shutdown', 'sequence', 'born', 'accepted'}
 
--- jobs: from `first` to `last`, id, bytes, …; front: each goes in front of the earlier ones of its priority; meta: the
--- values of ACCEPT_META, of which the last three are updated. Returns score, id, … for ready, or for delayed if there is
--- a delay (ms).
+-- jobs: id, bytes, … from `first` to `last`; is_front: each goes in front of the earlier ones of its priority;
+-- meta: those of ACCEPT_META, of which the last three are updated. Returns score, id, … for ready, or for delayed if
+-- there is a delay (ms).
 local function accept(jobs, first, last, priority, is_front, delay, meta)
   local sequence, count = tonumber(meta[4]) or 0, (last - first + 1) / 2
   local score, step = (255 - priority) * LEVEL + sequence + 1, 1
@@ -20,7 +20,8 @@ local function accept(jobs, first, last, priority, is_front, delay, meta)
   end
   if not meta[5] then
     local time = redis.call('TIME')
-    meta[5] = exact(time[1] * 1000000 + time[2]) -- finer than server_time, since a queue may be deleted and used again
+    -- Finer than server_time, since a queue may be deleted and used again.
+    meta[5] = exact(time[1] * 1000000 + time[2])
   end
   meta[4], meta[6] = exact(sequence + count), exact((tonumber(meta[6]) or 0) + count)
   redis.call('HSET', META, 'version', PROTOCOL, 'born', meta[5], 'sequence', meta[4], 'accepted', meta[6])
