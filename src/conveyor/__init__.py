@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         StoreMismatch,
         StoreRefused,
         StoreUnavailable,
+        Throttle,
         TooLarge,
         UnknownClass,
         UnknownTask,
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from conveyor.executor import Executor
-    from conveyor.job import Job, as_completed
+    from conveyor.job import Job, as_completed, result_of, results_of
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.resources import from_worker, resource
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
+    from conveyor.wire.terms import Limit, Unique
 
 __version__ = "0.1.0"
 
@@ -67,6 +69,11 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "Call",
     "current_job",
     "CurrentJob",
+    # when jobs may run
+    "Limit",
+    "Unique",
+    "result_of",
+    "results_of",
     # what surrounds a task
     "around_submit",
     "SubmittedCall",
@@ -97,6 +104,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "StoreMismatch",
     "StoreRefused",
     "StoreUnavailable",
+    "Throttle",
     "TooLarge",
     "UnknownClass",
     "UnknownTask",
@@ -114,6 +122,10 @@ _MODULES = {
     "Task": "tasks",
     "Job": "job",
     "as_completed": "job",
+    "Limit": "wire.terms",
+    "Unique": "wire.terms",
+    "result_of": "job",
+    "results_of": "job",
     "Call": "wire.call",
     "current_job": "context",
     "CurrentJob": "context",

@@ -20,6 +20,7 @@ ConveyorError
 ├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
 ├── SoftTimeout                    in a task: its run has reached its soft time limit
+├── Throttle                       raised by a task: its queue, or the jobs with the same limit, rest
 ├── LeaseLost                      the lease expired or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout expired; the job continues
 └── StoreError
@@ -36,11 +37,14 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import CancelledError
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Max seconds of a rest: a day.
+_LONGEST_REST = 86_400
 _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 
 
@@ -168,6 +172,23 @@ class SoftTimeout(ConveyorError):
 
     def __init__(self, message: str = "the run has reached its soft time limit", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+
+
+class Throttle(ConveyorError):
+    """Raised by a task to let its queue rest, as after an HTTP 429: `raise Throttle(30)`.
+
+    The job returns to its place and uses up no retry, and for so many seconds no job of the queue starts; or if the job
+    has a limit, none with the same key, unless `whole_queue` is true.
+    """
+
+    def __init__(self, seconds: float | timedelta, *, whole_queue: bool = False) -> None:
+        self.seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not 0 < self.seconds <= _LONGEST_REST:
+            raise BadCall(
+                f"a rest lasts more than 0 and at most {_LONGEST_REST:,} seconds, got {seconds!r:.80}"
+            )
+        self.whole_queue = whole_queue
+        super().__init__(f"a task asked for a rest of {self.seconds:g} s")
 
 
 class JobGone(ConveyorError, LookupError):

@@ -25,8 +25,10 @@ from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, control_channel, records, server_of
 from conveyor.store.streams import ABSENT, GONE, next_items
 from conveyor.wire import control_messages
-from conveyor.wire.call import KEEP, MAX_SIZE, check_whole
+from conveyor.wire.call import KEEP, MAX_SIZE
+from conveyor.wire.checks import check_whole
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
+from conveyor.wire.terms import Input
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.command import Command, Operation
     from conveyor.store.streams import NextItems
+    from conveyor.tasks import Task
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -136,6 +139,10 @@ class Job(Generic[R]):
     def running(self) -> bool:
         """Return True if a worker has the job now. Queries the server."""
         return self.status() == "running"
+
+    def then(self, task: Task[..., T], /, *args: Any, **kwargs: Any) -> Job[T]:
+        """Submit a job of a task that comes after this one, with its result as the first argument."""
+        return task.submit(result_of(self), *args, **kwargs)
 
     def cancelled(self) -> bool:
         """Return True if the job was cancelled. May query the server."""
@@ -531,6 +538,26 @@ def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how
     if requests:
         client.run_all(requests)
     return [reply.state for reply in replies]
+
+
+def reference_of(job: Job[Any]) -> str:
+    """Return how jobs name each other: by queue and id. Raises BadCall for anything but a job."""
+    if not isinstance(job, Job):
+        raise BadCall(f"expected a Job, got {type(job).__name__}", hint="pass what `submit` returned")
+    return f"{job.queue_name} {job.id}"
+
+
+def result_of(job: Job[R]) -> R:
+    """Return what stands for a job's result in the arguments of another one, which then comes after it.
+
+    `resize.submit(result_of(download.submit(url)))`: the worker fills it in.
+    """
+    return cast("R", Input((reference_of(job),), many=False))
+
+
+def results_of(jobs: Iterable[Job[R]]) -> list[R]:
+    """Return what stands for the list of several jobs' results in the arguments of another one."""
+    return cast("list[R]", Input(tuple(map(reference_of, jobs)), many=True))
 
 
 def make_jobs(jobs: Sequence[tuple[str, bytes]], submission: Submission, covered: int) -> list[Job[Any]]:

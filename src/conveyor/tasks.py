@@ -27,12 +27,14 @@ from typing import (
 from msgspec import structs
 
 from conveyor.errors import BadCall, UnknownTask
+from conveyor.job import reference_of
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
+from conveyor.wire.terms import Limit, Unique, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -64,6 +66,8 @@ class TaskOptions(TypedDict, total=False):
     durability: str | None
     wait: float | timedelta | None
     headers: Mapping[str, str]
+    limit: Limit | None
+    unique: Unique | bool | None
 
 
 class CallOptions(TaskOptions, total=False):
@@ -71,6 +75,8 @@ class CallOptions(TaskOptions, total=False):
 
     delay: float | timedelta | datetime
     id: str | None
+    after: Iterable[Job[Any]]
+    when: When
 
 
 class _Takes0(Protocol[R_co]):
@@ -189,6 +195,10 @@ class Task(Generic[P, R_co]):
         given = {name: as_seconds(value) for name, value in changes.items()}
         if "headers" in given:
             given["headers"] = header_pairs(given["headers"])
+        if "after" in given:
+            given["after"] = tuple(map(reference_of, given["after"]))
+        if isinstance(given.get("unique"), bool):
+            given["unique"] = Unique() if given["unique"] else None
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:
@@ -399,7 +409,7 @@ def task(
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
     """
-    if of_calls := options.keys() & {"delay", "id"}:
+    if of_calls := options.keys() & {"delay", "id", "after", "when"}:
         raise BadCall(
             f"{' and '.join(sorted(of_calls))} cannot be set for all calls of a task",
             hint="set it for a single one: my_task.options(…).submit(…)",

@@ -28,10 +28,12 @@ from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, embedded, records
 from conveyor.store.command import Command, milliseconds
+from conveyor.store.outbox import deliver
 from conveyor.task_def import TASKS
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
-from conveyor.wire.call import as_seconds, check_seconds
+from conveyor.wire.call import as_seconds
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.control_messages import Progress, encode
 from conveyor.wire.outcome import Cancel, Fail, Release, Retry
 
@@ -282,7 +284,9 @@ class _InlineWorker:
             self.settler.begin(queue, batch.token, 1)
             outcome = self._run(client, ClaimedBatch(queue, batch.token, 0), job)
             self._report(job.id, outcome, raise_failures=raise_failures)
-        return bool(batch.jobs)
+        if batch.has_messages:
+            client.perform(deliver(queue))
+        return bool(batch.jobs) or batch.has_messages
 
     def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""

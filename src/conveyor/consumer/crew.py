@@ -44,6 +44,7 @@ from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Fail, Release, describe_error
@@ -587,6 +588,8 @@ class Crew:
                 *replies, last = self._send([*settling, *claims], patience=LEASE)
                 self._settled(settling, replies)
                 batches: list[Batch] = [*replies[len(settling) :], last]
+                if any(batch.has_messages for batch in batches):
+                    self.client.perform(deliver_soon(queue_name))
                 ready.extend(self._begin(queue_name, some, batches))
                 settling, self._unsure = self._unsure, []
                 self._left[queue_name] = last.left if last.jobs else 0

@@ -27,11 +27,14 @@ from conveyor.errors import (
     JobCancelled,
     ResourceUnavailable,
     SoftTimeout,
+    StoreError,
+    Throttle,
     TooLarge,
     UnknownTask,
 )
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
+from conveyor.store import commands
 from conveyor.store.records import MAX_LINE
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
@@ -40,6 +43,7 @@ from conveyor.wire.outcome import (
     Outcome,
     Release,
     Retry,
+    decode_settled,
     delay_before,
     describe_error,
     describe_text,
@@ -48,10 +52,10 @@ from conveyor.wire.outcome import (
     result_bytes,
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
-from conveyor.wire.signature import Signature, signature_of
+from conveyor.wire.signature import NO_INPUTS, Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
@@ -179,6 +183,21 @@ class RunningJob(CurrentJob):
             with contextlib.suppress(Exception):  # a formatter of the user's
                 self._keep_printed_line(label, rest)
 
+    def inputs(self, job: call.Call) -> dict[int | str, Any]:
+        """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+        try:
+            known = self._lines.client.run(commands.inputs(self.queue, self.id))
+        except StoreError as error:
+            raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
+        found = {source: _input(data) for source, data in known.items()}
+        try:
+            return {
+                place: [found[one] for one in jobs] if is_list else found[jobs[0]]
+                for place, is_list, jobs in job.options.inputs
+            }
+        except KeyError as error:
+            raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
         return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
@@ -191,6 +210,12 @@ class RunningJob(CurrentJob):
         if self._secrets is None:
             self._secrets = self._executor.secrets(self._call)
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
+
+
+def _input(data: bytes) -> Any:
+    """Return the result of a job before, or its error."""
+    settled = decode_settled(data)
+    return settled.error() or settled.result()
 
 
 class Runnable(NamedTuple):
@@ -255,7 +280,8 @@ class Executor:
                 found()
                 if current.cancelled:
                     return Cancel()
-            runnable, args, kwargs, encode = self._prepared(job)
+            inputs = current.inputs(job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if runnable.needs:
                 kwargs |= self._values(runnable.needs)
             mark = running.set(current)
@@ -274,7 +300,8 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
-            runnable, args, kwargs, encode = self._prepared(job)
+            inputs = await asyncio.to_thread(current.inputs, job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if needs := runnable.needs:
                 ready = self.resources.are_open(needs)
                 values = self.resources.values
@@ -316,11 +343,11 @@ class Executor:
         return value
 
     def _prepared(
-        self, job: call.Call
+        self, job: call.Call, inputs: Mapping[int | str, Any]
     ) -> tuple[Runnable, tuple[Any, ...], dict[str, Any], Callable[[object], bytes]]:
         """Return the task of a job, its arguments, and what encodes its result."""
         runnable = self._find(job.task)
-        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task, inputs)
         return runnable, args, kwargs, call.encoder(job.options.serializer)
 
     def _ended_by(
@@ -332,6 +359,8 @@ class Executor:
             return Cancel()
         if isinstance(error, RunLostError):
             return Release(error.message)
+        if isinstance(error, Throttle):
+            return Release(error.message, error.seconds, error.whole_queue)
         return self.judge(error, job, retries_used)
 
     def timed_out(self, job: call.Call, retries_used: int) -> Outcome:

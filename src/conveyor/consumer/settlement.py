@@ -183,9 +183,11 @@ class Settler:
                 ended = encode_settled("cancelled", elapsed=elapsed, run=run)
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
-            case Release(reason):
-                error = describe_text("Returned", reason)
+            case Release(reason, rest, whole_queue):
+                error = describe_text("Throttle" if rest else "Returned", reason)
                 attempt = attempt_of("given back", run, elapsed, error)
+                if rest:
+                    return commands.throttle(queue, token, job_id, rest, attempt, whole_queue=whole_queue)
                 return commands.release(queue, token, [job_id], attempt)
         message = f"no command for {outcome!r}"
         raise AssertionError(message)

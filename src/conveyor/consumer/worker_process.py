@@ -23,6 +23,7 @@ from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatc
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.store import commands
 from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
@@ -217,6 +218,8 @@ class WorkerProcess:
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
             self.lines.resume()
+            if batch.has_messages:
+                self.client.perform(deliver_soon(queue))
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
@@ -275,6 +278,8 @@ class WorkerProcess:
             self.status.unconfirmed = self.batch_number
             self.pipeline.send(settling)
         self.lines.resume()
+        if batch.has_messages:
+            self.client.perform(deliver_soon(ahead.queue))
         self._sure_until = ahead.sure_until
         if not batch.jobs and len(self.settings.queues) > 1:
             return self._claim()
@@ -382,6 +387,8 @@ class WorkerProcess:
                 self._return_unseen(queue)
                 return None
             self.lines.resume()
+            if found.has_messages:
+                self.client.perform(deliver_soon(queue))
             if found.jobs:
                 return found
             wait, tallies = found.wait, self.settler.tallies()

@@ -15,6 +15,7 @@ from conveyor.queue import Queue
 from conveyor.store import commands, control_channel
 from conveyor.wire import call, control_messages, ids
 from conveyor.wire.audit_entry import AuditEntry, Operation
+from conveyor.wire.checks import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +106,7 @@ class Actions:
 
     def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueResult:
         """Set the maxsize of a queue; 0 removes the limit. Raises BadCall for a negative number."""
-        call.check_whole("maxsize", maxsize, call.MAX_SIZE)
+        check_whole("maxsize", maxsize, call.MAX_SIZE)
         command = commands.bound(ids.checked_queue(queue), maxsize)
         act = AuditEntry("bound_queue", queue, queue, reason)
         return self._on_queue(act, command, lambda count: {"maxsize": count.maxsize})

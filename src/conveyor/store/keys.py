@@ -53,6 +53,25 @@ QUEUE_KEYS = (
         "hash",
         "id -> number and bytes of the items in its stream; only of unfinished jobs that yield",
     ),
+    ("deferred", "zset", "jobs that wait for others; score = their place in ready, once they are"),
+    (
+        "terms",
+        "hash",
+        "id -> limit, unique key and policy of a job that has any; only of unfinished and dead jobs",
+    ),
+    (
+        "limits",
+        "hash",
+        "key -> a limit, and how many of its jobs are ready and taken; empty key: of the queue",
+    ),
+    ("turns", "zset", "keys whose next job has to wait; score = until when, ms, the queue's own clock"),
+    ("followed", "set", "unfinished jobs that others come after"),
+    ("ended", "list", "ended jobs of which some followers have not been notified yet"),
+    ("outbox", "stream", "messages for jobs of other queues"),
+    ("lane:<key>", "zset", "deferred jobs of one limit; score = their order"),
+    ("after:<id>", "set", "jobs that a deferred job still comes after, as queue and id"),
+    ("followers:<id>", "set", "jobs that come after an unfinished one, as queue and id"),
+    ("inputs:<id>", "hash", "queue and id of a job before -> its outcome; of unfinished jobs that get it"),
 )
 
 #: Keys that expire, most with an id or a name after the colon: type, contents, and expiry.
@@ -89,6 +108,14 @@ NAMED_KEYS = (
         "stream",
         "lines that a job logged, with level, attempt, number, age in ms; capped, an hour after the last",
     ),
+    ("starts:<key>", "list", "when jobs of one limit started, ms; a minute more than its period"),
+    (
+        "unique:<key>",
+        "string",
+        "the job that has a unique key; until it is over or starts, or as long as the job says",
+    ),
+    ("links:<id>", "set", "jobs before a job (<) and its followers (>), for people; a week"),
+    ("same:<id>", "string", "the job that stands for one that was not put; a minute"),
     (
         "deleted",
         "list",

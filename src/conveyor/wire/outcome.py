@@ -55,6 +55,9 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     """The run does not count: the job returns to its old position."""
 
     reason: str = "its consumer was stopped immediately"
+    rest: float = 0.0
+    """Seconds for which no job of its limit starts, or of its queue if it has none or `whole_queue` is true."""
+    whole_queue: bool = False
 
 
 Outcome = Done | Fail | Retry | Cancel | Release
@@ -101,6 +104,16 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
             raise error
         return codec.decode(self.value)
 
+    def _cancellation(self) -> str:
+        """Return that it was cancelled, and why if the server did it."""
+        try:
+            reason = codec.decode_data(self.value)
+        except ValueError:
+            reason = None
+        if isinstance(reason, str) and not self.was_killed:
+            return f"the job was cancelled: {reason}"
+        return "the job was cancelled"
+
     def result_data(self) -> Any:
         """Return the result for people, with ObjectData in place of objects. Raises ValueError if it is unreadable."""
         return codec.decode_data(self.value)
@@ -110,7 +123,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.state == "done":
             return None
         if self.state == "cancelled":
-            return JobCancelled("the job was cancelled")
+            return JobCancelled(self._cancellation())
         try:
             kind, message, traceback = _decode_error(self.value)
         except ValueError as error:

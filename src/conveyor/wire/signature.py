@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, JobCancelled, JobFailed
 from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
+from conveyor.wire.terms import Input
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,11 +31,14 @@ _NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 _MAX_SHORT = 15
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
+#: Of a job that takes no results of others.
+NO_INPUTS: Mapping[int | str, Any] = types.MappingProxyType({})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 #: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
 _NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
+_NIL = Raw(codec.encode(None))
 _PICKLE = 'or use a queue with serializer="pickle"'
 _DEFINE = f"define it with def at module level, {_PICKLE}"
 _OWN = "a function of your own, defined with def at module level"
@@ -145,6 +149,8 @@ class Signature:
 
         It travels as it was given, since the worker converts it by the same hint, but may have no numpy.
         """
+        if type(value) is Input:
+            return _NIL
         hint = self.hints.get(parameter, Any)
         try:
             data = codec.encode_flat(codec.carry(value))
@@ -227,13 +233,16 @@ class Signature:
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
-    def decode(self, args: Raw, kwargs: Raw, task: str = "") -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def decode(
+        self, args: Raw, kwargs: Raw, task: str = "", inputs: Mapping[int | str, Any] = NO_INPUTS
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call of a task with the types of the hints.
 
-        Raises BadCall if they do not fit, UnknownClass if this process does not have the class of one, and Untrusted
-        if one is pickled and no key of this process has signed them.
+        `inputs` are results of other jobs, by position or name; those that are exceptions, or have one among them, fit
+        any hint. Raises BadCall if an argument does not fit, UnknownClass if this process does not have the class of
+        one, and Untrusted if one is pickled and no key of this process has signed them.
         """
-        if self._direct and bytes(kwargs) == _EMPTY_MAP:
+        if self._direct and bytes(kwargs) == _EMPTY_MAP and not inputs:
             direct = self._only or self._direct.get(memoryview(args)[0])
             if direct is not None:
                 try:
@@ -247,7 +256,14 @@ class Signature:
             positional, named = codec.decode_unsigned(args), codec.decode_unsigned(kwargs)
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
-        is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))
+        for place, value in inputs.items():
+            if isinstance(place, int):
+                positional[place] = value
+            else:
+                named[place] = value
+        is_plain = not (
+            is_signed or inputs or codec.has_objects(args) or (named and codec.has_objects(kwargs))
+        )
         if is_plain and self._is_flat and not named:
             try:
                 return codec.convert(positional, self._tuple(len(positional))), named
@@ -267,6 +283,8 @@ class Signature:
     def _fitted(self, name: str, value: Any, parameter: str, *, is_plain: bool) -> Any:
         """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
         hint = self.hints.get(parameter, Any)
+        if _is_failure(value):
+            return value
         try:
             if is_plain and parameter in self._native:
                 with contextlib.suppress(*_NATIVE_ERRORS):
@@ -322,6 +340,13 @@ class Signature:
         text = str(error).split(" - at", maxsplit=1)[0]
         hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
+
+
+def _is_failure(value: object) -> bool:
+    """Return True if a value is the error of a job before, or a list with one."""
+    if type(value) is list:
+        return any(isinstance(one, JobFailed | JobCancelled) for one in value)
+    return isinstance(value, JobFailed | JobCancelled)
 
 
 def _check_called(name: str, parameters: Sequence[inspect.Parameter]) -> None:
