@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from conveyor import events
 from conveyor.clock import Deadline
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from conveyor.store import Client
     from conveyor.store.command import Command, Operation
     from conveyor.store.streams import NextItems
-    from conveyor.tasks import Task
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -76,6 +75,12 @@ class Submission(NamedTuple):
     """In the order of the put; empty if there is only one, which would keep itself alive."""
     kept: Kept | None = None
     """Their bytes, in case the server loses them."""
+
+
+class _Submits(Protocol[T]):
+    """A task."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Job[T]: ...
 
 
 class Job(Generic[R]):
@@ -140,7 +145,7 @@ class Job(Generic[R]):
         """Return True if a worker has the job now. Queries the server."""
         return self.status() == "running"
 
-    def then(self, task: Task[..., T], /, *args: Any, **kwargs: Any) -> Job[T]:
+    def then(self, task: _Submits[T], /, *args: Any, **kwargs: Any) -> Job[T]:
         """Submit a job of a task that comes after this one, with its result as the first argument."""
         return task.submit(result_of(self), *args, **kwargs)
 

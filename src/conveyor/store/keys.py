@@ -68,13 +68,9 @@ QUEUE_KEYS = (
     ("followed", "set", "unfinished jobs that others come after"),
     ("ended", "list", "ended jobs of which some followers have not been notified yet"),
     ("outbox", "stream", "messages for jobs of other queues"),
-    ("lane:<key>", "zset", "deferred jobs of one limit; score = their order"),
-    ("after:<id>", "set", "jobs that a deferred job still comes after, as queue and id"),
-    ("followers:<id>", "set", "jobs that come after an unfinished one, as queue and id"),
-    ("inputs:<id>", "hash", "queue and id of a job before -> its outcome; of unfinished jobs that get it"),
 )
 
-#: Keys that expire, most with an id or a name after the colon: type, contents, and expiry.
+#: Keys with an id or a name after the colon, most of which expire: type, contents, and until when they are there.
 NAMED_KEYS = (
     ("outcome:<id>", "string", "the outcome of a job; as long as the job says, an hour by default"),
     (
@@ -107,6 +103,18 @@ NAMED_KEYS = (
         "log:<id>",
         "stream",
         "lines that a job logged, with level, attempt, number, age in ms; capped, an hour after the last",
+    ),
+    ("lane:<key>", "zset", "deferred jobs of one limit; score = their order; while there are any"),
+    ("after:<id>", "set", "jobs that a deferred job still comes after, as queue and id; while there are any"),
+    (
+        "followers:<id>",
+        "set",
+        "jobs that come after an unfinished one, as queue and id; until these know how it ended",
+    ),
+    (
+        "inputs:<id>",
+        "hash",
+        "queue and id of a job before -> its outcome, for a job that gets it; until that is over",
     ),
     ("starts:<key>", "list", "when jobs of one limit started, ms; a minute more than its period"),
     (
