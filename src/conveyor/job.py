@@ -63,7 +63,13 @@ MAX_WOKEN = 32
 #: Max seconds to find that out.
 _LOOK_WITHIN = 1.0
 _log = logging.getLogger("conveyor")
-_BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
+_BY_INDEX = {
+    "ready": "waiting",
+    "deferred": "deferred",
+    "delayed": "delayed",
+    "leased": "running",
+    "gone": "gone",
+}
 
 
 class Submission(NamedTuple):
@@ -146,7 +152,15 @@ class Job(Generic[R]):
         return self.status() == "running"
 
     def then(self, task: _Submits[T], /, *args: Any, **kwargs: Any) -> Job[T]:
-        """Submit a job of a task that comes after this one, with its result as the first argument."""
+        """Submit a job of a task that comes after this one, with its result as the first argument.
+
+        Raises BadCall for a function that is not a task, and what `Task.submit` raises.
+        """
+        if not hasattr(task, "submit"):
+            raise BadCall(
+                f"{task!r:.80} is not a task",
+                hint="decorate it with @task, or use `queue.submit(function, result_of(job))`",
+            )
         return task.submit(result_of(self), *args, **kwargs)
 
     def cancelled(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from datetime import datetime
 from functools import lru_cache, partial
@@ -40,9 +41,9 @@ from conveyor.wire.call import KEEP, Headers, PutOptions, RunOptions
 from conveyor.wire.checks import check_whole
 from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
-from conveyor.wire.signature import name_of
+from conveyor.wire.signature import name_of, signature_of
 from conveyor.wire.signed import PickledFunction, call_function
-from conveyor.wire.terms import Arguments, Input, Limit, places_of, policy_of
+from conveyor.wire.terms import Arguments, Limit, has_inputs, places_of, policy_of, without_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -649,16 +650,16 @@ def encoded_calls(
     if middleware.submits.functions:
         around = Submits(_name(function), queue.name, run.headers)
         encode = partial(_encoded_around, around)
-    further: Iterator[Jobs] | None = None
     terms: Terms | None = None
-    if put.limit or put.unique or put.after or (isinstance(calls, list) and _have_inputs(calls)):
+    parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
+    first = next(parts, [])
+    if put.limit or put.unique or put.after or any(has_inputs(*one) for one in first):
         terms = Terms({}, *_shared_terms(put))
         encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, put, function))
-    if isinstance(calls, list):
-        jobs = encode(function, calls, run, put.id)
-    else:
-        further = (encode(function, part, run, put.id) for part in _parts(calls))
-        jobs = next(further, [])
+    further: Iterator[Jobs] | None = None
+    jobs = encode(function, first, run, put.id) if first else []
+    if not isinstance(calls, list):
+        further = (encode(function, part, run, put.id) for part in parts)
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around, terms)
 
@@ -731,6 +732,8 @@ def _encoded(
     headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
+    if inputs is not None:
+        calls = [without_inputs(args, kwargs) for args, kwargs in calls]
     data = call.encode_calls(function, _name(function), calls, options, headers, inputs)
     check = getattr(function, "check", None)
     if check is not None and inputs is None:  # it cannot check what is not known yet
@@ -753,11 +756,6 @@ def _encoded_around(
         return _encoded(function, calls, options, own_id, inputs, headers)
 
 
-def _have_inputs(calls: list[Arguments]) -> bool:
-    """Return True if an argument is the result of another job."""
-    return any(Input in map(type, args) or Input in map(type, kwargs.values()) for args, kwargs in calls)
-
-
 def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
     """Return the limit and the kind of unique key, as `Terms` has them."""
     limit, unique = put.limit or Limit(), put.unique
@@ -775,11 +773,23 @@ def _encoded_on_terms(
     own_id: str | None,
 ) -> Jobs:
     """Return jobs for calls, and note the terms of each. Raises what `_encoded` and `_note_terms` raise."""
-    inputs = [places_of(args, kwargs) for args, kwargs in calls]
+    bound = signature_of(function).bound
+    inputs = [places_of(*bound(*one)) if has_inputs(*one) else () for one in calls]
     jobs = encode(function, calls, options, own_id, inputs if any(inputs) else None)
     for each in zip(calls, inputs, jobs, strict=True):
         note(*each)
     return jobs
+
+
+def _compared(
+    function: Callable[..., object], arguments: Arguments, inputs: tuple[Place, ...], data: bytes
+) -> bytes:
+    """Return bytes that are equal for calls with the same arguments, as far as possible."""
+    if not inputs:
+        with contextlib.suppress(BadCall):  # as for values that travel as pickles
+            return signature_of(function).complete(*arguments)
+    made = call.decode_call(data)
+    return bytes(made.args) + bytes(made.kwargs) + repr(inputs).encode()
 
 
 def _note_terms(
@@ -795,8 +805,7 @@ def _note_terms(
     limit = put.limit.key(name, function, arguments) if put.limit else ""
     unique = ""
     if put.unique is not None:
-        made = call.decode_call(data)
-        unique = put.unique.key(name, function, arguments, bytes(made.args) + bytes(made.kwargs))
+        unique = put.unique.key(name, function, arguments, _compared(function, arguments, inputs, data))
     before = dict.fromkeys((*put.after, *(one for _, _, some in inputs for one in some)))
     policy = policy_of(put.when, takes_inputs=bool(inputs))
     terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy)

@@ -170,6 +170,9 @@ class PutOptions(msgspec.Struct, frozen=True):
         if self.durability is not None:
             read_durability(self.durability)
         policy_of(self.when, takes_inputs=False)
+        for name, value, kind in (("limit", self.limit, Limit), ("unique", self.unique, Unique)):
+            if not (value is None or isinstance(value, kind)):
+                raise BadCall(f"{name} must be a {kind.__name__}, got {value!r:.80}")
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""

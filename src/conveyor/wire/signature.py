@@ -19,7 +19,7 @@ from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
-from conveyor.wire.terms import Input
+from conveyor.wire.terms import NOT_YET, Input
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -118,7 +118,7 @@ class Signature:
         Raises BadCall, with the name of the argument that is missing, superfluous, of a wrong type or not serializable.
         """
         if kwargs or not self._required <= len(args) <= self._most:
-            args, kwargs = self._bound(args, kwargs)
+            args, kwargs = self.bound(args, kwargs)
         if self._is_flat and _FLAT.issuperset(map(type, args)):
             try:
                 data = codec.encode_flat(args)
@@ -149,8 +149,13 @@ class Signature:
 
         It travels as it was given, since the worker converts it by the same hint, but may have no numpy.
         """
-        if type(value) is Input:
+        if value is NOT_YET:
             return _NIL
+        if type(value) is Input:
+            raise BadCall(
+                f"{self.name}(): {name} is the result of another job, but the first calls had none",
+                hint="put calls that have such arguments by themselves",
+            )
         hint = self.hints.get(parameter, Any)
         try:
             data = codec.encode_flat(codec.carry(value))
@@ -172,7 +177,7 @@ class Signature:
 
         If there are any, the positional arguments are signed, for this task and these named ones.
         """
-        args, kwargs = self._bound(args, kwargs)
+        args, kwargs = self.bound(args, kwargs)
         positional = [
             self._encode_any(name := self._name_at(place), one, name) for place, one in enumerate(args)
         ]
@@ -310,7 +315,8 @@ class Signature:
             known = self._labels[redact] = Labels(self.names, (*redact, *tuples))
         return known
 
-    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call, by position as far as possible. Raises BadCall if they do not fit."""
         if self._plain is None:
             return args, kwargs
         try:
@@ -323,6 +329,15 @@ class Signature:
                 ) from None
             raise BadCall(f"{self.name}() {error}", hint=f"use {self._plain}") from None
         return bound.args, bound.kwargs
+
+    def complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Return the bytes of a call with its defaults, equal for calls that mean the same. Raises BadCall."""
+        args, kwargs = self.bound(args, kwargs)
+        if self._plain is not None:
+            bound = self._plain.bind(*args, **kwargs)
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
+        return self.encode(args, dict(sorted(kwargs.items())))
 
     def _make_tuple(self, count: int) -> Any:
         """Return the tuple type of the first `count` positional parameters; `_tuple` makes each once."""

@@ -117,14 +117,45 @@ class Input:
         return f"results_of({', '.join(self.jobs)})" if self.many else f"result_of({self.jobs[0]})"
 
 
+class NotYet:
+    """Stands for an input while the other arguments of its call are encoded."""
+
+
+NOT_YET = NotYet()
+
+
 #: Where an input goes: the position or name of the argument, whether it is a list, and the jobs.
 Place = tuple[int | str, bool, tuple[str, ...]]
 
 
+def has_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Return True if an argument is the result of another job, or a list of results."""
+    return any(map(_input_of, args)) or any(map(_input_of, kwargs.values()))
+
+
+def _input_of(value: object) -> Input | None:
+    if type(value) is Input:
+        return value
+    if type(value) in {list, tuple} and value and type(value[0]) is Input:  # type: ignore[index]
+        if not all(type(one) is Input and not one.many for one in value):  # type: ignore[attr-defined]
+            raise BadCall("a list with results of other jobs can hold nothing else", hint="pass two lists")
+        return Input(tuple(one.jobs[0] for one in value), many=True)  # type: ignore[attr-defined]
+    return None
+
+
 def places_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place, ...]:
-    """Return the inputs among the arguments of a call."""
+    """Return the inputs among the arguments of a call. Raises BadCall for a list that has other values as well."""
     named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-    return tuple((place, one.many, one.jobs) for place, one in named if type(one) is Input)
+    found = [(place, _input_of(value)) for place, value in named]
+    return tuple((place, one.many, one.jobs) for place, one in found if one is not None)
+
+
+def without_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+    """Return a call with NOT_YET in the place of each input."""
+    return (
+        tuple(NOT_YET if _input_of(one) else one for one in args),
+        {name: NOT_YET if _input_of(one) else one for name, one in kwargs.items()},
+    )
 
 
 def policy_of(when: str, *, takes_inputs: bool) -> str:
@@ -137,7 +168,7 @@ def policy_of(when: str, *, takes_inputs: bool) -> str:
 def _value(by: By, function: Any, call: Arguments) -> str:
     """Return what a key depends on. Raises BadCall, and what a function of the user's raises."""
     args, kwargs = call
-    if places_of(args, kwargs):
+    if has_inputs(args, kwargs):
         raise BadCall("a key cannot depend on arguments that are results of other jobs", hint="use `by=None`")
     if callable(by):
         return str(by(*args, **kwargs))
