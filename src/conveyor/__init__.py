@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.resources import from_worker, resource
+    from conveyor.task_def.webhook import webhook
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
-    from conveyor.wire.terms import Limit, Unique
+    from conveyor.wire.terms import JobEnd, Limit, Unique
 
 __version__ = "0.1.0"
 
@@ -72,6 +73,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     # when jobs may run
     "Limit",
     "Unique",
+    "JobEnd",
+    "webhook",
     "result_of",
     "results_of",
     # what surrounds a task
@@ -124,6 +127,8 @@ _MODULES = {
     "as_completed": "job",
     "Limit": "wire.terms",
     "Unique": "wire.terms",
+    "JobEnd": "wire.terms",
+    "webhook": "task_def.webhook",
     "result_of": "job",
     "results_of": "job",
     "Call": "wire.call",

@@ -43,7 +43,7 @@ from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
 from conveyor.wire.signature import name_of, signature_of
 from conveyor.wire.signed import PickledFunction, call_function
-from conveyor.wire.terms import Arguments, Limit, has_inputs, places_of, policy_of, without_inputs
+from conveyor.wire.terms import NOT_YET, JobEnd, Limit, has_inputs, places_of, policy_of, without_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from conveyor.store.command import Operation
     from conveyor.store.commands import ForgetReply
     from conveyor.wire.durability import Durability
-    from conveyor.wire.terms import Place
+    from conveyor.wire.terms import Arguments, Hook, Place
 
     PutCalls: TypeAlias = Callable[[Client, "Calls"], Operation[list[Job[Any]]]]
     Item = typing_extensions.TypeVar("Item", default=Any)  # `Queue` without a type holds any items
@@ -653,9 +653,10 @@ def encoded_calls(
     terms: Terms | None = None
     parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
     first = next(parts, [])
-    if put.limit or put.unique or put.after or any(has_inputs(*one) for one in first):
+    special = put.limit or put.unique or put.after or put.on_success or put.on_failure
+    if special or any(has_inputs(*one) for one in first):
         terms = Terms({}, *_shared_terms(put))
-        encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, put, function))
+        encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function))
     further: Iterator[Jobs] | None = None
     jobs = encode(function, first, run, put.id) if first else []
     if not isinstance(calls, list):
@@ -792,8 +793,9 @@ def _compared(
     return bytes(made.args) + bytes(made.kwargs) + repr(inputs).encode()
 
 
-def _note_terms(
+def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all calls
     terms: Terms,
+    queue: str,
     put: PutOptions,
     function: Callable[..., object],
     arguments: Arguments,
@@ -808,7 +810,20 @@ def _note_terms(
         unique = put.unique.key(name, function, arguments, _compared(function, arguments, inputs, data))
     before = dict.fromkeys((*put.after, *(one for _, _, some in inputs for one in some)))
     policy = policy_of(put.when, takes_inputs=bool(inputs))
-    terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy)
+    hooks: list[str | bytes] = []
+    for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):
+        if hook is not None:
+            hooks += policy_letter, *_encoded_hook(hook, f"{queue} {job_id}")
+    terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy, hooks)
+
+
+def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
+    """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
+    function = hook.function
+    options: RunOptions = getattr(function, "run", call.DEFAULTS)
+    takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
+    place: Place = (0, "one" if takes_end else "end", (job,))
+    return _encoded(function, [((NOT_YET,), hook.arguments)], options, None, [(place,)])[0]
 
 
 def _name(function: Callable[..., object]) -> str:

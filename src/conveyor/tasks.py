@@ -34,7 +34,7 @@ from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, hea
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
-from conveyor.wire.terms import Limit, Unique, When
+from conveyor.wire.terms import Hook, Limit, Unique, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -68,6 +68,8 @@ class TaskOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     limit: Limit | None
     unique: Unique | bool | None
+    on_success: Callable[..., object] | Hook | None
+    on_failure: Callable[..., object] | Hook | None
 
 
 class CallOptions(TaskOptions, total=False):
@@ -199,6 +201,8 @@ class Task(Generic[P, R_co]):
             given["after"] = tuple(map(reference_of, given["after"]))
         if isinstance(given.get("unique"), bool):
             given["unique"] = Unique() if given["unique"] else None
+        for name in given.keys() & {"on_success", "on_failure"}:
+            given[name] = given[name] and Hook.of(given[name])
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:

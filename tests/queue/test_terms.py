@@ -9,6 +9,7 @@ import pytest
 
 from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, result_of
 from conveyor.store import commands, records
+from conveyor.tasks import registry
 from conveyor.testing import run_jobs
 from conveyor.wire.call import PutOptions, RunOptions
 
@@ -35,8 +36,6 @@ def nothing_ran() -> None:
 @pytest.fixture
 def queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Queue:
     """Return a queue whose jobs the test runs itself."""
-    from conveyor.tasks import registry
-
     monkeypatch.setitem(registry.tasks, f"{__name__}.note", made())
     return bench.queue
 

@@ -53,15 +53,17 @@ from conveyor.wire.outcome import (
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import NO_INPUTS, Signature, signature_of
+from conveyor.wire.terms import JobEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry, Task
+    from conveyor.wire.terms import InputKind
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -189,12 +191,8 @@ class RunningJob(CurrentJob):
             known = self._lines.client.run(commands.inputs(self.queue, self.id))
         except StoreError as error:
             raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
-        found = {source: _input(data) for source, data in known.items()}
         try:
-            return {
-                place: [found[one] for one in jobs] if is_list else found[jobs[0]]
-                for place, is_list, jobs in job.options.inputs
-            }
+            return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
         except KeyError as error:
             raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
 
@@ -212,10 +210,17 @@ class RunningJob(CurrentJob):
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
-def _input(data: bytes) -> Any:
-    """Return the result of a job before, or its error."""
-    settled = decode_settled(data)
-    return settled.error() or settled.result()
+def _input(kind: InputKind, jobs: Sequence[str], known: Mapping[str, bytes]) -> Any:
+    """Return the argument that is made of jobs before: a result or an error, several, or how one has ended."""
+    ends = [decode_settled(known[job]) for job in jobs]
+    values = [one.error() or one.result() for one in ends]
+    if kind == "list":
+        return values
+    if kind == "one":
+        return values[0]
+    (one,), (queue, _, job_id) = ends, jobs[0].partition(" ")
+    task, error = one.run.task if one.run else "", one.error()
+    return JobEnd(job_id, queue, task, one.state, None if error else values[0], error, one.elapsed)
 
 
 class Runnable(NamedTuple):

@@ -68,9 +68,23 @@ class Terms(NamedTuple):
     """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
 
 
-def pack_terms(limit: str = "", unique: str = "", after: Sequence[str] = (), policy: str = "d") -> bytes:
-    """Return the terms of one job: its keys, and the jobs before it as queue and id, with their policy."""
-    found: dict[str, object] = {"l": limit, "u": unique, "a": after}
+def pack_terms(
+    limit: str = "",
+    unique: str = "",
+    after: Sequence[str] = (),
+    policy: str = "d",
+    hooks: Sequence[str | bytes] = (),
+) -> bytes:
+    """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
+
+    Of each hook the policy, its id and its bytes.
+    """
+    # As strings, since the scripts' msgpack knows no bytes.
+    packed_hooks = [
+        msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
+        for one in hooks
+    ]
+    found: dict[str, object] = {"l": limit, "u": unique, "a": after, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
     if after:
         packed["p"] = policy

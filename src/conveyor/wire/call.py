@@ -20,7 +20,7 @@ from conveyor.wire.ids import checked_queue
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import Signature, signature_of
 from conveyor.wire.signed import PickledFunction, call_function
-from conveyor.wire.terms import Limit, Place, Unique, policy_of
+from conveyor.wire.terms import Hook, Limit, Place, Unique, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -160,6 +160,10 @@ class PutOptions(msgspec.Struct, frozen=True):
     """The jobs that must have ended before it may run, each as queue and id."""
     when: str = "done"
     """How they must have ended: done, failed, or ended in any way; otherwise it is cancelled."""
+    on_success: Hook | None = None
+    """What is submitted once it has returned a result."""
+    on_failure: Hook | None = None
+    """What is submitted once it has failed for good, or was lost."""
 
     def __post_init__(self) -> None:
         checked_queue(self.queue)

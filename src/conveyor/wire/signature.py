@@ -19,7 +19,7 @@ from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
-from conveyor.wire.terms import NOT_YET, Input
+from conveyor.wire.terms import NOT_YET, Input, JobEnd
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -288,7 +288,7 @@ class Signature:
     def _fitted(self, name: str, value: Any, parameter: str, *, is_plain: bool) -> Any:
         """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
         hint = self.hints.get(parameter, Any)
-        if _is_failure(value):
+        if _is_end(value):
             return value
         try:
             if is_plain and parameter in self._native:
@@ -357,11 +357,11 @@ class Signature:
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
 
 
-def _is_failure(value: object) -> bool:
-    """Return True if a value is the error of a job before, or a list with one."""
+def _is_end(value: object) -> bool:
+    """Return True if a value is the error of a job before, a list with one, or how a job has ended."""
     if type(value) is list:
         return any(isinstance(one, JobFailed | JobCancelled) for one in value)
-    return isinstance(value, JobFailed | JobCancelled)
+    return isinstance(value, JobFailed | JobCancelled | JobEnd)
 
 
 def _check_called(name: str, parameters: Sequence[inspect.Parameter]) -> None:

@@ -6,11 +6,11 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, JobCancelled, JobFailed
 from conveyor.wire.checks import check_whole
 
 if TYPE_CHECKING:
@@ -103,6 +103,40 @@ class Unique(msgspec.Struct, frozen=True, kw_only=True):
         return _short(f"{task} {_value(self.by, function, call)}")
 
 
+class JobEnd(NamedTuple):
+    """How a job has ended, for its hooks."""
+
+    id: str
+    queue: str
+    task: str
+    """Empty if it ended without a run, as a job that was cancelled in the queue."""
+    state: str
+    """done, failed, lost or cancelled."""
+    result: Any
+    """None if there is none."""
+    error: JobFailed | JobCancelled | None
+    seconds: float
+    """Of the last run."""
+
+
+class Hook(NamedTuple):
+    """A function that is submitted when a job ends, and its further arguments by name."""
+
+    function: Callable[..., object]
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, function: Any) -> Hook:
+        """Return a function or a task as a hook. Raises BadCall for anything else."""
+        if isinstance(function, Hook):
+            return function
+        if not callable(function):
+            raise BadCall(
+                f"a hook must be a task or a function, got {function!r:.80}", hint="or use webhook(url)"
+            )
+        return cls(function, {})
+
+
 class Input:
     """Stands in the arguments of a job for the result of another one, or for the results of several."""
 
@@ -124,8 +158,10 @@ class NotYet:
 NOT_YET = NotYet()
 
 
-#: Where an input goes: the position or name of the argument, whether it is a list, and the jobs.
-Place = tuple[int | str, bool, tuple[str, ...]]
+#: What an input is: the result of a job, the list of several results, or how a job has ended (a JobEnd).
+InputKind = Literal["one", "list", "end"]
+#: Where an input goes: the position or name of the argument, what it is, and of which jobs.
+Place = tuple[int | str, InputKind, tuple[str, ...]]
 
 
 def has_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -147,7 +183,7 @@ def places_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place, 
     """Return the inputs among the arguments of a call. Raises BadCall for a list that has other values as well."""
     named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
     found = [(place, _input_of(value)) for place, value in named]
-    return tuple((place, one.many, one.jobs) for place, one in found if one is not None)
+    return tuple((place, "list" if one.many else "one", one.jobs) for place, one in found if one is not None)
 
 
 def without_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from conveyor import Throttle, current_job, task
+from conveyor import JobEnd, Throttle, current_job, task
 
 
 @dataclass
@@ -115,3 +115,20 @@ def note(path: str, text: str) -> None:
 @task
 def size(sum_: Sum) -> int:
     return sum_.value
+
+
+@task(name="divide")
+def divide(number: int, by: int) -> int:
+    if by == 0:
+        raise ValueError("nothing to divide by")
+    return number // by
+
+
+@task
+def note_result(result: int) -> None:
+    note(os.environ["ENDS"], f"result {result}")
+
+
+@task
+def note_end(end: JobEnd) -> None:
+    note(os.environ["ENDS"], f"JobEnd {end.id} {end.queue} {end.task} {end.state} {end.error}")

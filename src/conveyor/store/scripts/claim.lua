@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- claim: ready -> leased, the first few in order, under one new token; does a slice of promote and reap as well.
--- use: wake, due, terms, deliver, settle, after, lease, recover
+-- use: wake, due, accept, terms, deliver, settle, after, lease, recover
 -- ARGV  1 owner; 2 nonce: the same nonce again returns the same batch; 3 max jobs, 0 for the batch of an earlier claim
 --       with this nonce, which returns nothing if it arrives later; 4 lease, ms
 --       5 max bytes of the jobs of one batch; 6 how the first of them is held: S or H

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- finish: leased -> over, with the outcome kept and pushed to those who wait; a batch under one token.
--- use: wake, due, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, settle, after, lease
 -- ARGV  1 token; 2 counter of the ledger: finished or cancelled
 --       3.. id, outcome, keep ms, note for the history (empty: none) of each job
 -- reply OK, ids that this token does not hold …

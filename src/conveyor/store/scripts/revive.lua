@@ -1,6 +1,6 @@
 #!lua
 -- revive: dead -> ready, as if never tried, with its old priority.
--- use: wake, due, terms
+-- use: wake, due, accept, terms
 -- ARGV  1.. ids
 -- reply OK, how many were revived | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end

@@ -1,6 +1,6 @@
 #!lua
 -- submit: gone -> ready, delayed or deferred. Jobs with terms (shared/terms.lua); otherwise as put.
--- use: wake, line, room, due, terms, deliver, settle, after, accept
+-- use: wake, line, room, due, accept, terms, deliver, settle, after
 -- ARGV  1 mode: check, again or new, as of put; 2 maxsize for a queue without one; 3 priority, or front and a priority
 --       4 delay, ms, which begins once the jobs before have ended; 5 waiter; 6 how many more jobs the caller will send
 --       7 packed max running, max starts, within ms, in order (1) of the limits, or empty

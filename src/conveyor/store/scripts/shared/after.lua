@@ -6,21 +6,10 @@
 -- cancelled. The letter i behind it: the follower gets their outcomes, its inputs.
 local MAX_TOLD = 64
 local LINKS_KEEP = 604800000 -- ms
-local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 
 local function link(id, text) -- for people: < and a job before, or > and a follower
   redis.call('SADD', BASE .. 'links:' .. id, text)
   redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)
-end
-
-local function state_of(outcome) -- done, failed, cancelled or lost
-  return string.sub(outcome, 3, 2 + string.byte(outcome, 2) - 0xa0)
-end
-
-local function fits(policy, state)
-  if policy == 'd' then return state == 'done' end
-  if policy == 'f' then return state == 'failed' or state == 'lost' end
-  return true
 end
 
 -- A job before has ended; the last one makes its follower ready. `from` is its queue and id.

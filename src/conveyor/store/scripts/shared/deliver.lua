@@ -86,7 +86,7 @@ end
 -- Of jobs that no longer run: what only some jobs have. is_dead: they may be revived.
 local function clear_traces(letters, ids, outcomes, is_dead)
   if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, TERMS, FOLLOWED) == 0 then return end
-  if redis.call('EXISTS', TERMS) == 1 then end_terms(ids, is_dead) end
+  if redis.call('EXISTS', TERMS) == 1 then end_terms(ids, outcomes, is_dead) end
   if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end
   if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end
   each_part('HDEL', PROGRESS, ids)

@@ -1,11 +1,13 @@
 -- The terms of a job: a limit that it shares with others of its key, a key of which it is the only job, and the jobs
 -- that it comes after. A job with terms has them in `terms`, as one letter, where it stands, and then packed:
 --   l limit's key, u unique key, us: that ends when it starts, p policy (shared/after.lua), d delay, ms
+--   h hooks: jobs that are put when it ends, each as policy, id, bytes
 -- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
 -- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
 -- of the whole queue is under the empty key. A job is ready only with a slot, so a claim never meets one that may not
 -- run, and looks for nothing.
+local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
 local MAX_EXPIRED = 64
 local RUNNING, STARTS, PERIOD, ORDERED, READY_SLOTS, TAKEN_SLOTS, REST = 1, 2, 3, 4, 5, 6, 7
@@ -178,8 +180,37 @@ local function take(ids)
   for key, count in pairs(started) do note_starts(key, limits[key], count) end
 end
 
--- Jobs are over, or dead: their slots and unique keys are free.
-local function end_terms(ids, keeps)
+local function state_of(outcome) -- done, failed, cancelled or lost
+  return string.sub(outcome, 3, 2 + string.byte(outcome, 2) - 0xa0)
+end
+
+local function fits(policy, state)
+  if policy == 'd' then return state == 'done' end
+  if policy == 'f' then return state == 'failed' or state == 'lost' end
+  return true
+end
+
+-- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room even
+-- in a full queue, since the end of a job does not wait.
+local function put_hooks(hooks, id, outcome)
+  local state, jobs = state_of(outcome), {}
+  for place = 1, #hooks, 3 do
+    local hook = hooks[place + 1]
+    if fits(hooks[place], state) and redis.call('HEXISTS', JOBS, hook) == 0 then
+      jobs[#jobs + 1] = hook
+      jobs[#jobs + 1] = hooks[place + 2]
+      redis.call('HSET', TERMS, hook, '-' .. cmsgpack.pack({}))
+      redis.call('HSET', BASE .. 'inputs:' .. hook, OWN .. ' ' .. id, outcome)
+    end
+  end
+  if #jobs == 0 then return end
+  local places = accept(jobs, 1, #jobs, 0, false, 0, redis.call('HMGET', META, unpack(ACCEPT_META)))
+  redis.call('ZADD', READY, unpack(places))
+  ring(#jobs / 2)
+end
+
+-- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
+local function end_terms(ids, outcomes, keeps)
   local texts = redis.call('HMGET', TERMS, unpack(ids))
   for place, id in ipairs(ids) do
     if texts[place] then
@@ -187,6 +218,7 @@ local function end_terms(ids, keeps)
       if terms.u and redis.call('GET', BASE .. 'unique:' .. terms.u) == id and terms.uk ~= 1 then
         redis.call('DEL', BASE .. 'unique:' .. terms.u)
       end
+      if terms.h then put_hooks(terms.h, id, outcomes[place]) end
       if keeps then
         redis.call('HSET', TERMS, id, '-' .. string.sub(texts[place], 2))
       else
