@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 #: Milliseconds that the tests wait for something to be seen; machines are busy.
 PATIENCE = 15_000
-expect.set_options(timeout=PATIENCE)
 
 
 class Window:
