@@ -645,7 +645,7 @@ class Crew:
 
     def _queues_to_ask(self) -> list[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
-        names = [name for name in self.settings.queues if self._left[name]]
+        names = [name for name in self.settings.order() if self._left[name]]
         if len(names) <= FEW_QUEUES:
             return names
         found = self._send([commands.any_work([name]) for name in names])

@@ -239,7 +239,7 @@ class WorkerProcess:
         Only from the first queue, or a job of an earlier one might wait for it. The jobs are held, none counts as
         started. If this batch takes long, or this process is suspended, the claim is taken back, as one that waits.
         """
-        if not self._left or self._ahead is not None or batch.queue != self.settings.queues[0]:
+        if not self._left or self._ahead is not None or not self._comes_first(batch.queue):
             return []
         size = self._batch_size(waiting)
         if not size:
@@ -294,13 +294,18 @@ class WorkerProcess:
 
     def _queues_to_ask(self) -> Sequence[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
-        queues = self.settings.queues
+        queues = self.settings.order()
         if len(queues) <= FEW_QUEUES:
             return queues
         settling = self._owed()
         replies = self._send([*settling, *self._looks], patience=LEASE)
         self.settler.settled(settling, replies[: len(settling)])
-        return [queue for queue, has_work in zip(queues, replies[len(settling) :], strict=True) if has_work]
+        has_work = dict(zip(self.settings.queues, replies[len(settling) :], strict=True))
+        return [queue for queue in queues if has_work[queue]]
+
+    def _comes_first(self, queue: str) -> bool:
+        """Return True if no job of another queue could be in front of those of this one."""
+        return queue == self.settings.queues[0] and not self.settings.weights
 
     def _next_claim(self, queue: str, size: int, first: Literal["S", "H"] = commands.STARTED) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
