@@ -52,6 +52,7 @@ MAX_RENEWED = 500
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
 _KEY_PRIORITY, _KEYS = 383, 8192
+_NOTED = 64  # jobs before a job that a script notes at a time
 
 
 # --- putting jobs
@@ -77,14 +78,16 @@ def pack_terms(
 ) -> bytes:
     """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
 
-    Of each hook the policy, its id and its bytes.
+    Of each hook the policy, its id and its bytes. Of many jobs before, those behind the first are packed apart, since
+    scripts note them in slices.
     """
     # As strings, since the scripts' msgpack knows no bytes.
     packed_hooks = [
         msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
         for one in hooks
     ]
-    found: dict[str, object] = {"l": limit, "u": unique, "a": after, "h": packed_hooks}
+    further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
+    found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
     if after:
         packed["p"] = policy
@@ -351,7 +354,7 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
 def throttle(
     queue: str, token: str, job_id: str, seconds: float, attempt: bytes = b"", *, whole_queue: bool = False
 ) -> Command:
-    """Let the jobs of a job's limit, or of its queue, rest: leased -> ready. Reply: OK, STALE or cancelled."""
+    """Make the jobs of a job's limit, or of its queue, rest: leased -> ready. Reply: OK, STALE or cancelled."""
     whose = "queue" if whole_queue else ""
     sent = script("throttle", queue, token, job_id, milliseconds(seconds), whose, attempt)
     return structs.replace(sent, leads=True)
@@ -363,8 +366,6 @@ def throttle(
 class Message(NamedTuple):
     """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
 
-    number: str
-    """Its place in the outbox."""
     verb: str
     queue: str
     id: str
@@ -374,19 +375,24 @@ class Message(NamedTuple):
     """The outcome; of a `follow` i if its outcome is wanted, or empty."""
 
 
-def outbox(queue: str, most: int = 100) -> Command:
+def outbox(queue: str, most: int = 32) -> Command:
     """Read the first messages for other queues. Reply: a `Message` of each."""
 
-    def read(reply: Sequence[Any]) -> list[Message]:
-        named = [(entry.decode(), [*texts(fields[1:9:2]), fields[9]]) for entry, fields in reply]
-        return [Message(entry, *fields) for entry, fields in named]
+    def read(reply: Sequence[bytes]) -> list[Message]:
+        messages = []
+        for data in reply:
+            *names, outcome = data.split(b" ", 5)
+            verb, target, job_id, *source = texts(names)
+            messages.append(Message(verb, target, job_id, " ".join(source), outcome))
+        return messages
 
-    return Command(("XRANGE", keys.key(queue, "outbox"), "-", "+", "COUNT", most), read=read)
+    return Command(("ZRANGE", keys.key(queue, "outbox"), 0, most - 1), read=read)
 
 
-def delivered(queue: str, numbers: Iterable[str]) -> Command:
+def delivered(queue: str, messages: Iterable[Message]) -> Command:
     """Remove messages from the outbox."""
-    return Command(("XDEL", keys.key(queue, "outbox"), *numbers))
+    sent = [f"{one.verb} {one.queue} {one.id} {one.source} ".encode() + one.outcome for one in messages]
+    return Command(("ZREM", keys.key(queue, "outbox"), *sent))
 
 
 class FollowReply(NamedTuple):
@@ -408,7 +414,7 @@ def follow(message: Message) -> Command:
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
-    """Tell a job that one before it, in another queue, has ended."""
+    """Notify a job that one before it, in another queue, has ended."""
     return script("go_on", queue, job_id, source, outcome)
 
 
@@ -873,11 +879,14 @@ def await_wake(queue: str, waiter: str, seconds: float) -> Command:
     return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
 
 
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
+
+
 def any_work(queues: Iterable[str]) -> Command:
-    """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
+    """Check if a queue has waiting jobs, leases that could expire, or news for others. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
-        words += [keys.key(queue, name) for name in ("ready", "delayed", "deferred", "leased")]
+        words += [keys.key(queue, name) for name in _WORK]
     return Command(tuple(words), read=bool)
 
 

@@ -1,7 +1,7 @@
 """What jobs of several queues tell each other: messages that a script leaves in its queue's outbox, carried over here.
 
 A script touches the keys of one queue only, since queues may be on several nodes. So an end, or a job that comes after
-one of another queue, becomes a message in the same atomic step. Whoever sees messages carries them over: the producer
+one of another queue, becomes a message in the same atomic step. Those who see messages carry them over: the producer
 behind its put, and any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is
 removed only after it has arrived.
 """
@@ -39,7 +39,7 @@ def deliver(queue: str) -> Operation[int]:
     ]
     if over:  # the job before has ended already
         yield Exchange(over, WITHIN, 0.0)
-    yield Exchange((commands.delivered(queue, [one.number for one in messages]),), WITHIN, 0.0)
+    yield Exchange((commands.delivered(queue, messages),), WITHIN, 0.0)
     return len(messages)
 
 
