@@ -147,7 +147,27 @@ def key_priority(key: int) -> float:
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
+    if params.terms is not None:
+        return submit(queue, jobs, params)
+    return _put("put", queue, params, [word for job in jobs for word in job])
 
+
+def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
+    """Put jobs with terms: gone -> ready, delayed or deferred. Reply as of `put`; also raises JobGone."""
+    terms = params.terms or Terms({})
+    running, starts, within, in_order = terms.limit
+    seconds, replaces = terms.unique
+    period = milliseconds(seconds) if seconds >= 0 else -1
+    rest: list[Any] = [
+        msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+        msgspec.msgpack.encode([period, int(replaces)]),
+    ]
+    for job_id, data in jobs:
+        rest += job_id, data, terms.own[job_id]
+    return _put("submit", queue, params, rest)
+
+
+def _put(name: str, queue: str, params: PutParams, jobs: list[Any]) -> Command:
     def read(reply: Sequence[Any]) -> PutReply:
         word = checked(reply[0].decode())
         if word == "DUP":
@@ -176,22 +196,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
         milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
+        *jobs,
     ]
-    terms, name = params.terms, "put"
-    if terms is None:
-        for job in jobs:
-            rest += job
-    else:
-        name = "submit"
-        running, starts, within, in_order = terms.limit
-        seconds, replaces = terms.unique
-        period = milliseconds(seconds) if seconds >= 0 else -1
-        rest += [
-            msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
-            msgspec.msgpack.encode([period, int(replaces)]),
-        ]
-        for job_id, data in jobs:
-            rest += job_id, data, terms.own[job_id]
     first, again = ("check", "check") if params.own_ids else ("new", "again")
     if params.again:
         first = again = "again"
@@ -354,7 +360,7 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
 def throttle(
     queue: str, token: str, job_id: str, seconds: float, attempt: bytes = b"", *, whole_queue: bool = False
 ) -> Command:
-    """Make the jobs of a job's limit, or of its queue, rest: leased -> ready. Reply: OK, STALE or cancelled."""
+    """Release a job, and rest those of its limit, or of its queue: leased -> ready. Reply: OK, STALE or cancelled."""
     whose = "queue" if whole_queue else ""
     sent = script("throttle", queue, token, job_id, milliseconds(seconds), whose, attempt)
     return structs.replace(sent, leads=True)
@@ -414,7 +420,7 @@ def follow(message: Message) -> Command:
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
-    """Notify a job that one before it, in another queue, has ended."""
+    """Note that a job before a deferred one, in another queue, has ended: deferred -> ready, delayed or over."""
     return script("go_on", queue, job_id, source, outcome)
 
 
