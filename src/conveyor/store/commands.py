@@ -408,15 +408,14 @@ class FollowReply(NamedTuple):
     outcome: bytes = b""
 
 
-def follow(message: Message) -> Command:
-    """Note that a job comes after one of another queue. Reply: `FollowReply`."""
+def follow(queue: str, job_id: str, follower: str, wants: bytes = b"") -> Command:
+    """Note that a job comes after one of another queue, and with i that it wants its outcome. Reply: `FollowReply`."""
 
     def read(reply: Sequence[Any]) -> FollowReply:
         word = checked(reply[0].decode())
         return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
 
-    follower = f"{message.source} {message.outcome.decode()}"
-    return script("follow", message.queue, message.id, follower, read=read)
+    return script("follow", queue, job_id, f"{follower} {wants.decode()}", read=read)
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:

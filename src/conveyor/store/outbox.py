@@ -51,5 +51,5 @@ def deliver_soon(queue: str) -> Operation[None]:
 
 def _command(message: Message) -> Command:
     if message.verb == "follow":
-        return commands.follow(message)
+        return commands.follow(message.queue, message.id, message.source, message.outcome)
     return commands.go_on(message.queue, message.id, message.source, message.outcome)

@@ -167,9 +167,9 @@ if #leases > 0 then
   if is_special then
     if redis.call('EXISTS', TERMS) == 1 then take(leased) end
     if whole then note_starts('', whole, #leased) end
-    admit_next()
   end
 end
+if is_special then admit_next() end
 local left = redis.call('ZCARD', READY)
 reply[3] = left
 if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- the wake-up is passed on, so none can be lost

@@ -4,16 +4,16 @@
 -- ARGV  1 mode: check, again or new, as of put; 2 maxsize for a queue without one; 3 priority, or front and a priority
 --       4 delay, ms, which begins once the jobs before have ended; 5 waiter; 6 how many more jobs the caller will send
 --       7 packed max running, max starts, within ms, in order (1) of the limits, or empty
---       8 packed ms for which a unique key holds from its put (0: until the job is over, -1: until it starts), and 1 if
---         a waiting job is replaced; or empty
---       9.. id, bytes, packed terms of each job: l limit's key, u unique key, a the first jobs before, b further ones,
---       64 at a time, separated by commas, p policy
+--       8 packed ms for which a unique key holds from its put (0: until the job is over, -1: until it starts), and
+--         whether a waiting job is replaced (1); or empty
+--       9.. id, bytes, packed terms of each job; of these l limit's key, u unique key, a the first jobs before,
+--       b further ones, up to 64 in a text with commas, p policy, h hooks (shared/terms.lua)
 -- reply OK, or FULL, as of put, and then of each job that another one stands for: id, id of the other
 --       | DUP, id | SHUT, how many were accepted before | VERSION
 --       | GONE, id: a job before is unknown in this queue; when sent again, as after a loss of data, it counts as ended
 -- Atomic because room, slots and unique keys must not be assigned twice.
 local SAME_KEEP = 60000 -- ms; longer than any client sends a command again
-local MAX_TOGETHER = 128 -- jobs before that are noted at once, for all jobs of one command
+local MAX_TOGETHER = 100 -- jobs before that are noted at once, for all jobs of one command
 local mode, bound, priority, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local waiter, rest, FIRST = ARGV[5], tonumber(ARGV[6]), 9
 local is_front = not priority
@@ -37,10 +37,11 @@ local function is_standing(id)
 end
 
 -- Each job is known, or stood for by another one with its unique key, or new. All is checked before the first write.
-local holders, others, replaces_at, known, known_count = {}, {}, {}, {}, 0
+local holders, others, replaces_at, known, known_count, owns = {}, {}, {}, {}, 0, {}
 local there = {} -- jobs before that are known: many jobs may come after the same ones
 for place = FIRST, #ARGV, 3 do
   local id, bytes, own = ARGV[place], redis.call('HGET', JOBS, ARGV[place]), cmsgpack.unpack(ARGV[place + 2])
+  owns[place] = own
   local over = not bytes and outcome_of(id)
   if over and mode == 'check' then return {'DUP', id} end
   if bytes and bytes ~= ARGV[place + 1] and (mode == 'check' or not terms_of(id).x) then return {'DUP', id} end
@@ -85,7 +86,7 @@ for place = FIRST, FIRST + 3 * taken - 1, 3 do
   if not known[ARGV[place]] then
     jobs[#jobs + 1] = ARGV[place]
     jobs[#jobs + 1] = ARGV[place + 1]
-    terms[#terms + 1] = cmsgpack.unpack(ARGV[place + 2])
+    terms[#terms + 1] = owns[place]
   end
 end
 
@@ -147,7 +148,7 @@ for place = FIRST, FIRST + 3 * taken - 1, 3 do
     same[#same + 1] = id
     same[#same + 1] = other
     redis.call('SET', BASE .. 'same:' .. id, other, 'PX', SAME_KEEP)
-    if replaces_at[place] then replace(other, ARGV[place + 1], cmsgpack.unpack(ARGV[place + 2])) end
+    if replaces_at[place] then replace(other, ARGV[place + 1], owns[place]) end
   end
 end
 conclude()

@@ -34,6 +34,29 @@ local function read_terms(text)
   return #text > 1 and cmsgpack.unpack(string.sub(text, 2)) or {}
 end
 
+-- Read the limits of jobs at once, by their terms as text. Returns these terms, read; nil for a job without any.
+local function read_all(texts, count)
+  local all, keys, own = {}, {}, {}
+  for place = 1, count do
+    if texts[place] then
+      local terms = read_terms(texts[place])
+      all[place] = terms
+      if terms.l and not limits[terms.l] and not own[terms.l] then
+        own[terms.l] = terms.m or {}
+        keys[#keys + 1] = terms.l
+      end
+    end
+  end
+  if #keys > 0 then
+    for place, text in ipairs(redis.call('HMGET', LIMITS, unpack(keys))) do
+      local new = own[keys[place]]
+      limits[keys[place]] = text and cmsgpack.unpack(text)
+        or {new[1] or 0, new[2] or 0, new[3] or 0, new[4] or 0, 0, 0, 0}
+    end
+  end
+  return all
+end
+
 local function lane_of(key) -- the deferred jobs of a key, in order
   return BASE .. 'lane:' .. key
 end
@@ -93,7 +116,7 @@ local function enter(id, text, place)
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
--- A job with terms leaves where it stands. Returns its terms.
+-- A job with terms leaves its slot, or its lane; but not the index that it is in. Returns its terms.
 local function leave(id, text)
   local letter, terms = string.sub(text, 1, 1), read_terms(text)
   if letter == 'r' or letter == 't' or letter == 'k' then
@@ -103,7 +126,6 @@ local function leave(id, text)
     redis.call('ZREM', lane_of(terms.l), id)
     limit_of(terms.l, terms.m)
   end
-  if letter == 'a' or letter == 'b' then redis.call('ZREM', DEFERRED, id) end
   return terms
 end
 
@@ -196,10 +218,10 @@ end
 -- Ready jobs are taken: each keeps its slot as a running one.
 local function take(ids)
   local texts, changed, started = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
+  local all = read_all(texts, #ids)
   for place, id in ipairs(ids) do
-    local text = texts[place]
+    local text, terms = texts[place], all[place]
     if text then
-      local terms = read_terms(text)
       if terms.us then free_key(id, terms) end
       if terms.l then
         local limit = limit_of(terms.l, terms.m)
@@ -247,6 +269,7 @@ end
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
 local function end_terms(ids, outcomes, keeps)
   local texts = redis.call('HMGET', TERMS, unpack(ids))
+  read_all(texts, #ids)
   for place, id in ipairs(ids) do
     if texts[place] then
       local terms = leave(id, texts[place])
@@ -265,7 +288,7 @@ end
 -- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
 -- all that are ready by now, so that no key can keep the others waiting.
 local function admit_next()
-  local admitted = 0
+  local admitted, changed, over = 0, {}, {}
   for key, limit in pairs(limits) do
     local lane = lane_of(key)
     local free = key ~= '' and free_slots(key, limit) or 0
@@ -294,9 +317,10 @@ local function admit_next()
     if key ~= '' then
       local is_empty = redis.call('EXISTS', lane) == 0
       if is_empty and limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then
-        redis.call('HDEL', LIMITS, key)
+        over[#over + 1] = key
       else
-        redis.call('HSET', LIMITS, key, cmsgpack.pack(limit))
+        changed[#changed + 1] = key
+        changed[#changed + 1] = cmsgpack.pack(limit)
       end
       if limit[STARTS] > 0 or limit[REST] > 0 then
         local _, next_at = free_slots(key, limit)
@@ -308,6 +332,8 @@ local function admit_next()
       end
     end
   end
+  each_part('HSET', LIMITS, changed)
+  each_part('HDEL', LIMITS, over)
   limits = {}
   if admitted > 0 then ring(admitted) end
   return admitted
