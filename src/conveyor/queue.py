@@ -885,7 +885,7 @@ def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
     return Deadline(timeout)
 
 
-def results_of(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
+def each_result(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
     """Yield the results of jobs in order. Raises what `Job.result` raises, and WaitTimeout after the deadline."""
     for job in jobs:
         yield job.result(None if deadline.at is None else deadline.left(float("inf")))

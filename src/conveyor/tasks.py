@@ -30,7 +30,7 @@ from conveyor.errors import BadCall, UnknownTask
 from conveyor.job import reference_of
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
-from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
+from conveyor.wire.call import FUNCTION, JOIN, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
@@ -230,7 +230,7 @@ class Task(Generic[P, R_co]):
     def joins(self, function: F) -> F:
         """Decorate the function that joins the jobs' results, in the order of the parts, to one result.
 
-        It runs in the producer, with the list of results and then the order's keyword arguments.
+        It runs as a job behind them, with the list of results and then the order's keyword arguments.
         """
         self.join = function
         return function
@@ -285,6 +285,10 @@ def _find(module: str, name: str) -> object:
         return None
 
 
+#: Tasks that only a hook names, and where they live.
+_OWN_MODULES = {"conveyor.webhook": "conveyor.task_def.webhook"}
+
+
 class Registry:
     """The tasks of this process by name; no other function runs."""
 
@@ -327,9 +331,11 @@ class Registry:
         """Return a task by name. Raises UnknownTask, and what the import of its module or script raises."""
         if name == FUNCTION:
             return _call_function
+        if name == JOIN:
+            return join_parts
         if name not in self.tasks:
-            if name in self.lazy:
-                importlib.import_module(self.lazy[name])
+            if module := self.lazy.get(name) or _OWN_MODULES.get(name):
+                importlib.import_module(module)
             else:
                 self._read_script(name)
         return self.tasks.get(name) or self._plain(name)
@@ -344,7 +350,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return the names of all registered tasks, without importing anything."""
-        return sorted({*self.tasks, *self.lazy})
+        return sorted(name for name in {*self.tasks, *self.lazy} if name not in _OWN_MODULES)
 
     def labels(self, name: str) -> Labels:
         """Return the labels of a task's arguments, without importing anything; empty for tasks that are not loaded."""
@@ -386,6 +392,16 @@ class Registry:
 _call_function: Task[..., Any] = Task(call_function, FUNCTION, PutOptions(), RunOptions())
 #: The registry that `@task` fills and workers search.
 registry = Registry()
+
+
+def _join(task: str, results: list[Any], arguments: dict[str, Any]) -> Any:
+    """Join the results of an order's parts, as the task of this name does it."""
+    join = registry.find(task).join
+    return results if join is None else join(results, **arguments)
+
+
+#: The join of an order, a job behind its parts.
+join_parts: Task[..., Any] = Task(_join, JOIN, PutOptions(), RunOptions())
 
 
 @overload

@@ -41,6 +41,8 @@ ITEM = ""
 ITEM_WORD = "item"
 #: The task name of a function that travels with its call.
 FUNCTION = "conveyor.call"
+#: The task name of the join of an order.
+JOIN = "conveyor.join"
 #: How values travel that are not data: not at all, or as signed pickles.
 MSGPACK, PICKLE = "msgpack", "pickle"
 #: Max retries of a job.
