@@ -13,7 +13,7 @@ import order_jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import BadInput, JobCancelled, JobFailed, task
+from conveyor import BadInput, Job, JobCancelled, JobFailed, task
 from conveyor.cli import follow
 from conveyor.order import Order
 
