@@ -20,6 +20,8 @@ ConveyorError
 ├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
 ├── SoftTimeout                    in a task: its run has reached its soft time limit
+├── TimeLimit (TimeoutError)       a run was ended since it reached its time limit; only `retry_on`, `give_up_on` see it
+├── Retry                          a task raises it to be run again later
 ├── LeaseLost                      the lease expired or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout expired; the job continues
 └── StoreError
@@ -36,6 +38,7 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import CancelledError
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -168,6 +171,36 @@ class SoftTimeout(ConveyorError):
 
     def __init__(self, message: str = "the run has reached its soft time limit", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+
+
+class TimeLimit(ConveyorError, TimeoutError):
+    """A run was ended from outside, since it reached its time limit, `timeout`. Nothing raises it in the task.
+
+    It stands for such a run in the options `retry_on` and `give_up_on`, where TimeoutError includes it.
+    """
+
+
+class Retry(ConveyorError):
+    """A task raises it to be run again `after` that many seconds, or a timedelta; by default after its usual delay.
+
+    It uses up one of the job's retries; without any left, the job fails. Raise it from another error to show that as
+    the reason. Raises BadCall for a negative or infinite time.
+    """
+
+    def __init__(self, after: float | timedelta | None = None, message: str = "") -> None:
+        super().__init__(message)
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < float("inf")):
+            raise BadCall(
+                f"after must be a finite number of seconds from 0, or a timedelta, got {after!r:.80}",
+                hint="raise Retry(after=30)",
+            )
+        self.after = seconds
+
+    def __str__(self) -> str:
+        if self.message or self.__cause__ is None:
+            return self.message or "the task asked to be run again"
+        return f"{type(self.__cause__).__name__}: {self.__cause__}"
 
 
 class JobGone(ConveyorError, LookupError):

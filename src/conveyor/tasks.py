@@ -28,6 +28,7 @@ from msgspec import structs
 
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
+from conveyor.retry_policy import DEFAULT, make_policy
 from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from conveyor.job import Job
+    from conveyor.retry_policy import Backoff, ErrorKinds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +50,8 @@ B = TypeVar("B")
 A_contra = TypeVar("A_contra", contravariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
 F = TypeVar("F", bound="Callable[..., Any]")
+#: Options that belong to the task's code, in the worker.
+_OF_TASK = frozenset({"retry_on", "give_up_on", "backoff"})
 
 
 class TaskOptions(TypedDict, total=False):
@@ -101,6 +105,8 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.retry_policy = DEFAULT
+        """Which errors are retried, and when. It does not travel: that of the worker's code counts."""
         self.takes_resources = _takes_resources(function)
         """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
@@ -192,6 +198,11 @@ class Task(Generic[P, R_co]):
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:
+            if of_task := given.keys() & _OF_TASK:
+                raise BadCall(
+                    f"{' and '.join(sorted(of_task))} cannot be set for single calls: the task's code decides",
+                    hint="set it with @task",
+                )
             known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
             raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
         return _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
@@ -378,7 +389,13 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
+    *,
+    name: str | None = None,
+    redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[TaskOptions],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -386,6 +403,9 @@ def task(
     *,
     name: str | None = None,
     redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
     **options: Any,
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Register a function as a task.
@@ -398,6 +418,10 @@ def task(
     object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
+
+    Three options belong to the task's code in the worker, so calls cannot change them: `retry_on`, the classes of
+    exceptions that are retried (None: all), `give_up_on`, those that are not, and `backoff`, a function of the number
+    of the retry and the exception that returns the seconds before it, or a list of these seconds.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(
@@ -405,9 +429,12 @@ def task(
             hint="set it for a single one: my_task.options(…).submit(…)",
         )
 
+    policy = make_policy(retry_on, give_up_on, backoff, options.get("retries", 0))
+
     def register(function: Callable[P, R]) -> Task[P, R]:
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.redact = tuple(redact)
+        made.retry_policy = policy
         registry.add(made)
         return made
 

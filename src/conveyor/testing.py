@@ -228,11 +228,11 @@ class _InlineExecutor(OwnExecutor):
 
     error: BaseException | None = None
 
-    def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
+    def judge(self, error: BaseException, job: Call, current: RunningJob, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
         self.error = error
-        return super().judge(error, job, retries_used)
+        return super().judge(error, job, current, retries_used)
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run

@@ -14,22 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor import errors, retry_policy
 from conveyor.consumer import stack
 from conveyor.consumer.interruption import raise_here
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
-from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.shared_status import NO_REQUEST, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.context import CurrentJob, running
-from conveyor.errors import (
-    BadCall,
-    BadInput,
-    JobCancelled,
-    ResourceUnavailable,
-    SoftTimeout,
-    TooLarge,
-    UnknownTask,
-)
+from conveyor.errors import BadCall, JobCancelled, ResourceUnavailable, SoftTimeout, UnknownTask
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
 from conveyor.store.records import MAX_LINE
@@ -49,6 +42,7 @@ from conveyor.wire.outcome import (
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
+from conveyor.wire.signed import unpickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -56,6 +50,7 @@ if TYPE_CHECKING:
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
+    from conveyor.retry_policy import RetryPolicy
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry, Task
 
@@ -67,8 +62,6 @@ MAX_TRACEBACK = 4000
 ENDING = 1.0
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
-#: Errors that the same input causes again; a retry would be a waste.
-_HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
 
 class ClaimedBatch(NamedTuple):
@@ -203,6 +196,7 @@ class Runnable(NamedTuple):
     labels: Labels
     needs: dict[str, Resource]
     """The resources that it takes, by parameter."""
+    retry_policy: RetryPolicy = retry_policy.DEFAULT
 
 
 class Executor:
@@ -332,21 +326,66 @@ class Executor:
             return Cancel()
         if isinstance(error, RunLostError):
             return Release(error.message)
-        return self.judge(error, job, retries_used)
+        return self.judge(error, job, current, retries_used)
 
     def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
         """Return the outcome of a run that ended because it was over its time limit."""
         data = describe_timeout(job.options.timeout)
         if retries_used < job.options.retries:
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
+            delay = self._policy_of(job).delay_after_limit(retries_used + 1, job.options.first_delay)
+            if delay is not None:
+                return Retry(data, delay, TIMED_OUT)
         return Fail(data, TIMED_OUT)
 
-    def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
+    def delay_after_limit(self, job: call.Call, retries_used: int) -> float:
+        """Return the same for the supervisor, before the run, as `SharedStatus.limit_delay`."""
+        policy = self._policy_of(job)
+        if policy is retry_policy.DEFAULT:
+            return USUAL_DELAY
+        delay = policy.delay_after_limit(retries_used + 1, job.options.first_delay)
+        return NO_RETRY if delay is None else delay
+
+    def judge(self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
-        data = describe_error(error, self.secrets(job))
-        if retries_used < job.options.retries and not isinstance(error, _HOPELESS):
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay))
+        policy, data = self._policy_of(job), describe_error(error, self.secrets(job))
+        if not policy.retries(error):
+            return Fail(data)
+        if retries_used < job.options.retries:
+            return Retry(data, self._delay(policy, error, job, current, retries_used + 1))
+        if isinstance(error, errors.Retry):
+            kind, message, traceback = codec.decode(data)
+            data = describe_text(
+                kind, f"no retry is left (retries={job.options.retries}): {message}", traceback
+            )
         return Fail(data)
+
+    def _delay(
+        self, policy: RetryPolicy, error: BaseException, job: call.Call, current: RunningJob, retry: int
+    ) -> float:
+        """Return the seconds before a retry: the usual ones if the task's own code fails to compute them."""
+        try:
+            return policy.delay(retry, error, job.options.first_delay)
+        except JobCancelled:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - code of the task
+            delay = delay_before(retry, job.options.first_delay)
+            kind, message, traceback = codec.decode(describe_error(failed, self.secrets(job)))
+            text = f"backoff failed, so the retry comes in {delay:.3g} s: {kind}: {message}"
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                current.keep("ERROR", text, traceback)
+            return delay
+
+    def _policy_of(self, job: call.Call) -> RetryPolicy:
+        """Return which errors of a job are retried: what its task says here, or what travelled with its function."""
+        known = self._known.get(job.task)
+        if known is None:
+            return retry_policy.DEFAULT
+        if job.task == call.FUNCTION:
+            with contextlib.suppress(Exception):  # the run has raised the same
+                (function, *_), _ = known.signature.decode(job.args, job.kwargs, job.task)
+                own = getattr(unpickled(function.data), "retry_policy", None)
+                return own if isinstance(own, retry_policy.RetryPolicy) else retry_policy.DEFAULT
+        return known.retry_policy
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -551,7 +590,8 @@ class OwnExecutor(Executor):
 def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    return Runnable(function, signature, is_async, signature.labels(task.redact), needs_of(function))
+    labels = signature.labels(task.redact)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.retry_policy)
 
 
 async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:
