@@ -17,6 +17,7 @@ ConveyorError
 ├── JobFailed                      the task raised; has type, message and traceback as strings
 │   └── JobLost                    its worker crashed too often
 ├── JobCancelled (CancelledError)  the job was cancelled
+│   └── JobExpired                  no worker started it in time
 ├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
 ├── SoftTimeout                    in a task: its run has reached its soft time limit
@@ -160,6 +161,10 @@ class JobCancelled(ConveyorError, CancelledError):
 
     A cancellation raises it inside the task; do not catch it there.
     """
+
+
+class JobExpired(JobCancelled):
+    """No worker has started the job before it expired, as its option `expires` says; so none ever will."""
 
 
 class SoftTimeout(ConveyorError):

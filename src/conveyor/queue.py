@@ -638,9 +638,9 @@ def encoded_calls(
         encode = partial(_encoded_around, around)
     further: Iterator[Jobs] | None = None
     if isinstance(calls, list):
-        jobs = encode(function, calls, run, put.id)
+        jobs = encode(function, calls, run, put)
     else:
-        further = (encode(function, part, run, put.id) for part in _parts(calls))
+        further = (encode(function, part, run, put) for part in _parts(calls))
         jobs = next(further, [])
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around)
@@ -709,16 +709,18 @@ def _encoded(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
     headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
+    if put.expires is not None:
+        options = structs.replace(options, expires=put.seconds_to_expiry())
     data = call.encode_calls(function, _name(function), calls, options, headers)
     check = getattr(function, "check", None)
     if check is not None:
         for args, kwargs in calls:
             check(*args, **kwargs)
-    return _named(data, own_id)
+    return _named(data, put.id)
 
 
 def _encoded_around(
@@ -726,12 +728,12 @@ def _encoded_around(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
 ) -> Jobs:
     """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
     with around.entered(calls) as submitted:
         headers = [call.header_pairs(one.headers) for one in submitted]
-        return _encoded(function, calls, options, own_id, headers)
+        return _encoded(function, calls, options, put, headers)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -11,6 +11,7 @@ import inspect
 import operator
 import sys
 import threading
+from datetime import datetime
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -37,7 +38,7 @@ from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from conveyor.job import Job
     from conveyor.retry_policy import Backoff, ErrorKinds
@@ -68,12 +69,14 @@ class TaskOptions(TypedDict, total=False):
     durability: str | None
     wait: float | timedelta | None
     headers: Mapping[str, str]
+    expires: float | timedelta | datetime | None
 
 
 class CallOptions(TaskOptions, total=False):
     """The options of `Task.options`."""
 
     delay: float | timedelta | datetime
+    eta: datetime
     id: str | None
 
 
@@ -186,13 +189,15 @@ class Task(Generic[P, R_co]):
         return await queue_named(self.put.queue).submit(self, *args, **kwargs)
 
     def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
-        """Return the task with other options: those of `@task` without name and redact, and two for single calls.
+        """Return the task with other options: those of `@task` for calls, and three for single ones.
 
-        `delay` is the time before the job may run, in seconds or as a timedelta, or a datetime from which it may, which
-        needs a time zone and is compared with this host's clock. `id` is the job's own id; a second job with it is
-        refused.
+        `delay` is the time before the job may run, in seconds or as a timedelta. `eta` is the datetime from which it
+        may, which needs a time zone and is compared with this host's clock; `delay` takes one, too. `id` is the job's
+        own id; a second job with it is refused.
         """
         given = {name: as_seconds(value) for name, value in changes.items()}
+        if "eta" in given:
+            given["delay"] = _checked_eta(given)
         if "headers" in given:
             given["headers"] = header_pairs(given["headers"])
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
@@ -203,7 +208,7 @@ class Task(Generic[P, R_co]):
                     f"{' and '.join(sorted(of_task))} cannot be set for single calls: the task's code decides",
                     hint="set it with @task",
                 )
-            known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
+            known = ", ".join(CallOptions.__annotations__)
             raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
         return _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
 
@@ -241,6 +246,18 @@ class Task(Generic[P, R_co]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def _checked_eta(given: dict[str, Any]) -> datetime:
+    """Take the option `eta` from those given, and return it. Raises BadCall if it is not a datetime, or not alone."""
+    eta = given.pop("eta")
+    if not isinstance(eta, datetime):
+        raise BadCall(
+            f"eta must be a datetime, got {eta!r:.80}", hint="for a number of seconds pass delay=60"
+        )
+    if "delay" in given:
+        raise BadCall("eta and delay exclude each other", hint="use one of them")
+    return eta
 
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
@@ -415,7 +432,8 @@ def task(
     in it (None: never), `keep` of the outcome, `wait` for room in a full queue before a submit raises Full (None: no
     limit; 0: not at all), `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the
     `Queue` object), `serializer` ("pickle" signs and sends pickles of what is not data; None: that of the `Queue`
-    object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
+    object), `expires` after which a job that was never started is not started (from when it may run, or a datetime;
+    None: never), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
 
@@ -423,7 +441,7 @@ def task(
     exceptions that are retried (None: all), `give_up_on`, those that are not, and `backoff`, a function of the number
     of the retry and the exception that returns the seconds before it, or a list of these seconds.
     """
-    if of_calls := options.keys() & {"delay", "id"}:
+    if of_calls := options.keys() & {"delay", "eta", "id"}:
         raise BadCall(
             f"{' and '.join(sorted(of_calls))} cannot be set for all calls of a task",
             hint="set it for a single one: my_task.options(…).submit(…)",

@@ -243,6 +243,12 @@ assert_type(
 assert_type(fetch.options(wait=0.5, keep=60).submit("x"), Job[bytes])
 count.options(delay=timedelta(hours=1), first_delay=timedelta(seconds=1), wait=timedelta(seconds=1))
 count.options(delay=datetime(2030, 1, 1, tzinfo=UTC))
+count.options(eta=datetime(2030, 1, 1, tzinfo=UTC), expires=timedelta(hours=1))
+count.options(expires=datetime(2030, 1, 1, tzinfo=UTC)).options(expires=None)
+task(expires=60)
+count.options(eta=60)  # refused: arg-type; reportArgumentType
+count.options(expires="60")  # refused: arg-type; reportArgumentType
+task(eta=datetime(2030, 1, 1, tzinfo=UTC))  # refused: call-overload; reportCallIssue
 count.options(retires=3)  # refused: call-arg; reportCallIssue
 count.options(retries="3")  # refused: arg-type; reportArgumentType
 count.options(delay="tomorrow")  # refused: arg-type; reportArgumentType

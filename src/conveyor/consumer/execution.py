@@ -26,15 +26,18 @@ from conveyor.errors import BadCall, JobCancelled, ResourceUnavailable, SoftTime
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
 from conveyor.store.records import MAX_LINE
+from conveyor.store.server_clock import ServerClock
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
+    Expire,
     Fail,
     Outcome,
     Release,
     Retry,
     delay_before,
     describe_error,
+    describe_expiry,
     describe_text,
     describe_timeout,
     describe_undecodable,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
     from conveyor.retry_policy import RetryPolicy
+    from conveyor.store import Client
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry, Task
 
@@ -172,9 +176,14 @@ class RunningJob(CurrentJob):
             with contextlib.suppress(Exception):  # a formatter of the user's
                 self._keep_printed_line(label, rest)
 
+    @property
+    def client(self) -> Client:
+        """The client of its server."""
+        return self._lines.client
+
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
-        return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
+        return ItemStream(self.client, self.queue, self.id, self._batch.token)
 
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
@@ -223,6 +232,7 @@ class Executor:
         self._lasting: set[asyncio.Task[Any]] = set()
         """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
+        self._server_clock: ServerClock | None = None
         self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
@@ -244,6 +254,8 @@ class Executor:
         Calls `found`, if given, once the task is known, which may require the import of its module.
         """
         try:
+            if job.options.expires is not None and self._has_expired(job, current):
+                return Expire(describe_expiry(job.options.expires))
             if found is not None:
                 self._find_whole(job.task)
                 found()
@@ -268,6 +280,9 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
+            # On another thread, since it may ask the server.
+            if job.options.expires is not None and await asyncio.to_thread(self._has_expired, job, current):
+                return Expire(describe_expiry(job.options.expires))
             runnable, args, kwargs, encode = self._prepared(job)
             if needs := runnable.needs:
                 ready = self.resources.are_open(needs)
@@ -289,6 +304,21 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def _has_expired(self, job: call.Call, current: RunningJob) -> bool:
+        """Return True if a job was never started, and no longer should be."""
+        expires = job.options.expires
+        return (
+            expires is not None
+            and current.attempt == 1
+            and self._server_time(current) >= job.put_at + expires
+        )
+
+    def _server_time(self, current: RunningJob) -> float:
+        """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
+        if self._server_clock is None:
+            self._server_clock = ServerClock(current.client)
+        return self._server_clock.now()
 
     def _value(
         self,

@@ -190,3 +190,15 @@ def crashing(path: str) -> int:
     if current_job().attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return current_job().attempt
+
+
+@task(expires=3600, first_delay=0, retries=1)
+def timely(path: str) -> int:
+    """Note that it runs, and fail once."""
+    return failing(path, "refused") if current_job().attempt == 1 else current_job().attempt
+
+
+@task(expires=3600, first_delay=0, retries=1)
+async def timely_async(path: str) -> int:
+    """Note it likewise."""
+    return timely.function(path)
