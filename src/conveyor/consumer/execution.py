@@ -308,11 +308,10 @@ class Executor:
     def _has_expired(self, job: call.Call, current: RunningJob) -> bool:
         """Return True if a job was never started, and no longer should be."""
         expires = job.options.expires
-        return (
-            expires is not None
-            and current.attempt == 1
-            and self._server_time(current) >= job.put_at + expires
-        )
+        if expires is None or current.attempt > 1:
+            return False
+        # 0: the time had passed when the job was put, whatever the clocks say now.
+        return expires == 0 or self._server_time(current) >= job.put_at + expires
 
     def _server_time(self, current: RunningJob) -> float:
         """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
