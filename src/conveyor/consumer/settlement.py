@@ -188,7 +188,7 @@ class Settler:
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
             case Expire(error):
-                ended = encode_settled("expired", error, elapsed, run)
+                ended = encode_settled("expired", error, run=run)
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "expired", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
             case Release(reason):
