@@ -45,7 +45,6 @@ from conveyor.wire.outcome import (
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
-from conveyor.wire.signed import unpickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -405,16 +404,9 @@ class Executor:
             return delay
 
     def _policy_of(self, job: call.Call) -> RetryPolicy:
-        """Return which errors of a job are retried: what its task says here, or what travelled with its function."""
+        """Return which errors of a job are retried: what its task says here, if that was found."""
         known = self._known.get(job.task)
-        if known is None:
-            return retry_policy.DEFAULT
-        if job.task == call.FUNCTION:
-            with contextlib.suppress(Exception):  # the run has raised the same
-                (function, *_), _ = known.signature.decode(job.args, job.kwargs, job.task)
-                own = getattr(unpickled(function.data), "retry_policy", None)
-                return own if isinstance(own, retry_policy.RetryPolicy) else retry_policy.DEFAULT
-        return known.retry_policy
+        return retry_policy.DEFAULT if known is None else known.retry_policy
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
