@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and no child could be waited for
     settings = msgspec.json.decode("".join(arguments), type=ConsumerSettings)
     sys.path[:0] = [one for one in settings.path if one not in sys.path]
+    logs.format_others()
     logs.to_standard_error(usual=not settings.lifeline)
     try:
         client = connect(settings.url or None)
@@ -51,7 +52,9 @@ def main(arguments: list[str]) -> int:
         scripts.load_all()
         client.run_all(commands.load_scripts())
     except ConveyorError as error:
-        sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
+        text = f"conveyor: {error}\n  {error.hint}"
+        line = logs.as_line(str(error), "ERROR", hint=error.hint) if logs.is_json() else text
+        sys.stderr.write(f"{line}\n")
         return 69
 
     def report(message: bytes) -> None:
