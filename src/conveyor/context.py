@@ -58,7 +58,10 @@ class CurrentJob:
         """
 
     def on_outcome(self, function: Callable[[Any], object]) -> None:
-        """Call a function with the outcome of this run, a value of `wire.outcome`, as soon as that is certain."""
+        """Call a function with the outcome of this run as soon as that is certain, soon after middleware has ended.
+
+        It is a Done, Retry, Fail, Cancel or Release of `conveyor.wire.outcome`. What the function raises has no effect.
+        """
 
     def check(self) -> None:
         """Raise JobCancelled if this job was requested to stop; for loops that have no other pause."""

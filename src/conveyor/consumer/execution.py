@@ -85,7 +85,7 @@ class RunningJob(CurrentJob):
 
     lines_logged = 0
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
-    _on_outcome: Callable[[Outcome], object] | None = None
+    _on_outcome: tuple[Callable[[Outcome], object], ...] = ()
 
     def __init__(
         self,
@@ -141,8 +141,8 @@ class RunningJob(CurrentJob):
         return self._status.request_for(self._batch.number, self._position) != NO_REQUEST
 
     def on_outcome(self, function: Callable[[Outcome], object]) -> None:
-        """Call a function with the outcome once the run has ended; what it raises does not count."""
-        self._on_outcome = function
+        """Call a function with the outcome once the run has ended."""
+        self._on_outcome += (function,)
 
     def end(self, outcome: Outcome | None, *, cancelled: bool) -> None:
         """Note the end, with an outcome unless the supervisor has released the job before the run began.
@@ -151,9 +151,10 @@ class RunningJob(CurrentJob):
         """
         if self._printed is not None:
             self._end_lines(self._printed)
-        if self._on_outcome is not None and outcome is not None:
-            with contextlib.suppress(Exception):
-                self._on_outcome(outcome)
+        if self._on_outcome and outcome is not None:
+            for function in self._on_outcome:
+                with contextlib.suppress(Exception):
+                    function(outcome)
         self._was_cancelled = cancelled
         self._is_over = True
 
