@@ -7,6 +7,7 @@ API: without an SDK that the program sets up, nothing is recorded.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ SYSTEM = "conveyor"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 #: The header of a trace itself, which the others only add to.
 TRACE_PARENT = "traceparent"
+#: Seconds for the last export of a worker process; less than a resource has to close.
+FLUSH_WITHIN = 4.0
 #: Upper bounds of the buckets, seconds: of round trips, and of runs, which may take hours.
 SEND_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 RUN_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 43200)
@@ -152,15 +155,24 @@ class _Recorder:
             contexts.detach(token)
 
     def flush(self) -> Iterator[None]:
-        """Export at the end of a worker process what its SDK has gathered."""
+        """Export at the end of a worker process what its SDK has gathered.
+
+        On threads of their own, since exporters catch what would interrupt them. Raises TimeoutError.
+        """
         yield
         tracer_provider, meter_provider = self._providers
-        for provider in (
+        providers = (
             tracer_provider or trace.get_tracer_provider(),
             meter_provider or metrics.get_meter_provider(),
-        ):
-            if hasattr(provider, "force_flush"):  # it is of an SDK
-                provider.force_flush()
+        )
+        threads = [threading.Thread(target=_force_flush, args=(one,), daemon=True) for one in providers]
+        for thread in threads:
+            thread.start()
+        until = clock.Deadline(FLUSH_WITHIN)
+        for thread in threads:
+            thread.join(until.left(FLUSH_WITHIN))
+        if any(thread.is_alive() for thread in threads):
+            raise TimeoutError(f"the exporters of OpenTelemetry took more than {FLUSH_WITHIN:g} s")
 
     def _end(self, span: Span, common: Attributes, began: float, outcome: Outcome) -> None:
         """End the span of a run. The error is the one that is kept, without the secrets among the arguments."""
@@ -201,6 +213,12 @@ def _details(job: CurrentJob) -> Attributes:
     if job.attempt == 1 and job.put_at:
         found["conveyor.waited"] = round(max(0.0, clock.wall() - job.put_at), 6)
     return found
+
+
+def _force_flush(provider: TracerProvider | MeterProvider) -> None:
+    """Export what a provider has gathered, if it is of an SDK; what fails is logged by that."""
+    with contextlib.suppress(Exception):
+        getattr(provider, "force_flush", bool)()
 
 
 def _inject(headers: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from conveyor import JobCancelled, JobFailed, Queue, middleware, resources, telemetry
+from conveyor import Executor, JobCancelled, JobFailed, Queue, middleware, resources, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,15 +149,45 @@ def test_cancelled_and_released_runs_are_no_errors(
     assert not any(one.error for one in collector.spans)
 
 
-def test_stop_is_not_delayed_by_an_unavailable_collector(
-    start: Any, queue: Queue, eventually: Any, monkeypatch: pytest.MonkeyPatch
+def test_silent_collector_does_not_keep_a_worker_from_its_end(
+    start: Any,
+    queue: Queue,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    running = start(workers=1)
-    queue.submit(jobs.last).result(60)
-    running.signal(signal.SIGTERM)
-    eventually(running.has_left)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")
+        running = start(workers=1)
+        queue.submit(jobs.last).result(60)
+        running.signal(signal.SIGTERM)
+        eventually(running.has_left)
     assert running.status == 0
+    assert "the exporters of OpenTelemetry took more than 4 s" in capfd.readouterr().err
+
+
+def test_attempt_after_a_crash_belongs_to_the_same_trace(
+    start: Any, style: str, queue: Queue, sent: InMemorySpanExporter, collector: Collector, path: Path
+) -> None:
+    running = start(workers=1)
+    queue.submit(getattr(jobs, f"crash_once{style}"), str(path)).result(60)
+    running.end()
+    (send,), (process,) = sent.get_finished_spans(), collector.spans
+    assert process.parent == f"{send.context.span_id:016x}"
+    assert process.attributes["conveyor.attempt"] == 2
+    assert "conveyor.waited" not in process.attributes
+
+
+def test_calls_of_an_executor_have_spans_and_its_initializer_has_none(
+    sent: InMemorySpanExporter, one_server: Any, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVEYOR_URL", one_server.url)
+    with Executor(max_workers=1, initializer=jobs.last.function) as executor:
+        assert [one.result(60) for one in [executor.submit(abs, -3), executor.submit(abs, 4)]] == [3, 4]
+        list(executor.map(abs, [1, 2, 3]))
+    counts = [one.attributes.get("messaging.batch.message_count") for one in sent.get_finished_spans()]
+    assert counts == [None, None, 3]
 
 
 @pytest.mark.usefixtures("alone")

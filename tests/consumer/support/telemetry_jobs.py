@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,20 @@ def unserializable() -> object:
 def stream() -> Iterator[int]:
     """Yield numbers."""
     yield from range(3)
+
+
+@task
+def crash_once(path: str) -> None:
+    """Kill the process in the first run."""
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+async def crash_once_async(path: str) -> None:
+    """Kill it likewise."""
+    crash_once(path)
 
 
 @task
