@@ -179,7 +179,7 @@ def test_attempt_after_a_crash_belongs_to_the_same_trace(
     assert "conveyor.waited" not in process.attributes
 
 
-def test_calls_of_an_executor_have_spans_and_its_initializer_has_none(
+def test_calls_of_an_executor_have_spans(
     sent: InMemorySpanExporter, one_server: Any, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVEYOR_URL", one_server.url)
