@@ -276,6 +276,7 @@ class _InlineWorker:
         self.executor = _InlineExecutor(registry)
         self.settler = Settler(self.name, self.executor.preview)
         self.status = SharedStatus()
+        self.status.worker = self.name
         self.nonces = ids.Nonces()
 
     def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
@@ -304,7 +305,7 @@ class _InlineWorker:
                 call = decoded
                 outcome = self.executor.run(call, current, job.retries)
         finally:
-            current.end(cancelled=isinstance(outcome, Cancel))
+            current.end(outcome, cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
