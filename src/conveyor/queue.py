@@ -29,7 +29,7 @@ from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import ANY, holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
-from conveyor.middleware import Submits
+from conveyor.middleware import Submits, SubmittedCalls
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, outbox, records, server_of
 from conveyor.store.client import time_for
@@ -79,6 +79,7 @@ MAX_KEY = 1_000_000
 _CANCELLED = encode_settled("cancelled")
 PLAIN = PutOptions()
 _NEVER = Deadline(None)
+_NO_MIDDLEWARE = contextlib.nullcontext()
 _noted: dict[tuple[Client, str], float] = {}
 #: Ids and bytes of jobs.
 Jobs = list[tuple[str, bytes]]
@@ -636,9 +637,16 @@ class Calls(NamedTuple):
 
 
 def encoded_calls(
-    queue: BaseQueue, function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]
+    queue: BaseQueue,
+    function: Callable[..., object],
+    calls: list[Arguments] | Iterator[Arguments],
+    *,
+    surrounded: bool = True,
 ) -> Calls:
-    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall."""
+    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall.
+
+    Without `surrounded`, no middleware runs: they are not put.
+    """
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
     if (run.serializer or queue.serializer) == call.PICKLE:
@@ -647,20 +655,31 @@ def encoded_calls(
         function, calls = _with_function(function, calls)
     around: Submits | None = None
     encode: Callable[..., Jobs] = _encoded
-    if middleware.submits.functions:
-        around = Submits(_name(function), queue.name, run.headers)
-        encode = partial(_encoded_around, around)
-    terms: Terms | None = None
     parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
     first = next(parts, [])
+    if surrounded and (middleware.submits.functions or middleware.whole_submits.functions):
+        is_batch = not (isinstance(calls, list) and len(calls) == 1)
+        submitted = SubmittedCalls(_name(function), queue.name, dict(run.headers), is_batch=is_batch)
+        around = Submits(submitted)
+        around.begin()
+        if middleware.submits.functions:
+            encode = partial(_encoded_around, around)
+    terms: Terms | None = None
     special = put.limit or put.unique or put.after or put.on_success or put.on_failure
-    if special or any(has_inputs(*one) for one in first):
-        terms = Terms({}, *_shared_terms(put))
-        encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function))
     further: Iterator[Jobs] | None = None
-    jobs = encode(function, first, run, put.id) if first else []
-    if not isinstance(calls, list):
-        further = (encode(function, part, run, put.id) for part in parts)
+    with _NO_MIDDLEWARE if around is None else around.left_on_error():
+        if special or any(has_inputs(*one) for one in first):
+            terms = Terms({}, *_shared_terms(put))
+            encode = partial(
+                _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
+            )
+        if around is not None:
+            run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
+        jobs = encode(function, first, run, put) if first else []
+        if not isinstance(calls, list):
+            further = (encode(function, part, run, put) for part in parts)
+    if around is not None and not around.calls.is_batch:
+        around.calls.job_id = jobs[0][0]
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around, terms)
 
@@ -728,11 +747,13 @@ def _encoded(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
     inputs: list[tuple[Place, ...]] | None = None,
     headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
+    if put.expires is not None:
+        options = structs.replace(options, expires=put.seconds_to_expiry())
     if inputs is not None:
         calls = [without_inputs(args, kwargs) for args, kwargs in calls]
     data = call.encode_calls(function, _name(function), calls, options, headers, inputs)
@@ -740,7 +761,7 @@ def _encoded(
     if check is not None and inputs is None:  # it cannot check what is not known yet
         for args, kwargs in calls:
             check(*args, **kwargs)
-    return _named(data, own_id)
+    return _named(data, put.id)
 
 
 def _encoded_around(
@@ -748,13 +769,13 @@ def _encoded_around(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
     inputs: list[tuple[Place, ...]] | None = None,
 ) -> Jobs:
     """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
     with around.entered(calls) as submitted:
         headers = [call.header_pairs(one.headers) for one in submitted]
-        return _encoded(function, calls, options, own_id, inputs, headers)
+        return _encoded(function, calls, options, put, inputs, headers)
 
 
 def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
@@ -771,12 +792,12 @@ def _encoded_on_terms(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
 ) -> Jobs:
     """Return jobs for calls, and note the terms of each. Raises what `_encoded` and `_note_terms` raise."""
     bound = signature_of(function).bound
     inputs = [places_of(*bound(*one)) if has_inputs(*one) else () for one in calls]
-    jobs = encode(function, calls, options, own_id, inputs if any(inputs) else None)
+    jobs = encode(function, calls, options, put, inputs if any(inputs) else None)
     for each in zip(calls, inputs, jobs, strict=True):
         note(*each)
     return jobs
@@ -820,10 +841,11 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
 def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
     """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
     function = hook.function
+    put: PutOptions = getattr(function, "put", PLAIN)
     options: RunOptions = getattr(function, "run", call.DEFAULTS)
     takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
     place: Place = (0, "one" if takes_end else "end", (job,))
-    return _encoded(function, [((NOT_YET,), hook.arguments)], options, None, [(place,)])[0]
+    return _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])[0]
 
 
 def _name(function: Callable[..., object]) -> str:
@@ -885,7 +907,7 @@ def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
     return Deadline(timeout)
 
 
-def results_of(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
+def each_result(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
     """Yield the results of jobs in order. Raises what `Job.result` raises, and WaitTimeout after the deadline."""
     for job in jobs:
         yield job.result(None if deadline.at is None else deadline.left(float("inf")))

@@ -19,7 +19,7 @@ NAMES = [
     for name in commands
     for words in ([[name, one] for one in GROUPS[name]] if name in GROUPS else [[name]])
 ]
-ROOT_OPTIONS = {"--url", "-u", "--version", "-V", "--install-completion", "--show-completion"}
+ROOT_OPTIONS = {"--url", "-u", "--log-format", "--version", "-V", "--install-completion", "--show-completion"}
 _SHOWN = (
     re.compile(r"^(conveyor .+)$", re.MULTILINE),  # a line of a console block
     re.compile(r"bin/(conveyor .+)$", re.MULTILINE),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from conveyor import events, logs, task_def
-from conveyor.consumer import capture
+from conveyor.consumer import auto_instrumentation, capture
 from conveyor.consumer.crew import Crew
 from conveyor.consumer.settings import ConsumerSettings, consumer_name
 from conveyor.consumer.supervisor import UNLOADABLE, WITHOUT_RESOURCES, Supervisor
@@ -37,9 +37,11 @@ MAX_REASON = 1000
 
 def main(arguments: list[str]) -> int:
     """Supervise until the consumer stops, and return the exit code."""
+    auto_instrumentation.leave_to_workers(arguments)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and no child could be waited for
     settings = msgspec.json.decode("".join(arguments), type=ConsumerSettings)
     sys.path[:0] = [one for one in settings.path if one not in sys.path]
+    logs.format_others()
     logs.to_standard_error(usual=not settings.lifeline)
     try:
         client = connect(settings.url or None)
@@ -50,7 +52,9 @@ def main(arguments: list[str]) -> int:
         scripts.load_all()
         client.run_all(commands.load_scripts())
     except ConveyorError as error:
-        sys.stderr.write(f"conveyor: {error}\n  {error.hint}\n")
+        text = f"conveyor: {error}\n  {error.hint}"
+        line = logs.as_line(str(error), "ERROR", hint=error.hint) if logs.is_json() else text
+        sys.stderr.write(f"{line}\n")
         return 69
 
     def report(message: bytes) -> None:
@@ -78,6 +82,7 @@ def work(settings: ConsumerSettings, client: Client, process: ChildProcess) -> i
     if settings.prints:
         capture.keep_printed()
     try:
+        auto_instrumentation.begin()
         load_tasks(settings)
         if settings.kind != "process":
             registry.read_script()  # now, while this process has one thread
