@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _names = (f"lane{number}" for number in itertools.count())
 LONG = 1000.0  # seconds; a lease or a delay that does not end while a test runs
-VOLATILE = {"token", "clock", "wall", "due_wall", "due_shift", "born"}  # of meta
+VOLATILE = {"token", "clock", "wall", "due_wall", "due_shift", "born", "rest"}  # of meta
 State = dict[str, Any]
 
 

@@ -692,7 +692,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "",
         ),
     ),
-    test_limits.test_job_that_comes_back_is_behind_the_ready_and_before_the_deferred_ones: (
+    test_limits.test_job_that_comes_back_precedes_the_deferred_ones: (
         ("shared/terms", "math.min(tonumber(place), tonumber(first) - 1)", "tonumber(first) + 9"),
     ),
     test_limits.test_job_that_comes_back_keeps_its_priority: (
@@ -785,7 +785,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_throttle_of_a_job_marked_as_cancelled_cancels_it: (
         ("throttle", "if lease.how == 'C' then", "if false then"),
     ),
-    test_limits.test_throttle_with_another_token_is_stale_and_changes_nothing: (
+    test_limits.test_throttle_with_another_token_changes_nothing: (
         ("throttle", "if not is_holder(text, token) then", "if not text then"),
     ),
     test_limits.test_progress_of_a_throttled_run_is_removed: (
@@ -836,7 +836,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_unique.test_key_that_ends_with_the_start_is_free_then: (
         ("shared/terms", "if terms.us then free_key(id, terms) end", ""),
     ),
-    test_unique.test_job_that_waits_again_has_its_key_unless_another_one_has_it: (
+    test_unique.test_job_that_waits_again_has_its_key_if_it_is_free: (
         ("shared/terms", "  local key = terms.l\n  hold_key(id, terms)\n", "  local key = terms.l\n"),
         (
             "shared/terms",
@@ -952,7 +952,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_after.test_unknown_job_before_is_refused_without_effect: (
         ("submit", "if not there[before] then return {'GONE', job} end", ""),
     ),
-    test_after.test_unknown_job_before_counts_as_ended_if_the_put_is_sent_again: (
+    test_after.test_unknown_job_before_counts_as_ended_in_a_resent_put: (
         ("submit", "or mode == 'again' or", "or"),
         ("shared/after", " or redis.call('HEXISTS', JOBS, job) == 0 and GONE", ""),
     ),
@@ -964,7 +964,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("purge", "index == 'ready' and READY or DEFERRED", "READY"),
         ("cancel", "\n  or redis.call('ZSCORE', DEFERRED, id)", ""),
     ),
-    test_after.test_end_of_a_job_that_it_does_not_come_after_changes_nothing: (
+    test_after.test_end_of_an_unrelated_job_changes_nothing: (
         ("shared/after", "if redis.call('SREM', BASE .. 'after:' .. id, from) == 0 then return end", ""),
     ),
     test_after.test_inputs_are_kept_until_the_job_is_over: (
@@ -992,7 +992,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end\n  end_streams(ids)\n",
         ),
     ),
-    test_after.test_followers_of_a_job_revived_meanwhile_wait_for_its_next_end: (
+    test_after.test_followers_of_a_revived_job_wait_for_its_next_end: (
         ("shared/after", "local is_live = not outcome and", "local is_live = false and"),
     ),
     test_after.test_many_jobs_before_are_noted_in_slices: (

@@ -166,7 +166,7 @@ def test_unknown_job_before_is_refused_without_effect(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
-def test_unknown_job_before_counts_as_ended_if_the_put_is_sent_again(lane: Lane) -> None:
+def test_unknown_job_before_counts_as_ended_in_a_resent_put(lane: Lane) -> None:
     """The server has lost its data: whoever waits for the follower must get an answer."""
     lane.submit("b", again=True, **after(lane, "gone"))
     lane.submit("c", again=True, **after(lane, "gone", policy="e"))
@@ -296,7 +296,7 @@ def test_stream_of_a_followed_job_expires_with_its_outcome(lane: Lane) -> None:
     assert 0 < lane.raw.pttl(lane.key("stream:a")) <= 60_000
 
 
-def test_followers_of_a_job_revived_meanwhile_wait_for_its_next_end(lane: Lane) -> None:
+def test_followers_of_a_revived_job_wait_for_its_next_end(lane: Lane) -> None:
     lane.put("a")
     lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a", policy="e"))
     end(lane, "a", state="failed")
@@ -435,7 +435,7 @@ def test_end_elsewhere_lets_a_job_go_on(lane: Lane, policy: str, outcome: bytes)
     assert lane.changes(before) == {}
 
 
-def test_end_of_a_job_that_it_does_not_come_after_changes_nothing(lane: Lane) -> None:
+def test_end_of_an_unrelated_job_changes_nothing(lane: Lane) -> None:
     lane.submit("b", after=["other a"], policy="d")
     before = lane.dump()
     lane.run(commands.go_on, "b", "other z", FAILED)

@@ -187,7 +187,7 @@ def test_expired_lease_frees_its_slot_for_the_same_job(lane: Lane) -> None:
     assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 0, 1, 0]}
 
 
-def test_job_that_comes_back_is_behind_the_ready_and_before_the_deferred_ones(lane: Lane) -> None:
+def test_job_that_comes_back_precedes_the_deferred_ones(lane: Lane) -> None:
     lane.submit(*"abcd", **TWO)
     token = lane.claim(2).token
     lane.submit("e", **ONE)  # a smaller limit
@@ -467,7 +467,7 @@ def test_throttle_of_a_job_marked_as_cancelled_cancels_it(lane: Lane) -> None:
     assert names(lane.claim(9)) == ["b"]
 
 
-def test_throttle_with_another_token_is_stale_and_changes_nothing(lane: Lane) -> None:
+def test_throttle_with_another_token_changes_nothing(lane: Lane) -> None:
     lane.submit("a", "b", **ONE)
     token = lane.claim().token
     before = lane.dump()

@@ -78,9 +78,7 @@ def test_key_that_ends_with_the_start_is_free_then(lane: Lane) -> None:
 
 @pytest.mark.parametrize("how", ["release", "retry"])
 @pytest.mark.parametrize("taken", [False, True])
-def test_job_that_waits_again_has_its_key_unless_another_one_has_it(
-    lane: Lane, how: str, *, taken: bool
-) -> None:
+def test_job_that_waits_again_has_its_key_if_it_is_free(lane: Lane, how: str, *, taken: bool) -> None:
     lane.submit("a", **UNTIL_STARTED)
     token = lane.claim().token
     if taken:
