@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.resources import from_worker, resource
+    from conveyor.schedules import Schedules
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
+    from conveyor.wire.schedule import Schedule
 
 __version__ = "0.1.0"
 
@@ -62,6 +64,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     # work
     "task",
     "Task",
+    "Schedule",
+    "Schedules",
     "Job",
     "as_completed",
     "Call",
@@ -122,6 +126,8 @@ _MODULES = {
     "around_run": "middleware",
     "resource": "resources",
     "from_worker": "resources",
+    "Schedule": "wire.schedule",
+    "Schedules": "schedules",
 }
 
 

@@ -31,6 +31,7 @@ from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
+from conveyor.wire.schedule import Schedule
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
 
@@ -64,6 +65,22 @@ class TaskOptions(TypedDict, total=False):
     durability: str | None
     wait: float | timedelta | None
     headers: Mapping[str, str]
+
+
+class DecoratorOptions(TaskOptions, total=False):
+    """The options of `@task` that only it has: those of a schedule."""
+
+    cron: str
+    every: float | timedelta
+    timezone: str
+    jitter: float | timedelta
+    missed: Literal["skip", "one", "all"]
+    overlap: Literal["allow", "skip", "queue"]
+    schedule: Schedule | Iterable[Schedule]
+
+
+#: Options of `@task` that make a schedule.
+_TIMING = ("cron", "every", "timezone", "jitter", "missed", "overlap")
 
 
 class CallOptions(TaskOptions, total=False):
@@ -101,6 +118,8 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.schedules: tuple[Schedule, ...] = ()
+        """When consumers of its queue put it."""
         self.takes_resources = _takes_resources(function)
         """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
@@ -378,7 +397,7 @@ registry = Registry()
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
+    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[DecoratorOptions]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -398,6 +417,9 @@ def task(
     object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
+
+    With `cron` or `every`, and `timezone`, `jitter`, `missed` and `overlap`, consumers run it again and again; see
+    `Schedule`, of which `schedule` takes one or several.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(
@@ -405,10 +427,20 @@ def task(
             hint="set it for a single one: my_task.options(…).submit(…)",
         )
 
+    timing = {option: options.pop(option) for option in _TIMING if option in options}
+    schedules = _schedules(options.pop("schedule", ()), timing)
+
     def register(function: Callable[P, R]) -> Task[P, R]:
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.redact = tuple(redact)
+        made.schedules = schedules
         registry.add(made)
         return made
 
     return register if function is None else register(function)
+
+
+def _schedules(given: Schedule | Iterable[Schedule], timing: dict[str, Any]) -> tuple[Schedule, ...]:
+    """Return the schedules of a task. Raises BadCall if one is invalid."""
+    found = [given] if isinstance(given, Schedule) else list(given)
+    return (*found, *([Schedule(**timing)] if timing else []))

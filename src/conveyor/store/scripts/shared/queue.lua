@@ -9,6 +9,8 @@ local REASONS, BELL, LINE, SEEN = BASE .. 'reasons', BASE .. 'bell', BASE .. 'li
 local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE .. 'watchers'
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
 local STREAMS = BASE .. 'streams'
+local SCHEDULES, INSTANTS = BASE .. 'schedules', BASE .. 'instants'
+local FIRED, DECLARED = BASE .. 'fired', BASE .. 'declared'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 -- A score in ready is a whole number that is exact in a double: a base for each of 256 priorities, plus the sequence

@@ -1,0 +1,124 @@
+"""The scheduler: puts recurring jobs when they are due. It runs no user code.
+
+Every consumer has one, for its queues. All of them see the same instants, and the script `fire` lets one fire each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from conveyor import clock, events
+from conveyor.errors import StoreRefused
+from conveyor.store import schedules
+from conveyor.wire.call import put_again
+from conveyor.wire.schedule import decode_definition, job_id, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from conveyor.store import Client
+    from conveyor.store.command import Command
+    from conveyor.store.schedules import DueSchedule
+
+#: Seconds after which changes of schedules are noticed.
+LOOK_EVERY = 5.0
+#: Seconds after which an instant that could not be fired is tried again.
+RETRY_EVERY = 1.0
+#: Seconds that one call to the server is tried.
+PATIENCE = 0.25
+
+
+class Scheduler:
+    """Fires the due instants of some queues."""
+
+    def __init__(self, client: Client, queues: Sequence[str]) -> None:
+        self.client = client
+        self.queues = queues
+        self._look_at = float("-inf")
+        self._due_at: dict[str, float] = {}
+        """When the next instant of a queue may come, by its name."""
+        self._reported: set[events.Event] = set()
+
+    @property
+    def due_at(self) -> float:
+        """When `run` has something to do next, on the monotonic clock."""
+        return min(self._look_at, *self._due_at.values(), float("inf"))
+
+    def run(self) -> None:
+        """Fire what is due. Raises StoreError."""
+        if self.due_at > clock.monotonic():
+            return
+        if self._look_at <= clock.monotonic():
+            found = self.client.run(schedules.scheduled_among(self.queues), patience=PATIENCE)
+            self._look_at = clock.monotonic() + LOOK_EVERY
+            self._due_at = dict.fromkeys(found, float("-inf"))
+        for queue, at in list(self._due_at.items()):
+            if at <= clock.monotonic():
+                wait = fire_due(self.client, queue, PATIENCE, self._report)
+                self._due_at[queue] = clock.monotonic() + min(wait, 2 * LOOK_EVERY)
+
+    def _report(self, event: events.Event) -> None:
+        """Report an event once."""
+        if event not in self._reported:
+            self._reported.add(event)
+            events.emit(event)
+
+
+def fire_due(
+    client: Client,
+    queue: str,
+    patience: float | None = None,
+    report: Callable[[events.Event], object] = events.emit,
+) -> float:
+    """Fire the due instants of a queue, and return the seconds until it pays to look again. Raises StoreError."""
+    wait, left = float("inf"), 0
+    while True:
+        found: schedules.DueReply = client.run(schedules.due(queue, left), patience=patience)
+        for one in found.due:
+            seconds = _fire(client, queue, one, found.now, patience, report)
+            left += seconds is None
+            wait = min(wait, RETRY_EVERY if seconds is None else seconds)
+        if len(found.due) < schedules.MAX_DUE:
+            return wait if found.wait is None else min(wait, found.wait)
+
+
+def _fire(
+    client: Client,
+    queue: str,
+    due: DueSchedule,
+    now: float,
+    patience: float | None,
+    report: Callable[[events.Event], object],
+) -> float | None:
+    """Fire one schedule, and return the seconds until its next instant, or None if it is still due."""
+    try:
+        command, following = firing(queue, due, now)
+    except Exception as error:  # noqa: BLE001 - of a later version, or this host does not know its time zone
+        report(events.ScheduleStuck(queue, due.name, str(error)))
+        return None
+    try:
+        reply = client.run(command, patience=patience)
+    except StoreRefused as error:  # such as by a full server, which still takes renewals
+        report(events.ScheduleStuck(queue, due.name, str(error)))
+        return None
+    if reply in {"OK", "STALE"}:
+        return max(0.0, (following or float("inf")) - now)
+    return None
+
+
+def firing(queue: str, due: DueSchedule, now: float) -> tuple[Command, float | None]:
+    """Return the command that fires what is due, and the instant after it. Raises for an unreadable definition."""
+    definition = decode_definition(due.definition)
+    schedule = definition.schedule
+    decided = plan(schedule, due.at, now, held=due.fired.held)
+    puts = [
+        schedules.Put(
+            instant,
+            job_id(due.name, instant),
+            put_again(definition.call, now),
+            max(0.0, instant + schedule.delay_of(due.name, instant) - now),
+        )
+        for instant in decided.instants
+    ]
+    how = schedules.How(schedule.overlap, definition.priority, decided.skipped, decided.missed)
+    return schedules.fire(queue, due, decided.following, puts, how), decided.following
