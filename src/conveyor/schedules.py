@@ -26,7 +26,6 @@ from conveyor.wire.signature import name_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from conveyor.store.command import Command
     from conveyor.store.schedules import StoredSchedule
     from conveyor.tasks import Registry, Task
 
@@ -86,7 +85,7 @@ class Schedules:
         """
         client, queue = self.queue.client, self.queue.name
         now = stored.schedule_clock(queue).ask(client)
-        client.run_all(_setting(queue, "", 0.0, [entry_of(function, schedule, now)]))
+        client.run_all(stored.setting(queue, "", 0.0, [entry_of(function, schedule, now)]))
         return schedule.name or name_of(function)
 
     def list(self) -> list[ScheduleInfo]:
@@ -170,15 +169,6 @@ def entry_of(function: Callable[..., object], schedule: Schedule, now: float) ->
     return stored.Entry(name, schedule.timing, encode_definition(definition), first)
 
 
-def _setting(queue: str, module: str, start: float, entries: Sequence[stored.Entry]) -> list[Command]:
-    # The names first: a schedule whose queue is not listed would be found by no one.
-    return [
-        stored.note_scheduled(queue),
-        commands.note_queue(queue),
-        stored.schedule(queue, module, start, entries),
-    ]
-
-
 def info_of(queue: str, one: StoredSchedule) -> ScheduleInfo:
     """Return what is stored of a schedule, for people."""
     parts: tuple[str, Schedule | None, bytes, int] = ("", None, b"", 0)
@@ -215,7 +205,7 @@ def declare(client: Client, queues: Sequence[str], registry: Registry, start: fl
             for module, some in modules.items():
                 entries = [entry_of(task, schedule, now) for task in some for schedule in task.schedules]
                 _check_names(module, entries)
-                client.run_all(_setting(queue, module, start, entries))
+                client.run_all(stored.setting(queue, module, start, entries))
 
 
 def _by_module(tasks: Iterable[Task[..., Any]]) -> dict[str, list[Task[..., Any]]]:

@@ -89,7 +89,7 @@ def entry(verb: str, word: str) -> str:
 
 #: Functions in store/commands.py and store/schedules.py that are no verbs.
 WITHOUT_VERB = {
-    *("note_scheduled", "scheduled_queues", "scheduled_among", "declared", "stored", "stored_one"),
+    *("note_scheduled", "scheduled_queues", "scheduled_among", "declared", "setting", "stored", "stored_one"),
     *("schedule_clock", "set_ahead", "read_fired"),
     *(
         "settlement_of_failure",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from conveyor.store import Client
     from conveyor.store.command import Command
-    from conveyor.store.schedules import DueSchedule
+    from conveyor.store.schedules import DueSchedule, StoredSchedule
 
 #: Seconds after which changes of schedules are noticed.
 LOOK_EVERY = 5.0
@@ -37,6 +37,8 @@ class Scheduler:
         self._look_at = float("-inf")
         self._due_at: dict[str, float] = {}
         """When the next instant of a queue may come, by its name."""
+        self._declared: dict[str, dict[str, tuple[float, list[StoredSchedule]]]] = {}
+        """By queue and module: when the consumer started that declared schedules last, and these."""
         self._reported: set[events.Event] = set()
 
     @property
@@ -49,19 +51,51 @@ class Scheduler:
         if self.due_at > clock.monotonic():
             return
         if self._look_at <= clock.monotonic():
-            found = self.client.run(schedules.scheduled_among(self.queues), patience=PATIENCE)
             self._look_at = clock.monotonic() + LOOK_EVERY
-            self._due_at = dict.fromkeys(found, float("-inf"))
+            self._look()
         for queue, at in list(self._due_at.items()):
             if at <= clock.monotonic():
                 wait = fire_due(self.client, queue, PATIENCE, self._report)
                 self._due_at[queue] = clock.monotonic() + min(wait, 2 * LOOK_EVERY)
+
+    def _look(self) -> None:
+        """Find the queues with schedules, and set again what the server has lost of those that modules declare."""
+        found = self.client.run(schedules.scheduled_among(self.queues), patience=PATIENCE)
+        for queue in {*found, *self._declared}:
+            starts: dict[str, float] = self.client.run(schedules.declared(queue), patience=PATIENCE)
+            known = self._declared.get(queue, {})
+            if lost := known.keys() - starts.keys():
+                self._restore(queue, {module: known[module] for module in lost})
+                found.append(queue)
+            elif starts != {module: start for module, (start, _) in known.items()}:
+                stored = schedules.stored(queue).ask(self.client, patience=PATIENCE)
+                self._declared[queue] = {
+                    module: (start, [one for one in stored if one.module == module])
+                    for module, start in starts.items()
+                }
+        self._due_at = dict.fromkeys(found, float("-inf"))
+
+    def _restore(self, queue: str, lost: dict[str, tuple[float, list[StoredSchedule]]]) -> None:
+        now = schedules.schedule_clock(queue).ask(self.client, patience=PATIENCE)
+        for module, (start, stored) in lost.items():
+            entries = [entry for one in stored if (entry := _entry_of(one, now)) is not None]
+            self.client.run_all(schedules.setting(queue, module, start, entries), patience=PATIENCE)
 
     def _report(self, event: events.Event) -> None:
         """Report an event once."""
         if event not in self._reported:
             self._reported.add(event)
             events.emit(event)
+
+
+def _entry_of(one: StoredSchedule, now: float) -> schedules.Entry | None:
+    """Return a stored schedule to set it again, or None if it has no instant or is unreadable here."""
+    try:
+        schedule = decode_definition(one.definition).schedule
+        first = schedule.next_after(now)
+    except Exception:  # noqa: BLE001 - of a later version, or this host does not know its time zone
+        return None
+    return None if first is None else schedules.Entry(one.name, schedule.timing, one.definition, first)
 
 
 def fire_due(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from conveyor.errors import BadCall
 from conveyor.store import keys, scripts
 from conveyor.store.command import Command, checked, readable, script, word
+from conveyor.store.commands import note_queue
 from conveyor.store.query import Query
 from conveyor.wire.ids import is_queue_name
 
@@ -164,10 +165,20 @@ def scheduled_among(queues: Sequence[str]) -> Command:
 
 
 def declared(queue: str) -> Command:
-    """Read which modules have declared schedules. Reply: their names."""
-    return Command(
-        ("HKEYS", keys.key(queue, "declared")), read=lambda reply: [readable(one) for one in reply]
-    )
+    """Read which modules have declared schedules. Reply: module -> start of the consumer that did so last, seconds."""
+
+    def read(reply: Sequence[bytes]) -> dict[str, float]:
+        return {
+            readable(name): int(start) / 1000 for name, start in zip(reply[::2], reply[1::2], strict=True)
+        }
+
+    return Command(("HGETALL", keys.key(queue, "declared")), read=read)
+
+
+def setting(queue: str, module: str, start: float, entries: Sequence[Entry]) -> list[Command]:
+    """Set schedules as `schedule` does, and note the names of the queue."""
+    # The names first: a schedule whose queue is not listed would be found by no one.
+    return [note_scheduled(queue), note_queue(queue), schedule(queue, module, start, entries)]
 
 
 def stored(queue: str) -> Query[list[StoredSchedule]]:
