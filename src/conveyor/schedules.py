@@ -60,6 +60,11 @@ class ScheduleInfo(NamedTuple):
     """Instants without a job, since no consumer fired them in time."""
 
     @property
+    def timing(self) -> str:
+        """When it is due, in words; "?" if that is unreadable here."""
+        return self.schedule.words if self.schedule else "?"
+
+    @property
     def paused(self) -> bool:
         """True if it is paused."""
         return self.next_at is None

@@ -34,6 +34,7 @@ _STEPS = 200
 _MAX_SHIFT = 3 * 3600.0
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}", re.ASCII)
 _FIELDS = 5
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,6 +89,15 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if self.every is not None:
             return f"every {self._period}"
         return f"{' '.join(self.cron.split())} {self.timezone}"
+
+    @property
+    def words(self) -> str:
+        """When it is due, for people: `every 5 minutes`, or the expression and its time zone."""
+        if self.every is None:
+            return self.timing
+        size, unit = next(one for one in _UNITS if self._period % one[0] == 0)
+        number = self._period // size
+        return f"every {unit}" if number == 1 else f"every {number:,} {unit}s"
 
     @property
     def _period(self) -> int:
