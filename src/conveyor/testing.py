@@ -357,7 +357,7 @@ def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
 
 
 def _advance(client: Client, queue: str, left: float) -> int:
-    """Let time pass for a queue, from one instant to the next; return how many jobs became due."""
+    """Move the clock of a queue from one instant to the next, and return how many jobs became due."""
     schedules.declare(client, [queue], registry, client.run(commands.server_time()))
     before = client.run(commands.count(queue))
     while True:

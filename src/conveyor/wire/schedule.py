@@ -100,8 +100,18 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"every {unit}" if number == 1 else f"every {number:,} {unit}s"
 
     @property
+    def period(self) -> float | None:
+        """The seconds from one instant to the next, or None for a cron expression."""
+        return None if self.every is None else float(as_seconds(self.every))
+
+    @property
+    def max_delay(self) -> float:
+        """The longest jitter in seconds."""
+        return float(as_seconds(self.jitter))
+
+    @property
     def _period(self) -> int:
-        return int(as_seconds(self.every))
+        return int(self.period or 1)
 
     def next_after(self, at: float) -> float | None:
         """Return the first instant after a time, both in seconds since 1970, or None if there is none."""
@@ -129,8 +139,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def delay_of(self, name: str, instant: float) -> float:
         """Return the seconds by which jitter delays an instant: equal in all processes."""
         digest = hashlib.blake2b(f"{name} {instant:.0f}".encode(), digest_size=4).digest()
-        jitter: float = as_seconds(self.jitter)
-        return jitter * int.from_bytes(digest, "big") / 2**32
+        return self.max_delay * int.from_bytes(digest, "big") / 2**32
 
     def _after(self, at: float) -> Iterator[float]:
         """Yield the instants after a time, in order."""
