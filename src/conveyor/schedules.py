@@ -188,16 +188,18 @@ def info_of(queue: str, one: StoredSchedule) -> ScheduleInfo:
     return ScheduleInfo(queue, one.name, *parts, one.module, next_at, last_at, one.fired.job, *counts)
 
 
-def declare(client: Client, queues: Sequence[str], registry: Registry, start: float) -> None:
+def declare(client: Client, queues: Sequence[str], registry: Registry, start: float | None = None) -> None:
     """Set the schedules that the registered tasks of these queues have, and remove those that they no longer have.
 
-    `start` is when the consumer has started, by the server's clock: of two that have loaded the same module, the one
-    that started later decides. Raises StoreError, and BadCall if a schedule is invalid.
+    `start` is when the consumer has started, by the server's clock, now by default: of two that have loaded the same
+    module, the one that started later decides. Raises StoreError, and BadCall if a schedule is invalid.
     """
     tasks = [one for one in registry.tasks.values() if one.schedules and one.put.queue in queues]
     listed = client.run(stored.scheduled_among(queues))
     if not tasks and not listed:
         return
+    if start is None:
+        start = client.run(commands.server_time())
     loaded = {*registry.modules, *map(_module, registry.tasks.values())}
     for queue in queues:
         modules = _by_module(one for one in tasks if one.put.queue == queue)

@@ -358,7 +358,7 @@ def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
 
 def _advance(client: Client, queue: str, left: float) -> int:
     """Move the clock of a queue from one instant to the next, and return how many jobs became due."""
-    schedules.declare(client, [queue], registry, client.run(commands.server_time()))
+    schedules.declare(client, [queue], registry)
     before = client.run(commands.count(queue))
     while True:
         wait = fire_due(client, queue)

@@ -19,7 +19,7 @@ import msgspec
 from conveyor import schedules, task_def, task_loading
 from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel, read_size
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.store import Client, commands, connect
+from conveyor.store import Client, connect
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Consumer:
         client = connect(self.settings.url or None)
         if not self.settings.until_empty and (self.in_process or self.settings.script):
             # Those of a script; its workers declare those of the modules that they load.
-            schedules.declare(client, self.settings.queues, registry, client.run(commands.server_time()))
+            schedules.declare(client, self.settings.queues, registry)
         self._stop_requests, self.jobs_done = 0, []
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as messages:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 LOOK_EVERY = 5.0
 #: Seconds after which an instant that could not be fired is tried again.
 RETRY_EVERY = 1.0
+#: Replies after which an instant is no longer due.
+DONE = {"OK", "STALE"}
+#: Seconds that firing takes before other work of the supervisor.
+FIRE_WITHIN = 0.5
 #: Seconds that one call to the server is tried.
 PATIENCE = 0.25
 
@@ -41,6 +45,10 @@ class Scheduler:
         """By queue and module: when the consumer started that declared schedules last, and these."""
         self._reported: set[events.Event] = set()
 
+    def hurry(self) -> None:
+        """Look for schedules immediately: the tasks that declare them are loaded."""
+        self._look_at = float("-inf")
+
     @property
     def due_at(self) -> float:
         """When `run` has something to do next, on the monotonic clock."""
@@ -55,6 +63,7 @@ class Scheduler:
             self._look()
         for queue, at in list(self._due_at.items()):
             if at <= clock.monotonic():
+                self._due_at[queue] = clock.monotonic() + RETRY_EVERY  # if this raises
                 wait = fire_due(self.client, queue, PATIENCE, self._report)
                 self._due_at[queue] = clock.monotonic() + min(wait, 2 * LOOK_EVERY)
 
@@ -64,8 +73,9 @@ class Scheduler:
         for queue in {*found, *self._declared}:
             starts: dict[str, float] = self.client.run(schedules.declared(queue), patience=PATIENCE)
             known = self._declared.get(queue, {})
-            if lost := known.keys() - starts.keys():
-                self._restore(queue, {module: known[module] for module in lost})
+            lost = {module: one for module, one in known.items() if starts.get(module, -1.0) < one[0]}
+            if lost:
+                self._restore(queue, lost)
                 found.append(queue)
             elif starts != {module: start for module, (start, _) in known.items()}:
                 stored = schedules.stored(queue).ask(self.client, patience=PATIENCE)
@@ -78,8 +88,9 @@ class Scheduler:
     def _restore(self, queue: str, lost: dict[str, tuple[float, list[StoredSchedule]]]) -> None:
         now = schedules.schedule_clock(queue).ask(self.client, patience=PATIENCE)
         for module, (start, stored) in lost.items():
-            entries = [entry for one in stored if (entry := _entry_of(one, now)) is not None]
-            self.client.run_all(schedules.setting(queue, module, start, entries), patience=PATIENCE)
+            if start <= now:  # or the server's clock was ahead when they were declared
+                entries = [entry for one in stored if (entry := _entry_of(one, now)) is not None]
+                self.client.run_all(schedules.setting(queue, module, start, entries), patience=PATIENCE)
 
     def _report(self, event: events.Event) -> None:
         """Report an event once."""
@@ -104,40 +115,32 @@ def fire_due(
     patience: float | None = None,
     report: Callable[[events.Event], object] = events.emit,
 ) -> float:
-    """Fire the due instants of a queue, and return the seconds until it pays to look again. Raises StoreError."""
-    wait, left = float("inf"), 0
-    while True:
+    """Fire the due instants of a queue, and return the seconds until it pays to look again. Raises StoreError.
+
+    Returns 0 after a moment, since leases have to be renewed meanwhile.
+    """
+    wait, left, end = float("inf"), 0, clock.Deadline(FIRE_WITHIN)
+    while not end.passed():
         found: schedules.DueReply = client.run(schedules.due(queue, left), patience=patience)
+        firings: list[tuple[Command, float | None]] = []
         for one in found.due:
-            seconds = _fire(client, queue, one, found.now, patience, report)
-            left += seconds is None
-            wait = min(wait, RETRY_EVERY if seconds is None else seconds)
+            try:
+                firings.append(firing(queue, one, found.now))
+            except Exception as error:  # noqa: BLE001 - of a later version, or this host does not know its time zone
+                report(events.ScheduleStuck(queue, one.name, str(error)))
+        replies = ["REFUSED"] * len(firings)
+        try:
+            if firings:
+                replies = client.run_all([command for command, _ in firings], patience=patience)
+        except StoreRefused as error:  # such as by a full server, which still takes renewals
+            report(events.ScheduleStuck(queue, found.due[0].name, str(error)))
+        fired = [following for (_, following), reply in zip(firings, replies, strict=True) if reply in DONE]
+        wait = min([wait, *((following or float("inf")) - found.now for following in fired)])
+        left += len(found.due) - len(fired)
         if len(found.due) < schedules.MAX_DUE:
-            return wait if found.wait is None else min(wait, found.wait)
-
-
-def _fire(
-    client: Client,
-    queue: str,
-    due: DueSchedule,
-    now: float,
-    patience: float | None,
-    report: Callable[[events.Event], object],
-) -> float | None:
-    """Fire one schedule, and return the seconds until its next instant, or None if it is still due."""
-    try:
-        command, following = firing(queue, due, now)
-    except Exception as error:  # noqa: BLE001 - of a later version, or this host does not know its time zone
-        report(events.ScheduleStuck(queue, due.name, str(error)))
-        return None
-    try:
-        reply = client.run(command, patience=patience)
-    except StoreRefused as error:  # such as by a full server, which still takes renewals
-        report(events.ScheduleStuck(queue, due.name, str(error)))
-        return None
-    if reply in {"OK", "STALE"}:
-        return max(0.0, (following or float("inf")) - now)
-    return None
+            wait = min(wait, float("inf") if found.wait is None else found.wait)
+            return max(0.0, min(wait, RETRY_EVERY) if left else wait)
+    return 0.0
 
 
 def firing(queue: str, due: DueSchedule, now: float) -> tuple[Command, float | None]:

@@ -585,6 +585,7 @@ class Supervisor:
             return
         if all(one.status.state != shared_status.STARTING for one in self.workers.values()):
             self.is_ready = True
+            self.scheduler.hurry()
             ready()
 
     def _end(self) -> int:
