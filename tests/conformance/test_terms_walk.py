@@ -336,7 +336,7 @@ class Walk:
                     "ended",
                     "outbox",
                     "unlinked",
-                "unique",
+                    "unique",
                 }
                 == set()
             )

@@ -12,7 +12,7 @@ from conveyor.cli.commands import COMMANDS, load
 from conveyor.cli.main import run
 
 ROOT = Path(__file__).parents[2]
-GROUPS = {"server": list(load("server").commands)}
+GROUPS = {name: list(load(name).commands) for name in ("server", "schedule")}
 NAMES = [
     " ".join(words)
     for commands in COMMANDS.values()

@@ -43,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
         "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
         "retry": ("control", "Return dead jobs to their queue as if they had never run."),
+        "schedule": ("schedule", "Control recurring jobs: list, add, pause, resume, run and remove them."),
         "scale": ("scale", "Add workers to a running consumer, or stop some after their current jobs."),
         "kill": ("kill", "Stop workers after their current job, or immediately with --now."),
     },
