@@ -235,7 +235,7 @@ class Walk:
         lane.run(commands.purge, index, 3, encode_settled("cancelled"), 600.0)
 
     def due(self) -> None:
-        """Let time pass: delayed jobs become due, and the next of a rate may start."""
+        """Make delayed jobs due, and start a new period of the rate."""
         lane = self.chance.choice(self.lanes)
         raw, key = lane.raw, lane.key
         for one in raw.zrange(key("delayed"), 0, -1):
@@ -302,7 +302,7 @@ class Walk:
         one.ends.append("cancelled")
 
     def drain(self) -> None:
-        """Let all that is left run; nothing stays behind."""
+        """Run all that is left; nothing stays behind."""
         for _ in range(2000):
             for lane in self.lanes:
                 raw, key = lane.raw, lane.key
