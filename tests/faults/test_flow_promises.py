@@ -227,7 +227,7 @@ def test_one_job_of_a_unique_key_runs_at_a_time(stage: Callable[[int], Stage], s
 def test_graphs_end_with_each_job_once_whatever_dies(stage: Callable[[int], Stage], seed: int) -> None:
     chance, made = random.Random(seed), stage(3)
     submitted: list[Job[Any]] = []
-    befores: dict[str, tuple[list[Job[Any]], str]] = {}
+    earlier: dict[str, tuple[list[Job[Any]], str]] = {}
     for number in range(90):
         some = chance.sample(submitted[-30:], min(len(submitted), chance.choice((0, 1, 1, 2, 4))))
         when = chance.choice(("done", "done", "failed", "ended"))
@@ -244,7 +244,7 @@ def test_graphs_end_with_each_job_once_whatever_dies(stage: Callable[[int], Stag
             inputs if some else None,
         )
         job = chance.choice(made.queues).submit(task, *args)
-        befores[f"j{number}"] = some, when
+        earlier[f"j{number}"] = some, when
         submitted.append(job)
     cancelled = {job.id for job in chance.sample(submitted, 5) if job.cancel()}
     made.wait(submitted, chance, kills=6)
@@ -260,7 +260,7 @@ def test_graphs_end_with_each_job_once_whatever_dies(stage: Callable[[int], Stag
     numbers = {job.id: f"j{number}" for number, job in enumerate(submitted)}
     for job in submitted:
         name, state = numbers[job.id], states[job.id]
-        some, when = befores[name]
+        some, when = earlier[name]
         fits = all(states[one.id] in fitting[when] for one in some)
         if state == "cancelled":
             assert job.id in cancelled or not fits, name

@@ -1083,7 +1083,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_after.test_cancelled_job_leaves_no_jobs_before_it_to_be_noted: (
         ("shared/terms", "BASE .. 'before:' .. id, BASE", "BASE"),
     ),
-    test_after.test_jobs_with_many_before_them_share_a_slice: (("submit", "noted = noted + #befores", ""),),
+    test_after.test_jobs_with_many_before_them_share_a_slice: (("submit", "noted = noted + #earlier", ""),),
     test_after.test_job_after_one_of_another_queue_leaves_a_message: (
         ("claim", "if redis.call('EXISTS', OUTBOX) == 1 then sign = -1 end", ""),
     ),

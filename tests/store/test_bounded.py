@@ -201,14 +201,14 @@ def check_work_with_terms(server: Server, lane: Lane, keys: int, graph: int) -> 
 
     first = lane.claim(1)
     assert [job.id for job in first.jobs] == ["followed"]
-    befores = [f"{lane.queue} {one}" for one in backlog.before]
+    earlier = [f"{lane.queue} {one}" for one in backlog.before]
     finish("finish of one with many followers", first)
     for number in range(4):
-        timed("put of one with many before it", backlog.command(after=befores, policy="di", count=1))
+        timed("put of one with many before it", backlog.command(after=earlier, policy="di", count=1))
         fresh = [f"new{number}-{one}" for one in range(MAX_WITH_TERMS)]
         timed("put with keys", backlog.command(keys=fresh, limits=(1, 5, 60.0, False)))
-        timed("put of followers", backlog.command(after=befores[:1]))
-        timed("put of jobs with many before each", backlog.command(after=befores[:50]))
+        timed("put of followers", backlog.command(after=earlier[:1]))
+        timed("put of jobs with many before each", backlog.command(after=earlier[:50]))
         finish("finish of those before", timed("claim of those before", backlog.claim()))
         timed("promote", commands.promote(lane.queue))
         timed("cancel", commands.cancel(lane.queue, f"job{number}", b"away", 60.0))

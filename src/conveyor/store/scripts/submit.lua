@@ -125,17 +125,17 @@ for place, own in ipairs(terms) do
   end
   if own.a then
     if has_delay then own.d = delay end
-    local befores, further = own.a, own.b or {}
+    local earlier, further = own.a, own.b or {}
     own.a, own.b = nil, nil
     redis.call('HSET', TERMS, id, 'a' .. cmsgpack.pack(own))
     redis.call('ZADD', DEFERRED, score, id)
-    noted = noted + #befores
-    if noted > MAX_TOGETHER then table.insert(further, 1, table.concat(befores, ',')) end
+    noted = noted + #earlier
+    if noted > MAX_TOGETHER then table.insert(further, 1, table.concat(earlier, ',')) end
     if #further > 0 then
       each_part('RPUSH', BASE .. 'before:' .. id, further)
       redis.call('RPUSH', UNLINKED, id)
     end
-    if noted <= MAX_TOGETHER then note_before(id, befores, own.p) end
+    if noted <= MAX_TOGETHER then note_before(id, earlier, own.p) end
   elseif has_delay then
     wait_until_due(id, '-' .. cmsgpack.pack(own), score, delay)
   else

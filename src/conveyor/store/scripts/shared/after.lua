@@ -42,12 +42,12 @@ local function go_on(id, from, state, outcome)
 end
 
 -- Note that a deferred job comes after others, each as queue and id; those that have ended already let it go on.
-local function note_before(id, befores, policy)
+local function note_before(id, earlier, policy)
   local links, over = {}, {}
-  for place, before in ipairs(befores) do links[place] = '< ' .. before end
-  each_part('SADD', BASE .. 'after:' .. id, befores)
+  for place, before in ipairs(earlier) do links[place] = '< ' .. before end
+  each_part('SADD', BASE .. 'after:' .. id, earlier)
   link(id, links)
-  for _, before in ipairs(befores) do
+  for _, before in ipairs(earlier) do
     local queue, job = string.match(before, '^(%S+) (%S+)$')
     local wants = string.sub(policy, 2)
     if queue ~= OWN then
@@ -74,10 +74,10 @@ local function note_more() -- a slice of the jobs before that are not noted yet
     local part, text = redis.call('LPOP', BASE .. 'before:' .. id), redis.call('HGET', TERMS, id)
     if redis.call('EXISTS', BASE .. 'before:' .. id) == 0 then redis.call('LPOP', UNLINKED) end
     if part and text then
-      local befores = {}
-      for before in string.gmatch(part, '[^,]+') do befores[#befores + 1] = before end
-      noted = noted + #befores
-      note_before(id, befores, read_terms(text).p)
+      local earlier = {}
+      for before in string.gmatch(part, '[^,]+') do earlier[#earlier + 1] = before end
+      noted = noted + #earlier
+      note_before(id, earlier, read_terms(text).p)
     end
   end
 end
