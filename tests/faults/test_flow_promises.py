@@ -282,3 +282,37 @@ def state_of(job: Job[Any]) -> str:
     error = job.exception(0)
     kinds = {JobCancelled: "cancelled", JobLost: "lost"}
     return "done" if error is None else kinds.get(type(error), "failed")
+
+
+def test_consumer_that_leaves_an_empty_queue_has_told_the_others(
+    server: Any, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+) -> None:
+    client, number = connect(server.url), next(_numbers)
+    first, second = (Queue(f"flow{number}-{one}", store=client) for one in "ab")
+    job = first.submit(jobs.mark, str(path), "first", 0.0)
+    follower = second.submit(jobs.mark.options(after=[job]), str(path), "second", 0.0)
+    leaving = consume(first.name, store=client, modules=("flow_jobs",), until_empty=True)
+    eventually(leaving.has_left)
+    assert (job.result(0), follower.status()) == ("first", "waiting")
+
+
+def test_graph_is_put_again_by_a_server_that_has_lost_it(
+    server: Any, consume: Callable[..., Any], path: Path
+) -> None:
+    """Its first job has ended before, and is forgotten, too: those that come after it cannot wait for it."""
+    client = connect(server.url)
+    queue = Queue(f"flow{next(_numbers)}", store=client)
+    consumer = consume(queue.name, store=client, modules=("flow_jobs",))
+    ended = queue.submit(jobs.mark, str(path), "ended", 0.0)
+    ended.result(30)
+    consumer.end()
+    second = queue.submit(jobs.mark.options(after=[ended], when="ended", delay=0.5), str(path), "second", 0.0)
+    third = queue.submit(jobs.mark.options(limit=Limit(running=1)), str(path), "third", 0.0)
+    fourth = queue.submit(jobs.mark, str(path), "fourth", 0.0, before=results_of([second, third]))
+    needs = queue.submit(jobs.mark.options(after=[ended], delay=0.5), str(path), "needs", 0.0)
+    server.raw.flushall()
+    consume(queue.name, store=client, modules=("flow_jobs",))
+    assert fourth.result(60) == "fourth"
+    with suppress(JobCancelled):  # nobody knows any more that it has ended well
+        needs.result(60)
+    assert [line.split()[1] for line in lines(path) if line.startswith("start")].count("fourth") == 1
