@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: Part of every secret; the text before it shows which one was found.
 MARK = "-hunter2"
 LEAK = re.compile(r"[\w -]*-hunt")
-STATES = ("waiting", "delayed", "running", "dead", "ended")
+STATES = ("waiting", "deferred", "delayed", "running", "dead", "ended")
 TASKS = """
 import sys
 import time

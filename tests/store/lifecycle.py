@@ -80,7 +80,7 @@ TRANSITIONS = (
 
 #: Verbs that move no job.
 NOT_MOVES = {
-    *("renew", "count", "state", "rows", "tally", "series", "listen"),
+    *("renew", "count", "state", "rows", "flow", "limits", "end_rest", "tally", "series", "listen"),
     *("append", "join", "leave", "bound", "pause", "resume", "shut", "forget"),
 }
 

@@ -52,10 +52,13 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowRange(1)),
+    "flow": (["id"], ["known"]),
+    "limits": ("key",),
+    "end_rest": ("key",),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "revive", "append"}
-READING = {"count", "state", "series", "rows"}
+READING = {"count", "state", "series", "rows", "flow", "limits"}
 
 
 def header(verb: str) -> list[str]:
@@ -91,6 +94,9 @@ WITHOUT_VERB = {
         "queue_names",
         "is_there",
         "was_deleted",
+        "waits_for",
+        "count_waits_for",
+        "place_in_lane",
     ),
     *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
 }

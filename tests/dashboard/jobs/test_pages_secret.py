@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Visit = Callable[..., Visitor]
 
 SECRET = "sk-9f3e7711"
-STATES = ("waiting", "running", "delayed", "dead", "ended")
+STATES = ("waiting", "running", "deferred", "delayed", "dead", "ended")
 
 
 @task(name="secret.report")

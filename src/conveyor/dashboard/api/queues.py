@@ -26,18 +26,22 @@ class QueueLine(Struct, frozen=True):
     name: str
     ready: int
     """The same as `waiting`."""
+    deferred: int
+    """Jobs that wait for others: for jobs before them, or for their turn under a limit."""
     delayed: int
     """Jobs that are not due yet."""
     waiting: int
     """Jobs that are due, and wait for a worker."""
     qsize: int
-    """Waiting and delayed ones together: what `maxsize` bounds."""
+    """Waiting, deferred and delayed ones together: what `maxsize` bounds."""
     running: int
     dead: int
     blocked: int
     """Blocked producers."""
     maxsize: int
     paused: bool
+    rests_until: float | None
+    """Until when no job starts since a task asked for a rest, seconds since 1970; or null."""
     shutdown: bool
     accepted: int
     finished: int
@@ -130,7 +134,7 @@ def bound_queue(request: ApiRequest) -> Done:
 
 @endpoint("POST", "/queues/{queue}/purge", "purge", Begun, body=Why, status=202)
 def purge_queue(request: ApiRequest) -> Begun:
-    """Cancel all waiting and delayed jobs."""
+    """Cancel all waiting, deferred and delayed jobs."""
     request.context.check_begun(request.queue)
     return begin(request, "purge", [request.queue], Matching())
 
@@ -146,6 +150,7 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
         qsize=count.qsize,
         running=count.leased,
         paused=bool(count.paused),
+        rests_until=count.rest / 1000 or None,
         shutdown=bool(count.shutdown),
         rate_in=round(rate.accepted, 3),
         rate_out=round(rate.ended, 3),

@@ -54,7 +54,7 @@ class QueueView(NamedTuple):
         if not self.live:
             return tuple(self)
         jobs = self.jobs
-        ledger = jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
+        ledger = jobs._replace(ready=0, deferred=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
         return self.row.lasting(), ledger, jobs.imbalance, self[2:]
 
 
