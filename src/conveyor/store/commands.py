@@ -52,6 +52,8 @@ MAX_RENEWED = 500
 MAX_KEYS, MAX_KEYS_READ = 50, 500
 #: Links between jobs that one script reads; bytes of each job and outcome that it returns.
 MAX_FLOW_LINKS, FLOW_CUT = 1000, 1024
+#: Keys of which a queue that needs a claim has one: unfinished jobs, and ends of jobs that others wait for.
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 #: Seconds that a nudge stays in an inbox that no one reads any more.
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
@@ -999,10 +1001,10 @@ def await_wake(queue: str, waiter: str, seconds: float) -> Command:
 
 
 def any_work(queues: Iterable[str]) -> Command:
-    """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
+    """Check if a queue has jobs, or news of them for others. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
-        words += [keys.key(queue, name) for name in ("ready", "delayed", "deferred", "leased")]
+        words += [keys.key(queue, name) for name in _WORK]
     return Command(tuple(words), read=bool)
 
 
