@@ -205,7 +205,7 @@ def test_wrong_keys_are_refused_before_anything_is_put(queue: Queue) -> None:
     assert queue.qsize() == 0
 
 
-def test_results_of_jobs_are_refused_where_they_could_not_be_filled_in(queue: Queue) -> None:
+def test_results_of_jobs_are_refused_inside_other_values(queue: Queue) -> None:
     before: Job[str] = Job("x", queue.name, client=queue.client)
     with pytest.raises(BadCall, match="can hold nothing else"):
         queue.submit(note, [result_of(before), 1])

@@ -13,15 +13,24 @@ from conveyor import (
     CurrentJob,
     Executor,
     Job,
+    JobCancelled,
+    JobEnd,
+    JobFailed,
+    Limit,
     Queue,
     SubmittedCall,
     Task,
+    Throttle,
+    Unique,
     aio,
     around_run,
     around_submit,
     from_worker,
     resource,
+    result_of,
+    results_of,
     task,
+    webhook,
 )
 from conveyor.executor import JobFuture
 
@@ -260,3 +269,34 @@ def with_resources(fake: Client) -> None:
     use.submit(1)  # refused: arg-type; reportArgumentType
     use("a", client="text")  # refused: arg-type; reportArgumentType
     use.options(headers=[("a", "b")])  # refused: arg-type; reportArgumentType
+
+# Flow
+
+some_count = count.submit(5)
+assert_type(result_of(some_count), int)
+assert_type(results_of([some_count, some_count]), list[int])
+assert_type(count.submit(result_of(some_count)), Job[int])
+assert_type(some_count.then(count), Job[int])
+assert_type(some_count.then(count, 3, slow=True), Job[int])
+assert_type(some_count.then(ping), Job[None])
+some_count.then(three)  # refused: arg-type; reportArgumentType
+fetch.submit(result_of(some_count))  # refused: call-overload; reportArgumentType reportCallIssue
+count.options(after=[some_count], when="ended").submit(5)
+count.options(after=some_count)  # refused: arg-type; reportArgumentType
+count.options(when="later")  # refused: arg-type; reportArgumentType
+
+
+def told(end: JobEnd) -> None:
+    assert_type(end.error, JobFailed | JobCancelled | None)
+
+
+@task(limit=Limit(running=2, starts=10, per=timedelta(minutes=1), by="user"), unique=Unique(by=("user", "day")))
+def report(user: str, day: str) -> str:
+    return user + day
+
+
+report.options(limit=None, unique=True, on_failure=told, on_success=webhook("https://example.com"))
+report.options(limit=3)  # refused: arg-type; reportArgumentType
+Limit(running="2")  # refused: arg-type; reportArgumentType
+Unique(until="never")  # refused: arg-type; reportArgumentType
+raise Throttle(timedelta(seconds=5), whole_queue=True)

@@ -130,7 +130,7 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
         self._check_limits()
 
     def _check_queues(self) -> None:
-        """Raise BadCall if there is no queue, or an invalid name or weight."""
+        """Raise BadCall without a queue, or for an invalid name or weight."""
         if not self.queues:
             message = "a consumer needs a queue"
             raise BadCall(message, hint="name one or more")
@@ -194,7 +194,7 @@ def _is_whole(number: object, least: int, most: float = float("inf")) -> bool:
 
 
 def read_queues(queues: str | Iterable[str] | Mapping[str, int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return the names and weights of queues, such as `mail:5` or {"mail": 5}; no weights if none has one."""
+    """Return the names and weights of queues, such as `mail:5` or {"mail": 5}: empty if no queue has a weight."""
     if isinstance(queues, Mapping):
         return tuple(queues), tuple(queues.values())
     names, weights, has_weights = [], [], False

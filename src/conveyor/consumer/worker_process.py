@@ -111,6 +111,7 @@ class WorkerProcess:
         self._is_stopping = self._was_signalled = False
         self._is_waiting = False
         self._is_paused = False
+        self._is_throttled = False  # a job of the batch has asked for a rest
         self._pid = os.getpid()
         self._send = Sender(client, status, lambda: self._is_stopping, self._starve).send
 
@@ -459,7 +460,8 @@ class WorkerProcess:
         self.settler.begin(queue, claimed.token, len(held))
         self._left, self._wake_ups = claimed.left, 1
         done = 0
-        while held and not self._is_stopping and not self.status.pause_requested:
+        self._is_throttled = False
+        while held and not (self._is_stopping or self._is_throttled or self.status.pause_requested):
             if clock.boottime() >= self._sure_until:
                 self._confirm_leases(batch, held)
             try:
@@ -571,7 +573,10 @@ class WorkerProcess:
         elapsed = clock.monotonic() - self.monitor.since
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
-        self.jobs_done += not isinstance(outcome, Release)
+        if isinstance(outcome, Release):
+            self._is_throttled = outcome.rest > 0  # the rest of the batch may have to rest as well
+        else:
+            self.jobs_done += 1
         self.status.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True

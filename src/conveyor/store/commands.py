@@ -357,7 +357,7 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
 def throttle(
     queue: str, token: str, job_id: str, seconds: float, attempt: bytes = b"", *, whole_queue: bool = False
 ) -> Command:
-    """Make the jobs of a limit, or of the queue, rest: leased -> ready. Reply: OK, STALE or cancelled."""
+    """Release a job, and rest those of its limit, or of its queue: leased -> ready. Reply: OK, STALE or cancelled."""
     whose = "queue" if whole_queue else ""
     sent = script("throttle", queue, token, job_id, milliseconds(seconds), whose, attempt)
     return structs.replace(sent, leads=True)
@@ -414,7 +414,7 @@ def follow(message: Message) -> Command:
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
-    """Notify a job that one before it, in another queue, has ended."""
+    """Note that a job before a deferred one, in another queue, has ended: deferred -> ready, delayed or over."""
     return script("go_on", queue, job_id, source, outcome)
 
 

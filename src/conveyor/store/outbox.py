@@ -1,9 +1,9 @@
 """What jobs of several queues tell each other: messages that a script leaves in its queue's outbox, carried over here.
 
 A script touches the keys of one queue only, since queues may be on several nodes. So an end, or a job that comes after
-one of another queue, becomes a message in the same atomic step. Whoever sees messages carries them over: the producer
-behind its put, and any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is
-removed only after it has arrived.
+one of another queue, becomes a message in the same atomic step. The producer carries them over behind its put, and so
+does any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is removed only
+after it has arrived.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
+local MAX_ROUNDS = 8 -- in which jobs are deferred whose limit has begun to rest
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
@@ -91,8 +92,16 @@ if is_special and redis.call('HEXISTS', LIMITS, '') == 1 then
 end
 
 local first = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
+if is_special and #first > 0 and redis.call('EXISTS', TURNS) == 1 then
+  for round = 1, MAX_ROUNDS do
+    if defer_resting(first) == 0 then break end
+    soonest = 1 -- there may be others behind them
+    first = round < MAX_ROUNDS and redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES') or {}
+  end
+end
 if #first == 0 then
   if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end
+  admit_next()
   return nothing('EMPTY', sign * soonest)
 end
 local ids = {}

@@ -105,6 +105,24 @@ local function leave(id, text)
   return terms
 end
 
+-- Of ready jobs (id, place, …), those whose limit has begun to rest are deferred again. Returns how many.
+local function defer_resting(first)
+  local ids, deferred = {}, 0
+  for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
+    local key = text and read_terms(text).l
+    if key and limit_of(key)[REST] > limit_time() then
+      leave(ids[place], text)
+      redis.call('ZREM', READY, ids[place])
+      redis.call('ZADD', lane_of(key), first[2 * place], ids[place])
+      redis.call('ZADD', DEFERRED, first[2 * place], ids[place])
+      redis.call('HSET', TERMS, ids[place], 'b' .. string.sub(text, 2))
+      deferred = deferred + 1
+    end
+  end
+  return deferred
+end
+
 -- A taken job becomes ready again, at its old place; that of a job with a limit is behind those of its key that were
 -- ready before, but in front of the deferred ones.
 local function put_back(id, place, never_started)
@@ -190,8 +208,8 @@ local function fits(policy, state)
   return true
 end
 
--- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room even
--- in a full queue, since the end of a job does not wait.
+-- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room,
+-- even in a full queue, since the end of a job does not wait.
 local function put_hooks(hooks, id, outcome)
   local state, jobs = state_of(outcome), {}
   for place = 1, #hooks, 3 do
