@@ -347,7 +347,7 @@ def torture_server(torture_seed: str) -> str:
 
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}
 _NAMED_KEYS = {name.partition(":")[0]: kind for name, kind, _ in keys.NAMED_KEYS}
-_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+|\*)\}:(\w+)(:.+)?")
+_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+|\*)\}:(\w+)(:.*)?")
 _ELSEWHERE = {
     "consumers": "zset",
     "queues": "set",
@@ -365,6 +365,8 @@ _ELSEWHERE = {
     "speedup": "string",
 }
 _MOST = {"bell": 32, "history": 5200}
+#: Keys with a name that live as long as jobs do.
+_OF_JOBS = {"lane", "after", "followers", "inputs", "unique"}
 
 
 def leaks(raw: redis.Redis) -> list[str]:
@@ -384,13 +386,21 @@ def leaks(raw: redis.Redis) -> list[str]:
             continue
         if kind != wanted:
             found.append(f"{name}: a {kind}, wanted {wanted}")
-        elif mortal and life == -1 and not (match and match[2] == "stream" and _is_recorded(raw, name)):
+        elif mortal and life == -1 and not (match and _lives_with_jobs(raw, name, match[2])):
             found.append(f"{name}: lives for ever")
         elif (
             match and match[2] in _MOST and (raw.llen if kind == "list" else raw.xlen)(key) > _MOST[match[2]]
         ):
             found.append(f"{name}: too long")
     return found
+
+
+def _lives_with_jobs(raw: redis.Redis, name: str, kind: str) -> bool:
+    """Return True if a key is one of those that jobs which are there have."""
+    if kind == "stream":
+        return _is_recorded(raw, name)
+    base = name[: name.index("}:") + 2]
+    return kind in _OF_JOBS and bool(raw.exists(f"{base}jobs"))
 
 
 def _is_recorded(raw: redis.Redis, stream: str) -> bool:

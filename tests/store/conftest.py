@@ -132,7 +132,7 @@ class Lane:
 
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
-        indexes = ("ready", "delayed", "leased", "dead")
+        indexes = ("ready", "deferred", "delayed", "leased", "dead")
         hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams")
         pipe = self.raw.pipeline(transaction=False)
         for name in indexes:
@@ -178,7 +178,7 @@ class Lane:
         return dict.fromkeys(found, "now") if name == "seen" else found
 
     def _score(self, name: str, score: float, now: int) -> int:
-        if name in {"ready", "line"} or score < LONG_AGO:
+        if name in {"ready", "deferred", "line"} or score < LONG_AGO:
             return int(score)
         return round((score - now) / 100_000) * 100
 

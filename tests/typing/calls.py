@@ -270,6 +270,7 @@ def with_resources(fake: Client) -> None:
     use("a", client="text")  # refused: arg-type; reportArgumentType
     use.options(headers=[("a", "b")])  # refused: arg-type; reportArgumentType
 
+
 # Flow
 
 some_count = count.submit(5)
@@ -290,7 +291,9 @@ def told(end: JobEnd) -> None:
     assert_type(end.error, JobFailed | JobCancelled | None)
 
 
-@task(limit=Limit(running=2, starts=10, per=timedelta(minutes=1), by="user"), unique=Unique(by=("user", "day")))
+@task(
+    limit=Limit(running=2, starts=10, per=timedelta(minutes=1), by="user"), unique=Unique(by=("user", "day"))
+)
 def report(user: str, day: str) -> str:
     return user + day
 

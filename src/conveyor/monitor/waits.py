@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -86,13 +87,23 @@ def limit_text(limit: LimitState) -> str:
 
 def reason(limit: LimitState) -> str:
     """Return what keeps the jobs of a limit from starting: `3 of 3 running`."""
-    if limit.until and not (limit.max_starts and limit.started >= limit.max_starts):
+    if is_resting(limit):
         return "a task asked for a rest"
     if limit.until:
         return limit_text(limit._replace(max_running=0, in_order=False))
     if limit.max_running:
         return f"{limit.running:,} of {limit.max_running:,} running"
     return f"{limit.running:,} running" if not limit.in_order else "one at a time, in order"
+
+
+def is_resting(limit: LimitState) -> bool:
+    """Return True if a task has asked for a rest; otherwise its starts are used up, or jobs are running."""
+    return bool(limit.until and not (limit.max_starts and limit.started >= limit.max_starts))
+
+
+def key_digest(key: str) -> str:
+    """Return what stands for a key in addresses and pages: the key itself may hold secrets."""
+    return hashlib.blake2b(key.encode(errors="replace"), digest_size=8).hexdigest()
 
 
 def clock_time(at: float) -> str:
