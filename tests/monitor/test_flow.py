@@ -8,7 +8,6 @@ import pytest
 
 from conveyor import Limit, Queue, Task
 from conveyor.monitor import flow, waits
-from conveyor.monitor.flow import Flow
 from conveyor.store import commands, keys, outbox
 from conveyor.store.command import Command
 from conveyor.wire import codec
@@ -17,6 +16,7 @@ from conveyor.wire.outcome import Done, Fail, describe_text
 
 if TYPE_CHECKING:
     from conftest import Hand
+    from conveyor.monitor.flow import Flow
 
 
 def step(*_: Any, **__: Any) -> int:

@@ -58,7 +58,7 @@ def flow(
         return
     rows = [_row(one, depth, graph, now) for one, depth in _in_order(graph)]
     several = len({one.queue for one in graph.jobs}) > 1
-    left_out = {"WAITS FOR"} - {title for row in rows for title, cell in row.items() if str(cell)}
+    left_out = {"TIME", "WAITS FOR"} - {title for row in rows for title, cell in row.items() if str(cell)}
     left_out |= set() if several else {"QUEUE"}
     table(
         [{title: cell for title, cell in row.items() if title not in left_out} for row in rows],

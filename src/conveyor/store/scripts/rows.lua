@@ -41,8 +41,8 @@ local function first_and_last(size) -- ranks
   return rank + skip, rank + skip + count - 1
 end
 
-local function terms_of(id) -- without hooks, which hold jobs
-  local text = redis.call('HGET', TERMS, id) or ''
+local function terms_of(member) -- without hooks, which hold jobs
+  local text = redis.call('HGET', TERMS, member) or ''
   if #text <= cut then return text end
   return string.sub(text, 1, 1) .. cmsgpack.pack({l = cmsgpack.unpack(string.sub(text, 2)).l})
 end
