@@ -132,8 +132,9 @@ class Job(Generic[R]):
         """Wait for the job to finish and return its result.
 
         While the server is unavailable, it keeps waiting. Raises JobFailed if the task raised, JobLost if its workers
-        crashed, JobCancelled, JobGone if the job is unknown, UnknownClass if this process does not have the class of an
-        object in the result, and WaitTimeout after `timeout` seconds, which does not affect the job.
+        crashed, JobCancelled, JobExpired if it was not started in time, JobGone if the job is unknown, UnknownClass if
+        this process does not have the class of an object in the result, and WaitTimeout after `timeout` seconds, which
+        does not affect the job.
         """
         return cast("R", self._wait(timeout).result())
 
@@ -164,8 +165,8 @@ class Job(Generic[R]):
         return task.submit(result_of(self), *args, **kwargs)
 
     def cancelled(self) -> bool:
-        """Return True if the job was cancelled. May query the server."""
-        return self.done() and self.settled is not None and self.settled.state == "cancelled"
+        """Return True if the job was cancelled, or has expired. May query the server."""
+        return self.done() and self.settled is not None and self.settled.state in {"cancelled", "expired"}
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the job immediately if it is waiting, or request its worker to stop it.
@@ -191,7 +192,10 @@ class Job(Generic[R]):
             _log.exception("a callback of %r raised", self)
 
     def status(self) -> str:
-        """Return the job's state: waiting, deferred, delayed, running, done, failed, lost, cancelled or gone."""
+        """Return the job's state.
+
+        waiting, deferred, delayed, running, done, failed, lost, cancelled, expired or gone.
+        """
         if self.settled is not None:
             return self.settled.state
         state: commands.State = self._submission.client.run(commands.state(self.queue_name, self.id))

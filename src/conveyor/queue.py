@@ -683,9 +683,9 @@ def encoded_calls(
         terms = Terms({}, *_shared_terms(put))
         encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function))
     further: Iterator[Jobs] | None = None
-    jobs = encode(function, first, run, put.id) if first else []
+    jobs = encode(function, first, run, put) if first else []
     if not isinstance(calls, list):
-        further = (encode(function, part, run, put.id) for part in parts)
+        further = (encode(function, part, run, put) for part in parts)
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around, terms)
 
@@ -753,11 +753,13 @@ def _encoded(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
     inputs: list[tuple[Place, ...]] | None = None,
     headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
+    if put.expires is not None:
+        options = structs.replace(options, expires=put.seconds_to_expiry())
     if inputs is not None:
         calls = [without_inputs(args, kwargs) for args, kwargs in calls]
     data = call.encode_calls(function, _name(function), calls, options, headers, inputs)
@@ -765,7 +767,7 @@ def _encoded(
     if check is not None and inputs is None:  # it cannot check what is not known yet
         for args, kwargs in calls:
             check(*args, **kwargs)
-    return _named(data, own_id)
+    return _named(data, put.id)
 
 
 def _encoded_around(
@@ -773,13 +775,13 @@ def _encoded_around(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
     inputs: list[tuple[Place, ...]] | None = None,
 ) -> Jobs:
     """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
     with around.entered(calls) as submitted:
         headers = [call.header_pairs(one.headers) for one in submitted]
-        return _encoded(function, calls, options, own_id, inputs, headers)
+        return _encoded(function, calls, options, put, inputs, headers)
 
 
 def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
@@ -796,12 +798,12 @@ def _encoded_on_terms(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
 ) -> Jobs:
     """Return jobs for calls, and note the terms of each. Raises what `_encoded` and `_note_terms` raise."""
     bound = signature_of(function).bound
     inputs = [places_of(*bound(*one)) if has_inputs(*one) else () for one in calls]
-    jobs = encode(function, calls, options, own_id, inputs if any(inputs) else None)
+    jobs = encode(function, calls, options, put, inputs if any(inputs) else None)
     for each in zip(calls, inputs, jobs, strict=True):
         note(*each)
     return jobs
@@ -845,10 +847,11 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
 def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
     """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
     function = hook.function
+    put: PutOptions = getattr(function, "put", PLAIN)
     options: RunOptions = getattr(function, "run", call.DEFAULTS)
     takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
     place: Place = (0, "one" if takes_end else "end", (job,))
-    return _encoded(function, [((NOT_YET,), hook.arguments)], options, None, [(place,)])[0]
+    return _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])[0]
 
 
 def _name(function: Callable[..., object]) -> str:
@@ -911,7 +914,7 @@ def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
     return Deadline(timeout)
 
 
-def results_of(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
+def each_result(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
     """Yield the results of jobs in order. Raises what `Job.result` raises, and WaitTimeout after the deadline."""
     for job in jobs:
         yield job.result(None if deadline.at is None else deadline.left(float("inf")))

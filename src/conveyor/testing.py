@@ -230,11 +230,16 @@ class _InlineExecutor(OwnExecutor):
 
     error: BaseException | None = None
 
-    def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
+    def judge(self, error: BaseException, job: Call, current: RunningJob, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
         self.error = error
-        return super().judge(error, job, retries_used)
+        return super().judge(error, job, current, retries_used)
+
+    def _server_time(self, current: RunningJob) -> float:
+        """Return the server's time as `advance` has moved it."""
+        now, shift = current.client.run_all([commands.server_time(), records.due_shift(current.queue)])
+        return float(now + (shift or 0) / 1000)
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
@@ -247,23 +252,19 @@ class _InlineExecutor(OwnExecutor):
 class _InlineJob(RunningJob):
     """A run without a supervisor: it reports its progress itself, and asks the server if it is to end."""
 
-    def __init__(self, client: Client, *args: Any) -> None:
-        super().__init__(*args)
-        self._client = client
-
     @property
     def cancelled(self) -> bool:
         if self._is_over:
             return self._was_cancelled
         renewal = commands.renew(self._batch.queue, [(self.id, self._batch.token, commands.STARTED)], LEASE)
-        return bool(self._client.run(renewal).cancelled)
+        return bool(self.client.run(renewal).cancelled)
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
         super().progress(done, total, message)
         if not self._is_over:
             _, done, total, message = self._status.progress()  # without secrets
             report = encode(Progress(done, total, message))
-            self._client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
+            self.client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
 
 
 class _InlineWorker:
@@ -291,7 +292,7 @@ class _InlineWorker:
     def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""
         decoded = self.executor.decode(job.data)
-        current = _InlineJob(client, self.status, LogLines(client), self.executor, batch, 0, job)
+        current = _InlineJob(self.status, LogLines(client), self.executor, batch, 0, job)
         self.status.clear_progress()
         began = clock.monotonic()
         call: Call | None = None
@@ -348,18 +349,18 @@ def _close_loops() -> None:
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
     """Make delayed jobs and retries due as if time had passed, and return how many became due.
 
-    Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
-    renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
-    of seconds, and for the user's embedded server.
+    Of the given queues, or else all queues of the server. Jobs with an `expires` expire, too, for `run_jobs` and in
+    `inline`. Other times stay: leases, which their holders would have renewed, the time for which outcomes are kept,
+    and the clocks of this process. Raises BadCall for a negative number of seconds, and for the user's embedded server.
     """
     passed: float = as_seconds(seconds)
     check_seconds("seconds", passed)
     due = 0
     for client, queue in _targets(queues):
-        shift = client.run(records.due_shift(queue))
-        if shift is not None:
-            delayed = client.run(commands.count(queue)).delayed
-            client.run(records.set_due_shift(queue, shift + milliseconds(passed)))
+        shift, count = client.run_all([records.due_shift(queue), commands.count(queue)])
+        if shift is not None or count.live:
+            delayed = count.delayed
+            client.run(records.set_due_shift(queue, (shift or 0) + milliseconds(passed)))
             while client.run(commands.promote(queue)):
                 pass
             due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some

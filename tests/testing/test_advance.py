@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from conveyor import BadCall, Consumer, Queue
+from conveyor import BadCall, Consumer, JobExpired, Queue
 from conveyor.store import commands
 from conveyor.task_def.sleep import sleep
 from conveyor.testing import advance, run_jobs
@@ -28,6 +28,18 @@ def test_due_time_that_people_see_moves_along(queue: Queue) -> None:
     advance(HOUR / 2)
     left = queue.client.run(commands.state("work", job.id)).detail
     assert HOUR / 2 - 30 < left / 1000 <= HOUR / 2
+
+
+def test_jobs_expire_as_time_passes(queue: Queue) -> None:
+    brief, long = (sleep.options(expires=hours * HOUR, queue="work").submit(0) for hours in (1, 3))
+    delayed = sleep.options(delay=HOUR, expires=1.5 * HOUR, queue="work").submit(0)
+    assert advance(2 * HOUR) == 1
+    assert run_jobs() == 3
+    with pytest.raises(JobExpired):
+        brief.result(30)
+    assert long.result(30) < 1
+    assert delayed.result(30) < 1
+    assert queue.count().imbalance == 0
 
 
 def test_all_due_jobs_of_all_queues_are_counted(queue: Queue) -> None:

@@ -18,6 +18,7 @@ from conveyor import (
     JobFailed,
     Limit,
     Queue,
+    Retry,
     SubmittedCall,
     Task,
     Throttle,
@@ -47,6 +48,17 @@ def count(limit: int, low: int = 2, *, slow: bool = False) -> int:
 @task(name="fetch", redact=["token"], keep=timedelta(days=1), first_delay=0.5, durability="fsync")
 async def fetch(url: str) -> bytes:
     return url.encode()
+
+
+def growing(retry: int, error: Exception) -> float:
+    return 2.0 * retry
+
+
+@task(retries=5, retry_on=(ConnectionError, TimeoutError), give_up_on=ValueError, backoff=growing)
+def sync(order: str) -> int:
+    if not order:
+        raise Retry(after=timedelta(seconds=30))
+    raise Retry(30, "busy")
 
 
 def name_of(first: str, last: str, *, title: str = "") -> str:
@@ -240,10 +252,25 @@ assert_type(
 assert_type(fetch.options(wait=0.5, keep=60).submit("x"), Job[bytes])
 count.options(delay=timedelta(hours=1), first_delay=timedelta(seconds=1), wait=timedelta(seconds=1))
 count.options(delay=datetime(2030, 1, 1, tzinfo=UTC))
+count.options(eta=datetime(2030, 1, 1, tzinfo=UTC), expires=timedelta(hours=1))
+count.options(expires=datetime(2030, 1, 1, tzinfo=UTC)).options(expires=None)
+task(expires=60)
+count.options(eta=60)  # refused: arg-type; reportArgumentType
+count.options(expires="60")  # refused: arg-type; reportArgumentType
+task(eta=datetime(2030, 1, 1, tzinfo=UTC))  # refused: call-overload; reportCallIssue
 count.options(retires=3)  # refused: call-arg; reportCallIssue
 count.options(retries="3")  # refused: arg-type; reportArgumentType
 count.options(delay="tomorrow")  # refused: arg-type; reportArgumentType
 count.options(redact=["limit"])  # refused: call-arg; reportCallIssue
+assert_type(sync.submit("a"), Job[int])
+task(retries=1, retry_on={OSError}, backoff=lambda retry, error: timedelta(seconds=retry))
+task(retries=1, backoff=[1, 2.5, timedelta(minutes=1)])
+task(retries=1, backoff=(1, 2))
+Retry(after="soon")  # refused: arg-type; reportArgumentType
+sync.options(retry_on=OSError)  # refused: call-arg; reportCallIssue
+task(retry_on="OSError")  # refused: arg-type; reportArgumentType
+task(give_up_on=[int])  # refused: list-item; reportArgumentType
+task(backoff=5)  # refused: call-overload; reportArgumentType
 task(delay=5)  # refused: call-overload; reportCallIssue
 task(retires=5)  # refused: call-overload; reportCallIssue
 task(priority="high")  # refused: call-overload; reportArgumentType

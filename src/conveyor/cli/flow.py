@@ -32,6 +32,7 @@ SIGNS = {
     "failed": "✘",
     "lost": "✘",
     "cancelled": "■",
+    "expired": "◷",
     "gone": "·",
 }
 #: Levels of indentation; what is deeper has that of the deepest.

@@ -313,6 +313,8 @@ class _CrewWorker:
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
         self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
+        if limit:
+            self.status.limit_delay = self.executor.delay_after_limit(run.call, run.job.retries)
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
     def _finish(self, run: _Run, outcome: Outcome, elapsed: float) -> None:

@@ -14,31 +14,32 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor import errors, retry_policy
 from conveyor.consumer import stack
 from conveyor.consumer.interruption import raise_here
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
-from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.shared_status import NO_REQUEST, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.context import CurrentJob, running
 from conveyor.errors import (
     BadCall,
-    BadInput,
     JobCancelled,
     ResourceUnavailable,
     SoftTimeout,
     StoreError,
     Throttle,
-    TooLarge,
     UnknownTask,
 )
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
 from conveyor.store import commands
 from conveyor.store.records import MAX_LINE
+from conveyor.store.server_clock import ServerClock
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
+    Expire,
     Fail,
     Outcome,
     Release,
@@ -46,6 +47,7 @@ from conveyor.wire.outcome import (
     decode_settled,
     delay_before,
     describe_error,
+    describe_expiry,
     describe_text,
     describe_timeout,
     describe_undecodable,
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
+    from conveyor.retry_policy import RetryPolicy
+    from conveyor.store import Client
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry, Task
     from conveyor.wire.terms import InputKind
@@ -73,8 +77,6 @@ MAX_TRACEBACK = 4000
 ENDING = 1.0
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
-#: Errors that the same input causes again; a retry would be a waste.
-_HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
 
 class ClaimedBatch(NamedTuple):
@@ -196,9 +198,14 @@ class RunningJob(CurrentJob):
         except KeyError as error:
             raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
 
+    @property
+    def client(self) -> Client:
+        """The client of its server."""
+        return self._lines.client
+
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
-        return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
+        return ItemStream(self.client, self.queue, self.id, self._batch.token)
 
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
@@ -233,6 +240,7 @@ class Runnable(NamedTuple):
     labels: Labels
     needs: dict[str, Resource]
     """The resources that it takes, by parameter."""
+    retry_policy: RetryPolicy = retry_policy.DEFAULT
 
 
 class Executor:
@@ -259,6 +267,7 @@ class Executor:
         self._lasting: set[asyncio.Task[Any]] = set()
         """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
+        self._server_clock: ServerClock | None = None
         self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
@@ -280,6 +289,8 @@ class Executor:
         Calls `found`, if given, once the task is known, which may require the import of its module.
         """
         try:
+            if job.options.expires is not None and self._has_expired(job, current):
+                return Expire(describe_expiry(job.options.expires))
             if found is not None:
                 self._find_whole(job.task)
                 found()
@@ -305,6 +316,9 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
+            # On another thread, since it may ask the server.
+            if job.options.expires is not None and await asyncio.to_thread(self._has_expired, job, current):
+                return Expire(describe_expiry(job.options.expires))
             inputs = await asyncio.to_thread(current.inputs, job) if job.options.inputs else NO_INPUTS
             runnable, args, kwargs, encode = self._prepared(job, inputs)
             if needs := runnable.needs:
@@ -327,6 +341,20 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def _has_expired(self, job: call.Call, current: RunningJob) -> bool:
+        """Return True if a job was never started, and no longer should be."""
+        expires = job.options.expires
+        if expires is None or current.attempt > 1:
+            return False
+        # 0: the time had passed when the job was put, whatever the clocks say now.
+        return expires == 0 or self._server_time(current) >= job.put_at + expires
+
+    def _server_time(self, current: RunningJob) -> float:
+        """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
+        if self._server_clock is None:
+            self._server_clock = ServerClock(current.client)
+        return self._server_clock.now()
 
     def _value(
         self,
@@ -366,21 +394,59 @@ class Executor:
             return Release(error.message)
         if isinstance(error, Throttle):
             return Release(error.message, error.seconds, error.whole_queue)
-        return self.judge(error, job, retries_used)
+        return self.judge(error, job, current, retries_used)
 
     def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
         """Return the outcome of a run that ended because it was over its time limit."""
         data = describe_timeout(job.options.timeout)
         if retries_used < job.options.retries:
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
+            delay = self._policy_of(job).delay_after_limit(retries_used + 1, job.options.first_delay)
+            if delay is not None:
+                return Retry(data, delay, TIMED_OUT)
         return Fail(data, TIMED_OUT)
 
-    def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
+    def delay_after_limit(self, job: call.Call, retries_used: int) -> float:
+        """Return the same for the supervisor, before the run, as `SharedStatus.limit_delay`."""
+        policy = self._policy_of(job)
+        if policy is retry_policy.DEFAULT:
+            return USUAL_DELAY
+        delay = policy.delay_after_limit(retries_used + 1, job.options.first_delay)
+        return NO_RETRY if delay is None else delay
+
+    def judge(self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
-        data = describe_error(error, self.secrets(job))
-        if retries_used < job.options.retries and not isinstance(error, _HOPELESS):
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay))
+        policy, data = self._policy_of(job), describe_error(error, self.secrets(job))
+        if not policy.retries(error):
+            return Fail(data)
+        if retries_used < job.options.retries:
+            return Retry(data, self._delay(policy, error, job, current, retries_used + 1))
+        if isinstance(error, errors.Retry):
+            kind, message, traceback = codec.decode(data)
+            data = describe_text(
+                kind, f"no retry is left (retries={job.options.retries}): {message}", traceback
+            )
         return Fail(data)
+
+    def _delay(
+        self, policy: RetryPolicy, error: BaseException, job: call.Call, current: RunningJob, retry: int
+    ) -> float:
+        """Return the seconds before a retry: the usual ones if the task's own code fails to compute them."""
+        try:
+            return policy.delay(retry, error, job.options.first_delay)
+        except JobCancelled:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - code of the task
+            delay = delay_before(retry, job.options.first_delay)
+            kind, message, traceback = codec.decode(describe_error(failed, self.secrets(job)))
+            text = f"backoff failed, so the retry comes in {delay:.3g} s: {kind}: {message}"
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                current.keep("ERROR", text, traceback)
+            return delay
+
+    def _policy_of(self, job: call.Call) -> RetryPolicy:
+        """Return which errors of a job are retried: what its task says here, if that was found."""
+        known = self._known.get(job.task)
+        return retry_policy.DEFAULT if known is None else known.retry_policy
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -585,7 +651,8 @@ class OwnExecutor(Executor):
 def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    return Runnable(function, signature, is_async, signature.labels(task.redact), needs_of(function))
+    labels = signature.labels(task.redact)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.retry_policy)
 
 
 async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:

@@ -586,9 +586,11 @@ class WorkerProcess:
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
         limit, soft_limit, found = job.options.timeout or 0.0, job.options.soft_timeout, None
         if not self.executor.knows(job.task):
-            limit, soft_limit, found = 0.0, None, partial(self._found, job, current, position)
+            limit, soft_limit, found = 0.0, None, partial(self._found, job, current, retries, position)
         if soft_limit is not self._soft_limit:  # None mostly; and the limit of another job is another object
             self._set_soft_limit(soft_limit)
+        if limit:
+            self.status.limit_delay = self.executor.delay_after_limit(job, retries)
         try:
             try:
                 self._position = position
@@ -610,10 +612,12 @@ class WorkerProcess:
         with contextlib.suppress(Exception):
             stack.write_section(self.status, self.executor.awaited_stack(), self.name)
 
-    def _found(self, job: Call, current: RunningJob, position: int) -> None:
+    def _found(self, job: Call, current: RunningJob, retries: int, position: int) -> None:
         """Start the run again, since its task was found only now: a slow import must not use up a short limit."""
         self.monitor.begin(current.id, job)
         self._set_soft_limit(job.options.soft_timeout)
+        if job.options.timeout:
+            self.status.limit_delay = self.executor.delay_after_limit(job, retries)
         self.status.start(position, self.monitor.since, job.options.timeout or 0.0, current.attempt)
 
     def _set_soft_limit(self, limit: float | None) -> None:

@@ -30,7 +30,7 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 42, 52, 10, 6
 #: Characters of a job's task.
 ROOM = 19
 #: The states in which jobs are of interest, the most first; others are left out first.
-_ORDER = ("running", "failed", "lost", "waiting", "delayed", "deferred", "cancelled", "done", "gone")
+_ORDER = ("running", "failed", "lost", "waiting", "delayed", "deferred", "cancelled", "expired", "done", "gone")
 #: The icon of each state.
 ICONS = {
     "waiting": "box",
@@ -41,6 +41,7 @@ ICONS = {
     "failed": "bad",
     "lost": "warn",
     "cancelled": "hand",
+    "expired": "clock",
 }
 
 
@@ -173,7 +174,7 @@ def _lines(flow: Flow, place_of: Mapping[JobKey, Box]) -> Iterator[Line]:
             kind = "passed"
             if node.state == "deferred" and states[other] not in ENDED:
                 kind = "blocks"
-            elif node.state == "cancelled" and states[other] in {"failed", "lost", "cancelled"}:
+            elif node.state == "cancelled" and states[other] in {"failed", "lost", "cancelled", "expired"}:
                 kind = "stopped"
             yield Line(place_of[other], place_of[node.key], kind)
 

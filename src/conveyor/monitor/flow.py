@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Jobs that are read, those of one script, and round trips.
 MAX_JOBS, SLICE, MAX_TRIPS = 300, 100, 100
 #: States of jobs that have ended.
-ENDED = frozenset({"done", "failed", "lost", "cancelled", "gone"})
+ENDED = frozenset({"done", "failed", "lost", "cancelled", "expired", "gone"})
 #: Passes over the levels that bring jobs close to those before and after them.
 _PASSES = 4
 #: How the last run begins in msgpack, an array of five or six fields, and the number before it: a float.
@@ -44,7 +44,7 @@ class FlowNode(NamedTuple):
     id: str
     queue: str
     state: str
-    """waiting, deferred, delayed, running, done, failed, lost, cancelled or gone."""
+    """waiting, deferred, delayed, running, done, failed, lost, cancelled, expired or gone."""
     task: str
     """Empty for an item, and if unknown."""
     before: tuple[JobKey, ...] = ()

@@ -26,6 +26,7 @@ STATE_COLORS = {
     "retried": "yellow",
     "throttled": "yellow",
     "cancelled": "yellow",
+    "expired": "yellow",
     "shut": "red",
     "silent": "red",
     "failed": "red",

@@ -14,5 +14,4 @@ TASKS: dict[str, str] = {
     "digits_of_pi": "conveyor.task_def.heavy_math",
     "mandelbrot": "conveyor.task_def.heavy_math",
     "matrix_product": "conveyor.task_def.heavy_math",
-    "conveyor.webhook": "conveyor.task_def.webhook",
 }

@@ -41,6 +41,8 @@ ITEM = ""
 ITEM_WORD = "item"
 #: The task name of a function that travels with its call.
 FUNCTION = "conveyor.call"
+#: The task name of the join of an order.
+JOIN = "conveyor.join"
 #: How values travel that are not data: not at all, or as signed pickles.
 MSGPACK, PICKLE = "msgpack", "pickle"
 #: Max retries of a job.
@@ -113,6 +115,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds of a run after which SoftTimeout is raised in the task, once; None for never."""
     headers: Headers = ()
     """Names and values of what travels beside the arguments, for middleware."""
+    expires: float | None = None
+    """Seconds from `put_at` after which the job is not started, if it never was; None for never."""
     inputs: tuple[Place, ...] = ()
     """Arguments that are results of the jobs before: where each goes, whether it is a list, and of which jobs."""
 
@@ -137,6 +141,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
                 )
         if self.headers:
             _check_headers(self.headers)
+        if self.expires is not None:
+            check_seconds("expires", self.expires)
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -152,6 +158,8 @@ class PutOptions(msgspec.Struct, frozen=True):
     """The level of durability; None for that of the `Queue` object."""
     wait: float | None = None
     """Max seconds to wait for room in a full queue; 0 for not at all, None for no limit."""
+    expires: float | datetime | None = None
+    """Seconds from when it may run, or the time by this host's clock, after which it is not started; None for never."""
     limit: Limit | None = None
     """How many jobs of its key may run at a time, or start within a period."""
     unique: Unique | None = None
@@ -169,6 +177,10 @@ class PutOptions(msgspec.Struct, frozen=True):
         checked_queue(self.queue)
         check_whole("priority", self.priority, MAX_PRIORITY)
         check_seconds("delay", self.seconds_left())
+        if self.expires is not None:
+            check_seconds("expires", self.seconds_to_expiry())
+            if self.expires == 0:
+                raise BadCall("expires must be more than 0 seconds, or None")
         if self.wait is not None:
             check_seconds("wait", self.wait)
         if self.durability is not None:
@@ -180,14 +192,23 @@ class PutOptions(msgspec.Struct, frozen=True):
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""
-        if not isinstance(self.delay, datetime):
-            return self.delay
-        if self.delay.utcoffset() is None:
-            raise BadCall(
-                f"delay must be a number of seconds or a time with a time zone, got {self.delay!r}",
-                hint="for a local time pass `delay=time.astimezone()`",
-            )
-        return max(0.0, self.delay.timestamp() - clock.wall())
+        return _seconds_until("delay", self.delay) if isinstance(self.delay, datetime) else self.delay
+
+    def seconds_to_expiry(self) -> Any:
+        """Return the seconds from now after which it is not started; None for never. Raises BadCall likewise."""
+        if isinstance(self.expires, int | float):
+            return self.seconds_left() + self.expires if self.expires >= 0 else self.expires
+        return _seconds_until("expires", self.expires) if isinstance(self.expires, datetime) else self.expires
+
+
+def _seconds_until(name: str, time: datetime) -> float:
+    """Return the seconds until a time, 0 if it has passed. Raises BadCall if it has no time zone."""
+    if time.utcoffset() is None:
+        raise BadCall(
+            f"{name} must be a number of seconds or a time with a time zone, got {time!r}",
+            hint=f"for a local time pass `{name}=time.astimezone()`",
+        )
+    return max(0.0, time.timestamp() - clock.wall())
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -334,8 +355,9 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
     `keep` that is not the default comes last, as the last option or again after the labels: there the server's scripts
     find it.
     """
-    # Headers and inputs may differ from call to call, and would push all else out of the cache.
-    make = _fixed_parts.__wrapped__ if options.headers or options.inputs else _fixed_parts
+    # They may differ from call to call, as does what is left until a time, and would push all else out of the cache.
+    is_own = options.headers or options.inputs or options.expires is not None
+    make = _fixed_parts.__wrapped__ if is_own else _fixed_parts
     head, tail = make(name, options, labels)
     return head, codec.encode_flat(round(clock.wall(), 3)) + tail
 

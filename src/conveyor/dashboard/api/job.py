@@ -86,6 +86,8 @@ class Job(Struct, frozen=True):
     """What it waits for, while it is deferred; the key of a limit only for those with the right to inspect."""
     waits_until: float | None
     """When its limit lets the next one start, seconds since 1970, if only time decides."""
+    expires_at: float | None
+    """When it expires unless it has started before; null if it does not, or has started."""
     worker: str
     cancelling: bool
     """Whether it runs and its cancellation was requested."""

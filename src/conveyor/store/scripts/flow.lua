@@ -3,8 +3,8 @@
 -- ARGV  1 max jobs; 2 max links of all; 3 max bytes of each job and outcome; 4 how many ids are asked for
 --       5.. these ids, then those that the caller knows already
 -- reply OK, then of each job: id, where it is and its detail as of state, first bytes of the job, how many bytes it
---       has, last bytes of an outcome that was cut, how many jobs it waits for, how many links it has, and these: < or >,
---       queue, id
+--       has, last bytes of an outcome that was cut, how many jobs it waits for, how many links it has, and these: < or
+--       >, queue, id
 local MAX_BYTES = 3145728 -- of jobs that are read; later ones come without their bytes
 local most, links_left, cut, asked = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local OWN = string.sub(BASE, 11, -3)
