@@ -30,7 +30,18 @@ WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 172, 42, 52, 10, 6
 #: Characters of a job's task.
 ROOM = 19
 #: The states in which jobs are of interest, the most first; others are left out first.
-_ORDER = ("running", "failed", "lost", "waiting", "delayed", "deferred", "cancelled", "expired", "done", "gone")
+_ORDER = (
+    "running",
+    "failed",
+    "lost",
+    "waiting",
+    "delayed",
+    "deferred",
+    "cancelled",
+    "expired",
+    "done",
+    "gone",
+)
 #: The icon of each state.
 ICONS = {
     "waiting": "box",
