@@ -41,6 +41,7 @@ def line_of_all(line: Line, request: Any) -> Line:
     line.log(running, f"Authorization: Bearer {SECRET}")
     line.put(one, delay=1000.0)
     line.put(one)
+    line.defer(one)
     return line
 
 

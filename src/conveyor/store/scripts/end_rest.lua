@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- end_rest: end the rest that a task has asked for: of the queue, or of the jobs of one limit.
--- use: wake, due, terms, deliver, settle, after
+-- use: wake, due, accept, terms, deliver, settle, after
 -- ARGV  1 key of the limit; empty: the queue
 -- reply OK, 1 if it rested, otherwise 0 | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
