@@ -209,12 +209,12 @@ def _job(box: Box, root: str, of: JobKey) -> Markup:
     label = f"{task}, {node.state}, {node.id} on {node.queue}"
     is_asked = node.key == of
     return Markup(
-        '<a href="{}{}" class="job is-{}{}" id="flow-{}" aria-label="{}"{}><title>{}</title>'
+        '<a href="{}{}" class="job is-{}{}" id="flow-{}"{}><title>{}</title>'
         '<rect x="{}" y="{}" width="{}" height="{}" rx="6"/>{}'
         '<text x="{}" y="{}">{}</text><text class="under" x="{}" y="{}">{}</text></a>'
     ).format(
         *(root, box.address, node.state, " asked" if is_asked else ""),
-        *(f"{node.queue}-{node.id}", label, Markup(' aria-current="true"') if is_asked else "", label),
+        *(f"{node.queue}-{node.id}", Markup(' aria-current="true"') if is_asked else "", label),
         *(box.x, box.y, WIDTH, HEIGHT, _icon(box)),
         *(box.x + 30, box.y + 18, shorten(task, ROOM), box.x + 30, box.y + 34, " · ".join(facts)),
     )

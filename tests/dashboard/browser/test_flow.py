@@ -85,7 +85,7 @@ def test_limit_of_a_queue_is_set_and_removed_on_its_page(window: Callable[..., W
     form = page.locator("[data-run-limit]")
     form.get_by_label("At a time").fill("3")
     form.get_by_label("Starts").fill("100")
-    form.get_by_role("button", name="Set").click()
+    form.get_by_role("button", name="Change limits").click()
     expect(page.locator("#confirm-title")).to_have_text(
         f"Limit {queue.name} to 3 at a time, 100 starts per 60 s?"
     )
@@ -97,7 +97,7 @@ def test_limit_of_a_queue_is_set_and_removed_on_its_page(window: Callable[..., W
     assert (own.max_running, own.max_starts, own.period) == (3, 100, 60.0)
     form.get_by_label("At a time").fill("0")
     form.get_by_label("Starts").fill("0")
-    form.get_by_role("button", name="Set").click()
+    form.get_by_role("button", name="Change limits").click()
     view.say_yes()
     expect(section).not_to_contain_text("at a time, 100")
     assert queue.limits().queue is None
