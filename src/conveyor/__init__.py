@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.resources import from_worker, resource
+    from conveyor.schedules import Schedules
     from conveyor.task_def.webhook import webhook
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
+    from conveyor.wire.schedule import Schedule
     from conveyor.wire.terms import JobEnd, Limit, Unique
 
 __version__ = "0.1.0"
@@ -68,6 +70,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     # work
     "task",
     "Task",
+    "Schedule",
+    "Schedules",
     "Job",
     "as_completed",
     "Call",
@@ -145,6 +149,8 @@ _MODULES = {
     "around_run": "middleware",
     "resource": "resources",
     "from_worker": "resources",
+    "Schedule": "wire.schedule",
+    "Schedules": "schedules",
 }
 
 

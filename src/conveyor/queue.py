@@ -29,7 +29,7 @@ from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import ANY, holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
-from conveyor.middleware import Submits
+from conveyor.middleware import Submits, SubmittedCalls
 from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, outbox, records, server_of
 from conveyor.store.client import time_for
@@ -79,6 +79,7 @@ MAX_KEY = 1_000_000
 _CANCELLED = encode_settled("cancelled")
 PLAIN = PutOptions()
 _NEVER = Deadline(None)
+_NO_MIDDLEWARE = contextlib.nullcontext()
 _noted: dict[tuple[Client, str], float] = {}
 #: Ids and bytes of jobs.
 Jobs = list[tuple[str, bytes]]
@@ -661,9 +662,16 @@ class Calls(NamedTuple):
 
 
 def encoded_calls(
-    queue: BaseQueue, function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]
+    queue: BaseQueue,
+    function: Callable[..., object],
+    calls: list[Arguments] | Iterator[Arguments],
+    *,
+    surrounded: bool = True,
 ) -> Calls:
-    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall."""
+    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall.
+
+    Without `surrounded`, no middleware runs: they are not put.
+    """
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
     if (run.serializer or queue.serializer) == call.PICKLE:
@@ -672,20 +680,31 @@ def encoded_calls(
         function, calls = _with_function(function, calls)
     around: Submits | None = None
     encode: Callable[..., Jobs] = _encoded
-    if middleware.submits.functions:
-        around = Submits(_name(function), queue.name, run.headers)
-        encode = partial(_encoded_around, around)
-    terms: Terms | None = None
     parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
     first = next(parts, [])
+    if surrounded and (middleware.submits.functions or middleware.whole_submits.functions):
+        is_batch = not (isinstance(calls, list) and len(calls) == 1)
+        submitted = SubmittedCalls(_name(function), queue.name, dict(run.headers), is_batch=is_batch)
+        around = Submits(submitted)
+        around.begin()
+        if middleware.submits.functions:
+            encode = partial(_encoded_around, around)
+    terms: Terms | None = None
     special = put.limit or put.unique or put.after or put.on_success or put.on_failure
-    if special or any(has_inputs(*one) for one in first):
-        terms = Terms({}, *_shared_terms(put))
-        encode = partial(_encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function))
     further: Iterator[Jobs] | None = None
-    jobs = encode(function, first, run, put) if first else []
-    if not isinstance(calls, list):
-        further = (encode(function, part, run, put) for part in parts)
+    with _NO_MIDDLEWARE if around is None else around.left_on_error():
+        if special or any(has_inputs(*one) for one in first):
+            terms = Terms({}, *_shared_terms(put))
+            encode = partial(
+                _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
+            )
+        if around is not None:
+            run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
+        jobs = encode(function, first, run, put) if first else []
+        if not isinstance(calls, list):
+            further = (encode(function, part, run, put) for part in parts)
+    if around is not None and not around.calls.is_batch:
+        around.calls.job_id = jobs[0][0]
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
     return Calls(jobs, further, put, run, deadline, around, terms)
 

@@ -34,6 +34,7 @@ from conveyor.retry_policy import DEFAULT, make_policy
 from conveyor.task_loading import load_script, main_name
 from conveyor.wire.call import FUNCTION, JOIN, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
+from conveyor.wire.schedule import Schedule
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
 from conveyor.wire.terms import Hook, Limit, Unique, When
@@ -78,6 +79,22 @@ class TaskOptions(TypedDict, total=False):
     expires: float | timedelta | datetime | None
 
 
+class DecoratorOptions(TaskOptions, total=False):
+    """The options of `@task` that only it has: those of a schedule."""
+
+    cron: str
+    every: float | timedelta
+    timezone: str
+    jitter: float | timedelta
+    missed: Literal["skip", "one", "all"]
+    overlap: Literal["allow", "skip", "queue"]
+    schedule: Schedule | Iterable[Schedule]
+
+
+#: Options of `@task` that make a schedule.
+_TIMING = ("cron", "every", "timezone", "jitter", "missed", "overlap")
+
+
 class CallOptions(TaskOptions, total=False):
     """The options of `Task.options`."""
 
@@ -118,6 +135,8 @@ class Task(Generic[P, R_co]):
         self.redact: tuple[str, ...] = ()
         self.retry_policy = DEFAULT
         """Which errors are retried, and when. It does not travel: that of the worker's code counts."""
+        self.schedules: tuple[Schedule, ...] = ()
+        """When consumers of its queue put it."""
         self.takes_resources = _takes_resources(function)
         """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
@@ -442,7 +461,7 @@ def task(
     retry_on: ErrorKinds | None = None,
     give_up_on: ErrorKinds = (),
     backoff: Backoff | None = None,
-    **options: Unpack[TaskOptions],
+    **options: Unpack[DecoratorOptions],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(
     function: Callable[P, R] | None = None,
@@ -470,6 +489,9 @@ def task(
     Three options belong to the task's code in the worker, so calls cannot change them: `retry_on`, the classes of
     exceptions that are retried (None: all), `give_up_on`, those that are not, and `backoff`, a function of the number
     of the retry and the exception that returns the seconds before it, or a list of these seconds.
+
+    With `cron` or `every`, and `timezone`, `jitter`, `missed` and `overlap`, consumers run it again and again; see
+    `Schedule`, of which `schedule` takes one or several.
     """
     if of_calls := options.keys() & {"delay", "eta", "id", "after", "when"}:
         raise BadCall(
@@ -478,12 +500,21 @@ def task(
         )
 
     policy = make_policy(retry_on, give_up_on, backoff, options.get("retries", 0))
+    timing = {option: options.pop(option) for option in _TIMING if option in options}
+    schedules = _schedules(options.pop("schedule", ()), timing)
 
     def register(function: Callable[P, R]) -> Task[P, R]:
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.redact = tuple(redact)
         made.retry_policy = policy
+        made.schedules = schedules
         registry.add(made)
         return made
 
     return register if function is None else register(function)
+
+
+def _schedules(given: Schedule | Iterable[Schedule], timing: dict[str, Any]) -> tuple[Schedule, ...]:
+    """Return the schedules of a task. Raises BadCall if one is invalid."""
+    found = [given] if isinstance(given, Schedule) else list(given)
+    return (*found, *([Schedule(**timing)] if timing else []))

@@ -17,9 +17,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
-from conveyor import clock, resources
+from conveyor import clock, resources, schedules
 from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
 from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.scheduler import fire_due
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
 from conveyor.consumer.shared_status import SharedStatus
@@ -27,6 +28,7 @@ from conveyor.errors import BadCall, ConveyorError, JobFailed
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, embedded, records
+from conveyor.store import schedules as stored
 from conveyor.store.command import Command, milliseconds
 from conveyor.store.outbox import deliver
 from conveyor.task_def import TASKS
@@ -276,6 +278,7 @@ class _InlineWorker:
         self.executor = _InlineExecutor(registry)
         self.settler = Settler(self.name, self.executor.preview)
         self.status = SharedStatus()
+        self.status.worker = self.name
         self.nonces = ids.Nonces()
 
     def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
@@ -304,7 +307,7 @@ class _InlineWorker:
                 call = decoded
                 outcome = self.executor.run(call, current, job.retries)
         finally:
-            current.end(cancelled=isinstance(outcome, Cancel))
+            current.end(outcome, cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
@@ -347,21 +350,36 @@ def _close_loops() -> None:
 
 
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
-    """Make delayed jobs and retries due as if time had passed, and return how many became due.
+    """Make delayed jobs, retries and schedules due as if time had passed, and return how many jobs became due.
 
-    Of the given queues, or else all queues of the server. Jobs with an `expires` expire, too, for `run_jobs` and in
-    `inline`. Other times stay: leases, which their holders would have renewed, the time for which outcomes are kept,
-    and the clocks of this process. Raises BadCall for a negative number of seconds, and for the user's embedded server.
+    Of the given queues, or else all queues of the server. Schedules are those of the queue on the server, and of its
+    tasks that this process has imported; each instant is fired in its time, as by a consumer. Jobs with an `expires`
+    expire, too, for `run_jobs` and in `inline`. Other times stay: leases, which their holders would have renewed, the
+    time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number of seconds,
+    and for the user's embedded server.
     """
     passed: float = as_seconds(seconds)
     check_seconds("seconds", passed)
-    due = 0
-    for client, queue in _targets(queues):
-        shift, count = client.run_all([records.due_shift(queue), commands.count(queue)])
-        if shift is not None or count.live:
-            delayed = count.delayed
-            client.run(records.set_due_shift(queue, (shift or 0) + milliseconds(passed)))
-            while client.run(commands.promote(queue)):
-                pass
-            due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some
-    return due
+    return sum(_advance(client, queue, passed) for client, queue in _targets(queues))
+
+
+def _advance(client: Client, queue: str, left: float) -> int:
+    """Move the clock of a queue from one instant to the next, and return how many jobs became due."""
+    schedules.declare(client, [queue], registry)
+    before = client.run(commands.count(queue))
+    while True:
+        wait = fire_due(client, queue)
+        step = min(left, wait)
+        shift = client.run(records.due_shift(queue))
+        if shift is not None or before.live:
+            client.run(records.set_due_shift(queue, (shift or 0) + milliseconds(step)))
+        if wait < float("inf"):  # it has schedules
+            client.run(stored.set_ahead(queue, step))
+        while client.run(commands.promote(queue)):
+            pass
+        if left <= 0 < wait:
+            break
+        left -= step
+    after = client.run(commands.count(queue))
+    # Of the accepted jobs, those with jitter are delayed.
+    return int(after.accepted - before.accepted - (after.delayed - before.delayed))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import msgspec
 
-from conveyor import task_def, task_loading
+from conveyor import schedules, task_def, task_loading
 from conveyor.consumer.settings import (
     STOP_SIGNALS,
     ConsumerSettings,
@@ -146,6 +146,9 @@ class Consumer:
             registry.modules.add(self.settings.script_name)  # its functions may run
         # Starts the embedded server here, so that its line appears here.
         client = connect(self.settings.url or None)
+        if not self.settings.until_empty and (self.in_process or self.settings.script):
+            # Those of a script; its workers declare those of the modules that they load.
+            schedules.declare(client, self.settings.queues, registry)
         self._stop_requests, self.jobs_done = 0, []
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as messages:

@@ -98,6 +98,7 @@ class _CrewWorker:
     def __init__(self, name: str, status: SharedStatus, crew: Crew) -> None:
         self.name = name
         self.status = status
+        self.status.worker = name
         self.crew = crew
         of_crew = crew.executor.resources
         own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
@@ -322,12 +323,12 @@ class _CrewWorker:
             os._exit(0)  # a task that forks and returns twice: there is only one crew
         assert self.batch is not None
         request = self.status.request_for(self.batch.number, 0)
-        run.current.end(cancelled=request != NO_REQUEST)
         if request == REQUEST_RETURN:
             # Even if the task has returned: after its clean-up, that may be half a result.
             outcome = Release()
         elif request == REQUEST_TIMEOUT and isinstance(outcome, Cancel):
             outcome = self.executor.timed_out(run.call, run.job.retries)
+        run.current.end(outcome, cancelled=request != NO_REQUEST)
         self.jobs_done += not isinstance(outcome, Release)
         self.status.end(self.jobs_done)
         self.crew.finished(_Finished(self, run.job, run.call, outcome, elapsed))

@@ -93,6 +93,7 @@ class RunningJob(CurrentJob):
 
     lines_logged = 0
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
+    _on_outcome: tuple[Callable[[Outcome], object], ...] = ()
 
     def __init__(
         self,
@@ -126,6 +127,16 @@ class RunningJob(CurrentJob):
         return self._call.task
 
     @property
+    def worker(self) -> str:  # type: ignore[override]
+        """The name of the worker that runs it."""
+        return self._status.worker
+
+    @property
+    def put_at(self) -> float:
+        """When it was put, by the producer's clock."""
+        return self._call.put_at
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers that travelled with the job."""
         return dict(self._call.headers)
@@ -137,10 +148,21 @@ class RunningJob(CurrentJob):
             return self._was_cancelled
         return self._status.request_for(self._batch.number, self._position) != NO_REQUEST
 
-    def end(self, *, cancelled: bool) -> None:
-        """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+    def on_outcome(self, function: Callable[[Outcome], object]) -> None:
+        """Call a function with the outcome once the run has ended."""
+        self._on_outcome += (function,)
+
+    def end(self, outcome: Outcome | None, *, cancelled: bool) -> None:
+        """Note the end, with an outcome unless the supervisor has released the job before the run began.
+
+        Keep whether it was to end: a thread of the task may ask when the request is for another run.
+        """
         if self._printed is not None:
             self._end_lines(self._printed)
+        if self._on_outcome and outcome is not None:
+            for function in self._on_outcome:
+                with contextlib.suppress(Exception):
+                    function(outcome)
         self._was_cancelled = cancelled
         self._is_over = True
 

@@ -143,6 +143,9 @@ class SharedStatus:
     stack_requested = _Integer(_STACK)
     """1 if a worker that shares its process is to write the stack of its own job, too."""
 
+    worker = ""
+    """The worker's name; not shared: known in its own process."""
+
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _BATCH_AT + 2 * _HALF)
         self._view = memoryview(self.memory)

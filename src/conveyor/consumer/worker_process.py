@@ -72,6 +72,7 @@ class WorkerProcess:
         self.name = name
         self.settings = settings
         self.status = status
+        self.status.worker = name
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
@@ -602,9 +603,11 @@ class WorkerProcess:
         except JobCancelled:
             self._position = -1
         request = self.status.request_for(self.batch_number, position)
-        current.end(cancelled=request != NO_REQUEST)
         if outcome is not None and request == REQUEST_RETURN:
-            return Release()  # even if the task has returned: after its clean-up, that may be half a result
+            outcome = (
+                Release()
+            )  # even if the task has returned: after its clean-up, that may be half a result
+        current.end(outcome, cancelled=request != NO_REQUEST)
         return outcome
 
     def _write_stack(self, *_: Any) -> None:

@@ -68,6 +68,22 @@ QUEUE_KEYS = (
     ("followed", "set", "unfinished jobs that others come after"),
     ("ended", "list", "ended jobs of which some followers have not been notified yet"),
     ("outbox", "stream", "messages for jobs of other queues"),
+    (
+        "schedules",
+        "hash",
+        "schedule -> module that declares it, timing, and definition, a line each; at most 1,000",
+    ),
+    (
+        "instants",
+        "zset",
+        "schedules that are not paused; score = next instant, ms since 1970, the server's clock",
+    ),
+    (
+        "fired",
+        "hash",
+        "schedule -> last instant, its job, instants fired, skipped and missed, held or not",
+    ),
+    ("declared", "hash", "module -> start of the consumer that declared its schedules last, ms"),
 )
 
 #: Keys with an id or a name after the colon, most of which expire: type, contents, and until when they are there.
@@ -140,6 +156,8 @@ CONSUMERS = "conveyor:consumers"
 """zset: consumer -> last report, seconds since 1970 by its own clock; removed after an hour without a report"""
 QUEUES = "conveyor:queues"
 """set: names of all queues that were put to and are not forgotten"""
+SCHEDULED = "conveyor:scheduled"
+"""set: names of queues that have, or had, schedules"""
 AUDIT = "conveyor:audit"
 """stream: the audit trail, one msgpack blob `act` for each action; about 10,000"""
 ACTS = "conveyor:acts"

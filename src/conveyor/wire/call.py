@@ -53,6 +53,8 @@ MAX_HEADERS, MAX_HEADER_BYTES = 64, 8192
 MAX_SIZE = 1 << 53
 #: The last valid `put_at`: the end of the year 9999.
 _LAST_TIME = 253_402_300_799.0
+#: Bytes of a `put_at`.
+_TIME_BYTES = 9
 
 
 def check_serializer(name: object) -> None:
@@ -276,6 +278,13 @@ def decode_call(data: bytes) -> Call:
     if not 0 <= job.put_at <= _LAST_TIME:
         raise msgspec.DecodeError(f"invalid put_at: {job.put_at!r}")
     return job
+
+
+def put_again(data: bytes, at: float) -> bytes:
+    """Return the bytes of a job that is put again, at another time. Raises msgspec.DecodeError if they are invalid."""
+    call = decode_call(data)
+    time = 1 + len(codec.encode(call.task)) + len(call.args) + len(call.kwargs)
+    return data[:time] + codec.encode_flat(round(at, 3)) + data[time + _TIME_BYTES :]
 
 
 def encode_calls(

@@ -5,7 +5,8 @@
 -- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only check
 -- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
 --       | LIVE | VERSION; then how many are ready, delayed, leased, dead, deferred
--- A queue is unused from the first check at which it is empty until a job is accepted or claimed.
+-- A queue is unused from the first check at which it is empty until a job is accepted or claimed. One with schedules is
+-- in use.
 local MAX_TIDIED = 100
 local MAX_DELETED = 20
 local DELETED_KEEP = 2592000 -- s
@@ -37,7 +38,7 @@ end
 
 local function is_unused()
   local meta = redis.call('HMGET', META, 'accepted', 'token', 'paused', 'shutdown', 'unused')
-  if meta[3] or meta[4] then return false end
+  if meta[3] or meta[4] or redis.call('EXISTS', SCHEDULES) == 1 then return false end
   local mark = (meta[1] or '') .. ' ' .. (meta[2] or '') .. ' '
   if meta[5] and string.sub(meta[5], 1, #mark) == mark then
     return now - tonumber(string.sub(meta[5], #mark + 1)) >= unused
@@ -63,5 +64,5 @@ if born then
 end
 redis.call('UNLINK', META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN,
   JOINERS, INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS, STREAMS,
-  DEFERRED, TERMS, LIMITS, TURNS, FOLLOWED, ENDED, OUTBOX)
+  DEFERRED, TERMS, LIMITS, TURNS, FOLLOWED, ENDED, OUTBOX, SCHEDULES, INSTANTS, FIRED, DECLARED)
 return answer('GONE')

@@ -10,6 +10,8 @@ local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE ..
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
 local STREAMS, DEFERRED, TERMS, LIMITS = BASE .. 'streams', BASE .. 'deferred', BASE .. 'terms', BASE .. 'limits'
 local TURNS, FOLLOWED, ENDED, OUTBOX = BASE .. 'turns', BASE .. 'followed', BASE .. 'ended', BASE .. 'outbox'
+local SCHEDULES, INSTANTS = BASE .. 'schedules', BASE .. 'instants'
+local FIRED, DECLARED = BASE .. 'fired', BASE .. 'declared'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 -- A score in ready is a whole number that is exact in a double: a base for each of 256 priorities, plus the sequence
