@@ -186,7 +186,7 @@ class Queue(BaseQueue, Generic[T]):
     async def limits(self) -> Limits:
         """Return the limit of the queue, and up to 50 keys of `Limit`s that jobs wait for, those with the most first.
 
-        Of more than 500 keys, those of 500 random waiting jobs are read.
+        Of more than 250 keys, those of 250 random deferred jobs are read.
         """
         return await self._perform(await self._async_client(), self._limits())
 

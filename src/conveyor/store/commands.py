@@ -49,7 +49,7 @@ LEAVING: Final = "L"
 #: Leases per renewal, during which the server serves no one else.
 MAX_RENEWED = 500
 #: Keys at their limit that one reply lists, and that one script reads to find them.
-MAX_KEYS, MAX_KEYS_READ = 50, 500
+MAX_KEYS, MAX_KEYS_READ = 50, 250
 #: Links between jobs that one script reads; bytes of each job and outcome that it returns.
 MAX_FLOW_LINKS, FLOW_CUT = 1000, 1024
 #: Keys of which a queue that needs a claim has one: unfinished jobs, and ends of jobs that others wait for.

@@ -44,7 +44,8 @@ for _, key in ipairs(names) do
   local waiting, text = redis.call('ZCARD', BASE .. 'lane:' .. key), redis.call('HGET', LIMITS, key)
   local limit = text and cmsgpack.unpack(text)
   if limit and (waiting > 0 or limit[REST] > now or ARGV[3]) then
-    local turn = tonumber(redis.call('ZSCORE', TURNS, key)) or 0
+    local has_turn = limit[STARTS] > 0 or limit[REST] > 0
+    local turn = has_turn and tonumber(redis.call('ZSCORE', TURNS, key)) or 0
     local until_when = math.max(turn, limit[REST])
     rows[#rows + 1] = {key, text, starts_of(key, limit), waiting, until_when > now and until_when - shift or 0}
   end
