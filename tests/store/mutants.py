@@ -22,6 +22,7 @@ from . import (
     test_plain,
     test_put,
     test_release,
+    test_rests,
     test_retry,
     test_schedules,
     test_tally,
@@ -579,6 +580,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("discard", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -736,6 +738,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "each_part('HDEL', LIMITS, over)", ""),
         ("shared/terms", "        redis.call('HDEL', TERMS, id)\n", ""),
         ("shared/terms", "limit[slots] = math.max(0, limit[slots] - 1)", ""),
+    ),
+    test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
+        ("end_rest", "  redis.call('HDEL', META, 'rest')\n", ""),
     ),
     test_limits.test_next_job_wakes_a_consumer: (
         ("shared/terms", "if admitted > 0 then ring(admitted) end", ""),
