@@ -175,6 +175,13 @@ class Queue(BaseQueue, Generic[T]):
         """Undo `pause` and `shutdown`."""
         await self._perform(await self._async_client(), self._resume())
 
+    async def age(self, every: int = 16) -> None:
+        """Make one of `every` claims serve the priorities by their shares of what waits; 0 for none.
+
+        Raises BadCall for a number that is out of range.
+        """
+        await self._perform(await self._async_client(), self._age(every))
+
     async def limit(self, *, running: int = 0, starts: int = 0, per: float | timedelta = 60.0) -> None:
         """Set how many jobs run at a time, and start within any `per` seconds, on all consumers together.
 

@@ -72,6 +72,8 @@ B = TypeVar("B")
 NOTE_AGAIN = 60.0
 #: Items that are taken from an iterable at a time, and seconds after which those taken are put.
 FEW, SOON = 20, 0.02
+#: Of how many claims one goes past the priorities, at most.
+MAX_AGEING = 10_000
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
 #: Highest key of an entry of a `PriorityQueue`, and minus the lowest.
@@ -224,6 +226,10 @@ class BaseQueue:
         wanted = Limit(running=running, starts=starts, per=per)  # it checks them
         command = commands.limit(self.name, wanted.running, wanted.starts, wanted.seconds)
         yield Exchange((command, commands.note_queue(self.name)))
+
+    def _age(self, every: int) -> Operation[None]:
+        check_whole("every", every, MAX_AGEING)
+        yield Exchange((commands.age(self.name, every), commands.note_queue(self.name)))
 
     def _limits(self) -> Operation[commands.Limits]:
         (found,) = yield Exchange((commands.limits(self.name),))
@@ -476,6 +482,14 @@ class Queue(BaseQueue, Generic[Item]):
         the limits of tasks (`Limit`). Raises BadCall for a number that is out of range.
         """
         self.client.perform(self._limit(running, starts, per))
+
+    def age(self, every: int = 16) -> None:
+        """Make one of `every` claims serve the priorities by their shares of what waits, so that low ones do not starve.
+
+        Other claims take the highest priority, as without it; 0 restores that for all. Raises BadCall for a number that
+        is out of range.
+        """
+        self.client.perform(self._age(every))
 
     def limits(self) -> commands.Limits:
         """Return the limit of the queue, and up to 50 keys of `Limit`s that jobs wait for, those with the most first.

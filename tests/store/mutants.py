@@ -580,6 +580,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("age", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -738,6 +739,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "each_part('HDEL', LIMITS, over)", ""),
         ("shared/terms", "        redis.call('HDEL', TERMS, id)\n", ""),
         ("shared/terms", "limit[slots] = math.max(0, limit[slots] - 1)", ""),
+    ),
+    test_claim.test_one_of_several_claims_goes_past_the_priorities: (
+        ("claim", "if by_age then first = by_age end", ""),
+        ("claim", "if by_age then\n  redis.call('ZREM', READY, ids[1])\nelse\n", "if false then\nelse\n"),
+        ("claim", "  redis.call('ZREM', READY, ids[1])\n", ""),
     ),
     test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
         ("end_rest", "  redis.call('HDEL', META, 'rest')\n", ""),

@@ -66,6 +66,7 @@ class Backlog:
             "go_on": ("due000000", "other before", encode_settled("done")),
             "throttle": (token, mine[199], 0.001),
             "limit": (0, 0, 1.0),
+            "age": (1,),
             "claim": ("bob", "nonce", MAX_JOBS, LONG),
             "renew": ([(*each, "S") for each in self.held], LONG),
             "append": (token, mine[0], 0, [bytes(1 << 17)]),

@@ -34,6 +34,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "go_on": ("id", "other before", encode_settled("done")),
     "throttle": ("token", "id", 1.0, b"attempt"),
     "limit": (1, 2, 60.0),
+    "age": (16,),
     "claim": ("owner", "nonce", 1, 1.0),
     "renew": ([("id", "token", "S")], 1.0),
     "finish": ("token", [ONE]),

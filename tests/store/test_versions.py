@@ -125,6 +125,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "follow": ("waiting", "other follower"),
     "go_on": ("deferred", "other before", encode_settled("done")),
     "limit": (1, 0, 1.0),
+    "age": (16,),
     "claim": ("ann", "nonce.1", 1, 10.0),
     "cancel": ("waiting", b"away", 600.0),
     "revive": (["dead"],),

@@ -707,6 +707,11 @@ def _limit_state(key: str, packed: bytes, started: int, waiting: int = 0, until:
     return LimitState(key, running, starts, period / 1000, bool(in_order), *used)
 
 
+def age(queue: str, every: int) -> Command:
+    """Make one of so many claims take the first job of the priority of a random waiting job; 0 for none."""
+    return script("age", queue, every)
+
+
 def end_rest(queue: str, key: str = "") -> Command:
     """End the rest of a limit, or of the queue, that a task has asked for. Reply: 1 if it rested, otherwise 0."""
     return script("end_rest", queue, key, read=number)
