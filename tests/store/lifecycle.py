@@ -118,7 +118,7 @@ TRANSITIONS = (
 
 #: Verbs that move no job.
 NOT_MOVES = {
-    *("renew", "count", "state", "rows", "tally", "series", "listen"),
+    *("renew", "count", "state", "rows", "flow", "limits", "end_rest", "tally", "series", "listen"),
     *("append", "join", "leave", "bound", "limit", "pause", "resume", "shut", "forget", "follow"),
     *("due", "schedule", "reschedule"),
 }

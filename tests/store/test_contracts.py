@@ -61,6 +61,9 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowRange(1)),
+    "flow": (["id"], ["known"]),
+    "limits": ("key",),
+    "end_rest": ("key",),
     "due": (),
     "fire": (DueSchedule("report", 60.0, b"", Fired()), 120.0, [Put(60.0, "id", b"bytes", 0.0)], How()),
     "schedule": ("module", 1.0, [Entry("report", "every 60", b"definition", 60.0)]),
@@ -68,7 +71,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "submit", "revive", "append", "fire"}
-READING = {"count", "state", "series", "rows", "due"}
+READING = {"count", "state", "series", "rows", "flow", "limits", "due"}
 
 
 def header(verb: str) -> list[str]:
@@ -111,6 +114,9 @@ WITHOUT_VERB = {
         "delivered",
         "links",
         "inputs",
+        "waits_for",
+        "count_waits_for",
+        "place_in_lane",
     ),
     *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
 }
