@@ -484,10 +484,9 @@ class Queue(BaseQueue, Generic[Item]):
         self.client.perform(self._limit(running, starts, per))
 
     def age(self, every: int = 16) -> None:
-        """Make one of `every` claims serve the priorities by their shares of what waits, so that low ones do not starve.
+        """Make one of `every` claims serve the priorities by their shares of what waits, so that none starves.
 
-        Other claims take the highest priority, as without it; 0 restores that for all. Raises BadCall for a number that
-        is out of range.
+        The other claims take the highest priority; 0 restores that for all. Raises BadCall for a number out of range.
         """
         self.client.perform(self._age(every))
 

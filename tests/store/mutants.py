@@ -578,6 +578,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("submit", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("age", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -1125,5 +1126,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_hook_is_put_again_when_its_revived_job_ends_again: (
         ("shared/terms", " and redis.call('HEXISTS', JOBS, hook) == 0 then", " then"),
+    ),
+    test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
+        ("end_rest", "redis.call('HDEL', META, 'rest')", ""),
     ),
 }
