@@ -383,7 +383,7 @@ def leaks(raw: redis.Redis) -> list[str]:
             continue
         if kind != wanted:
             found.append(f"{name}: a {kind}, wanted {wanted}")
-        elif mortal and life == -1 and not (match and match[2] == "stream" and _is_recorded(raw, name)):
+        elif mortal and life == -1 and not _is_recorded(raw, name):
             found.append(f"{name}: lives for ever")
         elif (
             match and match[2] in _MOST and (raw.llen if kind == "list" else raw.xlen)(key) > _MOST[match[2]]
@@ -392,10 +392,11 @@ def leaks(raw: redis.Redis) -> list[str]:
     return found
 
 
-def _is_recorded(raw: redis.Redis, stream: str) -> bool:
-    """Return True if a stream is that of an unfinished job, which does not expire."""
-    queue, _, job_id = stream.rpartition(":stream:")
-    return bool(raw.hexists(f"{queue}:streams", job_id))
+def _is_recorded(raw: redis.Redis, name: str) -> bool:
+    """Return True if a key is the stream of an unfinished job, or has its steps, which do not expire."""
+    queue, kind, job_id = (*name.rsplit(":", 2), "", "")[:3]
+    record = {"stream": "streams", "steps": "steps"}.get(kind)
+    return record is not None and bool(raw.hexists(f"{queue}:{record}", job_id))
 
 
 def each_of(raw: redis.Redis, verb: str, names: Sequence[bytes]) -> list[Any]:

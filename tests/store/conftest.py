@@ -133,7 +133,7 @@ class Lane:
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
         indexes = ("ready", "delayed", "leased", "dead")
-        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams")
+        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams", "steps")
         pipe = self.raw.pipeline(transaction=False)
         for name in indexes:
             pipe.zrange(self.key(name), 0, -1)
@@ -148,6 +148,7 @@ class Lane:
         assert ids["tries"] <= known
         assert ids["priorities"] <= ids["delayed"] | ids["dead"]
         assert ids["streams"] <= known - ids["dead"]
+        assert ids["steps"] <= known
         count = self.count()
         assert (count.imbalance, count.torn) == (0, 0)
 
@@ -175,6 +176,10 @@ class Lane:
         found = {
             field.decode(): self._named(value.decode(errors="replace")) for field, value in content.items()
         }
+        for field, value in found.items() if name.startswith("steps:") else ():
+            if field.startswith(("wait ", "sleep ")):
+                number, _, end = value.partition(" ")
+                found[field] = f"{number} {self._score(name, int(end), now)}"
         return dict.fromkeys(found, "now") if name == "seen" else found
 
     def _score(self, name: str, score: float, now: int) -> int:

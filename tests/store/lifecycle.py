@@ -6,8 +6,8 @@
       │ put        │  ├── release, lost ─┤ │ │ └─ renew: stays, for longer
       │ with a     │  └── reap ──────────┘ │ ├── fail, lost, reap ──▶ dead ── revive ──▶ ready
       ▼ delay      │                       │ └── retry, release, lost, reap if it was to be cancelled ──▶ over
-    delayed ───────┘◀──────── retry ───────┘
-          promote               ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
+    delayed ───────┘◀─── retry, suspend ───┘
+      promote, signal           ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
 
 A job's state is the index that it is a member of, and nothing else, so nothing can contradict it. `claim` and `renew`
 also do a slice of `promote` and of `reap`. `lost` counts a crash, `reap` an expired lease: three crashes or ten expired
@@ -59,6 +59,10 @@ TRANSITIONS = (
     Move("retry", _LEASED, _DELAYED),
     Move("retry", _LEASED, _READY),  # without a delay
     Move("retry", _LEASED, _OVER),  # it was to be cancelled
+    Move("suspend", _LEASED, _DELAYED),
+    Move("suspend", _LEASED, _READY),  # what it waits for is there
+    Move("suspend", _LEASED, _OVER),  # it was to be cancelled
+    Move("signal", _DELAYED, _READY),  # it waits for this
     Move("release", _LEASED, _READY),
     Move("release", _LEASED, _OVER),
     Move("lost", _LEASED, _READY),
@@ -81,7 +85,7 @@ TRANSITIONS = (
 #: Verbs that move no job.
 NOT_MOVES = {
     *("renew", "count", "state", "rows", "tally", "series", "listen"),
-    *("append", "join", "leave", "bound", "pause", "resume", "shut", "forget"),
+    *("append", "step", "wait", "join", "leave", "bound", "pause", "resume", "shut", "forget"),
 }
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES

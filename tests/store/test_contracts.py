@@ -33,6 +33,10 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "release": ("token", ["id"]),
     "lost": ("token", ONE, b"cancelled"),
     "append": ("token", "id", 0, []),
+    "step": ("token", "id", "cursor", b"value"),
+    "wait": ("token", "id", "sleep", "name", 1.0),
+    "suspend": ("token", "id", "sleep", "name"),
+    "signal": ("id", "name", b"value"),
     "cancel": ("id", b"outcome", 1.0, b"note", True),
     "revive": (["id"],),
     "discard": (["id"],),
@@ -54,7 +58,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "rows": ("ready", RowRange(1)),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
-REFUSED_WITHOUT_MEMORY = {"put", "revive", "append"}
+REFUSED_WITHOUT_MEMORY = {"put", "revive", "append", "step", "signal"}
 READING = {"count", "state", "series", "rows"}
 
 

@@ -20,6 +20,7 @@ from conveyor.wire.outcome import (
     Release,
     Retry,
     Run,
+    Suspend,
     attempt_of,
     describe_text,
     encode_settled,
@@ -187,6 +188,9 @@ class Settler:
                 error = describe_text("Returned", reason)
                 attempt = attempt_of("given back", run, elapsed, error)
                 return commands.release(queue, token, [job_id], attempt)
+            case Suspend(kind, name, reason):
+                attempt = attempt_of("suspended", run, elapsed, describe_text("Suspended", reason))
+                return commands.suspend(queue, token, job_id, kind, name, attempt)
         message = f"no command for {outcome!r}"
         raise AssertionError(message)
 

@@ -25,7 +25,7 @@ from conveyor.store import commands
 from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
-from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
+from conveyor.wire.outcome import Cancel, Done, Fail, Release, Suspend, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -559,7 +559,7 @@ class WorkerProcess:
         elapsed = clock.monotonic() - self.monitor.since
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
-        self.jobs_done += not isinstance(outcome, Release)
+        self.jobs_done += not isinstance(outcome, Release | Suspend)
         self.status.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True

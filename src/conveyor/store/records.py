@@ -82,6 +82,22 @@ def log(  # noqa: PLR0913 - one for each field, most of them by name
     return [Command(words), Command(("EXPIRE", key, LOG_KEEP))]
 
 
+# --- what the steps of a job have kept
+
+
+def step_fields(queue: str, job_id: str) -> Command:
+    """List the fields that the steps of a job have kept, such as `step charge`."""
+    return Command(("HKEYS", keys.key(queue, f"steps:{job_id}")), read=texts)
+
+
+def kept_step(queue: str, job_id: str, field: str) -> Command:
+    """Read a value that the steps of a job have kept. Reply: bytes, or None."""
+    return Command(
+        ("HGET", keys.key(queue, f"steps:{job_id}"), field),
+        read=lambda reply: None if reply is None else reply.partition(b" ")[2],
+    )
+
+
 # --- streams: log lines and the history
 
 

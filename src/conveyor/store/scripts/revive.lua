@@ -1,5 +1,5 @@
 #!lua
--- revive: dead -> ready, as if never tried, with its old priority.
+-- revive: dead -> ready, as if never tried, with its old priority. What its steps have kept stays.
 -- use: wake
 -- ARGV  1.. ids
 -- reply OK, how many were revived | VERSION

@@ -72,9 +72,21 @@ local function end_streams(ids)
   end
 end
 
-local function clear_traces(letters, ids, outcomes) -- of jobs that no longer run: what only some jobs have
-  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS) == 0 then return end
+local function forget_steps(ids) -- of jobs that are over
+  if redis.call('EXISTS', STEPS) == 0 then return end
+  for place, record in ipairs(redis.call('HMGET', STEPS, unpack(ids))) do
+    if record then
+      redis.call('UNLINK', BASE .. 'steps:' .. ids[place])
+      redis.call('HDEL', STEPS, ids[place])
+    end
+  end
+end
+
+-- Of jobs that no longer run: what only some jobs have. The steps of a dead one stay, in case it is revived.
+local function clear_traces(letters, ids, outcomes, are_dead)
+  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, STEPS) == 0 then return end
   if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end
+  if not are_dead then forget_steps(ids) end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then
     for place, id in ipairs(ids) do

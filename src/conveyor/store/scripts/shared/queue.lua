@@ -8,7 +8,7 @@ local JOBS, TRIES, PRIORITIES, DEAD = BASE .. 'jobs', BASE .. 'tries', BASE .. '
 local REASONS, BELL, LINE, SEEN = BASE .. 'reasons', BASE .. 'bell', BASE .. 'line', BASE .. 'seen'
 local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE .. 'watchers'
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
-local STREAMS = BASE .. 'streams'
+local STREAMS, STEPS = BASE .. 'streams', BASE .. 'steps'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 -- A score in ready is a whole number that is exact in a double: a base for each of 256 priorities, plus the sequence

@@ -74,7 +74,7 @@ local function make_dead(id, place, reason, now)
   redis.call('HSET', GROUPS, id, reason.group)
   add_attempt(id, reason.attempt, DEAD_KEEP)
   deliver(letters, id, reason.lost, reason.keep_ms, now)
-  clear_traces(letters, {id}, {reason.lost})
+  clear_traces(letters, {id}, {reason.lost}, true)
   send_letters(letters)
   if redis.call('ZCARD', DEAD) > MAX_DEAD then
     local oldest = redis.call('ZPOPMIN', DEAD)[1]
@@ -84,6 +84,7 @@ local function make_dead(id, place, reason, now)
     redis.call('HDEL', TRIES, oldest)
     redis.call('HDEL', PRIORITIES, oldest)
     redis.call('DEL', BASE .. 'attempts:' .. oldest)
+    forget_steps({oldest})
     redis.call('HINCRBY', META, 'discarded', 1)
     remember('discarded', oldest)
   end
