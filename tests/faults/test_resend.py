@@ -343,6 +343,7 @@ PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
     "progress": (held, lambda queue: records.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
     "record": (nothing, lambda _: records.record(b"act", "pause", "done", "order")),
     "report": (nothing, lambda _: control_channel.report("w", b"report", 9.0)),
+    "steps": (waiting, lambda queue: records.steps(queue, FIRST)),
     "tell": (nothing, lambda _: control_channel.send("w", b"stop")),
     "trail": (nothing, lambda _: records.audit_entries("", 9)),
 }

@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "purge": ("control", "Cancel all waiting and delayed jobs of a queue. Running jobs continue."),
         "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
         "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
+        "signal": ("control", "Send a signal to a job that waits for it, or will."),
         "retry": ("control", "Return dead jobs to their queue as if they had never run."),
         "scale": ("scale", "Add workers to a running consumer, or stop some after their current jobs."),
         "kill": ("kill", "Stop workers after their current job, or immediately with --now."),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from conveyor.errors import JobCancelled
     from conveyor.monitor import Inspector
     from conveyor.monitor.job_list import JobRow
-    from conveyor.monitor.job_record import JobRecord
+    from conveyor.monitor.job_record import JobRecord, JobStep
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Settled
     from conveyor.wire.redaction import Labels, LabelsOf
@@ -93,7 +93,7 @@ def _cells(state: str, row: Row) -> dict[str, str | Text]:
 def _fact_text(name: str, row: Row) -> str:
     value, is_silent = row[name], row.get("silent_since") is not None
     if value is None:
-        return ""
+        return "a signal" if name == "due_in" else ""
     if name == "worker" and is_silent:
         return f"{value} (silent)"
     if name == "running_for" and is_silent:
@@ -111,7 +111,7 @@ def _waiting(_: Inspector, found: Sequence[JobRow], first: int) -> list[Row]:
 
 def _delayed(inspector: Inspector, found: Sequence[JobRow], _: int) -> list[Row]:
     now = inspector.client.run(commands.server_time())
-    return [{"due_in": round(max(0.0, (job.due_at or now) - now), 3)} for job in found]
+    return [{"due_in": None if job.due_at is None else round(max(0.0, job.due_at - now), 3)} for job in found]
 
 
 def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
@@ -223,7 +223,7 @@ def _outcome(settled: Settled | None) -> tuple[Any, JobFailed | JobCancelled | N
 
 def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
     call, step, settled = details.call, details.progress, details.settled
-    steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
+    progressed = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
     value, error = _outcome(settled)
     return {
         "id": details.id,
@@ -236,7 +236,8 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "place": details.place,
         "due_in": details.due_in,
         "worker": details.worker or None,
-        "progress": steps,
+        "progress": progressed,
+        "steps": [_step_document(one) for one in details.steps],
         "retries": details.retries,
         "crashes": details.crashes,
         "cancelled_by": details.cancelled_by or None,
@@ -246,6 +247,18 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "took": None if settled is None else settled.elapsed,
         "result": value,
         "error": error_document(error),
+    }
+
+
+def _step_document(step: JobStep) -> Row:
+    until = None if step.until is None else utc(step.until)
+    return {
+        "kind": step.kind,
+        "name": redacted_text(step.name),
+        "state": step.state,
+        "until": until,
+        "size": step.size,
+        "value": step.value,
     }
 
 

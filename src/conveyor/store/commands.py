@@ -42,6 +42,8 @@ MAX_BYTES = 1 << 20
 MAX_STREAM = 64 << 20
 #: Max values that the steps of one job keep, and their bytes: 16 results of the largest size. As in shared/steps.lua.
 MAX_STEPS, MAX_STEP_BYTES = 1000, 16 << 20
+#: When a job is due that waits for a signal without a time limit, ms since 1970. As in shared/steps.lua.
+NEVER_DUE = 253_402_300_799_000
 #: What a job waits for: a signal, or the end of a sleep.
 WaitKind = Literal["wait", "sleep"]
 #: How a job is held.

@@ -76,7 +76,7 @@ local function forget_steps(ids) -- of jobs that are over
   if redis.call('EXISTS', STEPS) == 0 then return end
   for place, record in ipairs(redis.call('HMGET', STEPS, unpack(ids))) do
     if record then
-      redis.call('UNLINK', BASE .. 'steps:' .. ids[place])
+      redis.call('DEL', BASE .. 'steps:' .. ids[place])
       redis.call('HDEL', STEPS, ids[place])
     end
   end
