@@ -222,3 +222,17 @@ def few_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     monkeypatch.undo()
     scripts.load.cache_clear()
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Limit the steps of a job to two values and 80 bytes."""
+    read = scripts._read
+    limits = {"MAX_STEPS, MAX_STEP_BYTES = 1000, 16777216": "MAX_STEPS, MAX_STEP_BYTES = 2, 80"}
+    ((old, new),) = limits.items()
+    assert old in read("shared/steps.lua")
+    monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(old, new))
+    scripts.load.cache_clear()
+    yield
+    monkeypatch.undo()
+    scripts.load.cache_clear()

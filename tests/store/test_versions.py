@@ -91,6 +91,7 @@ LOOKS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (commands.tally, ("ann", 1, None, [("task", "s=1")])),
     (commands.count, ()),
     (commands.cancel, ("waiting", b"away", 600.0)),
+    (commands.signal, ("waiting", "go", b"yes")),
 ]
 
 
@@ -120,6 +121,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "put": ([("new", b"bytes")], PutParams()),
     "claim": ("ann", "nonce.1", 1, 10.0),
     "cancel": ("waiting", b"away", 600.0),
+    "signal": ("waiting", "go", b"yes"),
     "revive": (["dead"],),
     "discard": (["dead"],),
     "purge": ("ready", 9, b"away", 600.0),
@@ -141,6 +143,9 @@ HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "release": lambda token: (token, ["leased"]),
     "lost": lambda token: (token, end("leased"), b"cancelled"),
     "append": lambda token: (token, "leased", 0, [b"\x01"]),
+    "step": lambda token: (token, "leased", "step one", b"1"),
+    "wait": lambda token: (token, "leased", "sleep", "nap", 9.0),
+    "suspend": lambda token: (token, "leased", "sleep", "nap"),
 }
 LOOKING: dict[str, tuple[Any, ...]] = {
     "count": (),
@@ -173,7 +178,7 @@ def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
     newer.run(getattr(commands, verb), *HOLDING[verb](newer.tokens[1]))
     assert {job: newer.run(commands.state, job).state for job in states} == states
     left = newer.run(commands.state, "leased").state
-    assert (left == "leased") == (verb in {"renew", "append"})
+    assert (left == "leased") == (verb in {"append", "renew", "step", "wait"})
     assert version(newer) == NEWER
 
 
