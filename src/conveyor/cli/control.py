@@ -206,7 +206,7 @@ def signal(
     result = open_actions(inspector.client).signal_job(details.queue, job_id, name, sent, reason)
     if not result.changed:
         why = (
-            f"it has finished: {result.state}"
+            f"it has finished: {details.state}"
             if details.settled
             else "the first value counts, and a timeout is final"
         )

@@ -371,7 +371,7 @@ def _steps(found: Sequence[KeptStep]) -> Iterator[JobStep]:
         data = one.data.partition(b" ")[2] if kind == "cursor" else one.data
         state = "timed out" if kind == "signal" and not one.size else "done"
         value = redacted({name: try_decode(decode_data, data)}).get(name) if data else None
-        yield JobStep(kind, name, state, one.size, value, None)
+        yield JobStep(kind, name, state, len(data) or one.size, value, None)
 
 
 def _with_cancellation(found: JobRecord, data: bytes | None) -> JobRecord:
