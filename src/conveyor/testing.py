@@ -342,7 +342,7 @@ def _close_loops() -> None:
 
 
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
-    """Make delayed jobs and retries due as if time had passed, and return how many became due.
+    """Make delayed and suspended jobs and retries due as if time had passed, and return how many became due.
 
     Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
     renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
