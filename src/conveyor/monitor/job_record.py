@@ -254,7 +254,7 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
 def _step_facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     if waits := record.waits_for:
         yield "Waits for", ", ".join(one.awaited for one in waits)
-    done = [one.name for one in record.steps if one.state == "done" and one.kind != "cursor"]
+    done = [one.name for one in record.steps if one.state == "done" and one.name]
     if done:
         yield "Steps done", printable(redacted_text(", ".join(done)))
     for one in record.steps:

@@ -319,13 +319,9 @@ def suspended(line: Line, seconds: float | None) -> str:
     job = line.put(call("shop.prices", 1))
     token = line.client.run(commands.claim(line.name, "host-ab12/3", f"n{job}.1", 1, 60.0)).token
     value = codec.encode({"password": "hunter2", "text": "<b>4</b>"})
-    line.client.run_all(
-        [
-            commands.step(line.name, token, job, "step charge", value),
-            commands.wait(line.name, token, job, "wait", "<i>go</i>", seconds),
-            commands.suspend(line.name, token, job, "wait", "<i>go</i>"),
-        ]
-    )
+    line.client.run(commands.step(line.name, token, job, "step charge", value))
+    line.client.run(commands.wait(line.name, token, job, "wait", "<i>go</i>", seconds))
+    line.client.run(commands.suspend(line.name, token, job, "wait", "<i>go</i>"))
     return job
 
 
