@@ -33,11 +33,18 @@ class CurrentJob:
     """The queue of the job."""
     task: str = ""
     """The name of its task."""
+    worker: str = ""
+    """The name of the worker that runs it."""
     attempt: int = 1
     """1 on the first run, one more after each retry and each crash."""
     token: int = 0
     """Fencing token of this run's lease: grows with every claim of the job. Pass it to external systems
     so that they can refuse a run that was overtaken."""
+
+    @property
+    def put_at(self) -> float:
+        """When it was put, in seconds since 1970 by the producer's clock; 0 outside a worker."""
+        return 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -58,6 +65,13 @@ class CurrentJob:
         Workers send lines ten times a second, and before the outcome of the run. While the server is unavailable, 500
         are buffered; a call may then take about a second. Raises BadCall if a worker runs the job and `text` is not a
         str.
+        """
+
+    def on_outcome(self, function: Callable[[Any], object]) -> None:
+        """Call a function with the outcome of this run as soon as that is certain, soon after middleware has ended.
+
+        It is a Done, Retry, Fail, Cancel, Release or Suspend of `conveyor.wire.outcome`. What the function raises has
+        no effect.
         """
 
     def check(self) -> None:

@@ -17,9 +17,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
-from conveyor import clock, resources
+from conveyor import clock, resources, schedules
 from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
 from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.scheduler import fire_due
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
 from conveyor.consumer.shared_status import SharedStatus
@@ -27,11 +28,14 @@ from conveyor.errors import BadCall, ConveyorError, JobFailed
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, embedded, records
+from conveyor.store import schedules as stored
 from conveyor.store.command import Command, milliseconds
+from conveyor.store.outbox import deliver
 from conveyor.task_def import TASKS
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
-from conveyor.wire.call import as_seconds, check_seconds
+from conveyor.wire.call import as_seconds
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.control_messages import Progress, encode
 from conveyor.wire.outcome import Cancel, Fail, Release, Retry
 
@@ -228,11 +232,16 @@ class _InlineExecutor(OwnExecutor):
 
     error: BaseException | None = None
 
-    def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
+    def judge(self, error: BaseException, job: Call, current: RunningJob, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
         self.error = error
-        return super().judge(error, job, retries_used)
+        return super().judge(error, job, current, retries_used)
+
+    def _server_time(self, current: RunningJob) -> float:
+        """Return the server's time as `advance` has moved it."""
+        now, shift = current.client.run_all([commands.server_time(), records.due_shift(current.queue)])
+        return float(now + (shift or 0) / 1000)
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
@@ -245,23 +254,19 @@ class _InlineExecutor(OwnExecutor):
 class _InlineJob(RunningJob):
     """A run without a supervisor: it reports its progress itself, and asks the server if it is to end."""
 
-    def __init__(self, client: Client, *args: Any) -> None:
-        super().__init__(*args)
-        self._client = client
-
     @property
     def cancelled(self) -> bool:
         if self._is_over:
             return self._was_cancelled
         renewal = commands.renew(self._batch.queue, [(self.id, self._batch.token, commands.STARTED)], LEASE)
-        return bool(self._client.run(renewal).cancelled)
+        return bool(self.client.run(renewal).cancelled)
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
         super().progress(done, total, message)
         if not self._is_over:
             _, done, total, message = self._status.progress()  # without secrets
             report = encode(Progress(done, total, message))
-            self._client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
+            self.client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
 
 
 class _InlineWorker:
@@ -273,6 +278,7 @@ class _InlineWorker:
         self.executor = _InlineExecutor(registry)
         self.settler = Settler(self.name, self.executor.preview)
         self.status = SharedStatus()
+        self.status.worker = self.name
         self.nonces = ids.Nonces()
 
     def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
@@ -282,12 +288,14 @@ class _InlineWorker:
             self.settler.begin(queue, batch.token, 1)
             outcome = self._run(client, ClaimedBatch(queue, batch.token, 0), job)
             self._report(job.id, outcome, raise_failures=raise_failures)
-        return bool(batch.jobs)
+        if batch.has_messages:
+            client.perform(deliver(queue))
+        return bool(batch.jobs) or batch.has_messages
 
     def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""
         decoded = self.executor.decode(job.data)
-        current = _InlineJob(client, self.status, LogLines(client), self.executor, batch, 0, job)
+        current = _InlineJob(self.status, LogLines(client), self.executor, batch, 0, job)
         self.status.clear_progress()
         began = clock.monotonic()
         call: Call | None = None
@@ -299,7 +307,7 @@ class _InlineWorker:
                 call = decoded
                 outcome = self.executor.run(call, current, job.retries)
         finally:
-            current.end(cancelled=isinstance(outcome, Cancel))
+            current.end(outcome, cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
@@ -342,21 +350,36 @@ def _close_loops() -> None:
 
 
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
-    """Make delayed and suspended jobs and retries due as if time had passed, and return how many became due.
+    """Make delayed and suspended jobs, retries and schedules due as if time had passed, and return how many became due.
 
-    Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
-    renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
-    of seconds, and for the user's embedded server.
+    Of the given queues, or else all queues of the server. Schedules are those of the queue on the server, and of its
+    tasks that this process has imported; each instant is fired in its time, as by a consumer. Jobs with an `expires`
+    expire, too, for `run_jobs` and in `inline`. Other times stay: leases, which their holders would have renewed, the
+    time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number of seconds,
+    and for the user's embedded server.
     """
     passed: float = as_seconds(seconds)
     check_seconds("seconds", passed)
-    due = 0
-    for client, queue in _targets(queues):
+    return sum(_advance(client, queue, passed) for client, queue in _targets(queues))
+
+
+def _advance(client: Client, queue: str, left: float) -> int:
+    """Move the clock of a queue from one instant to the next, and return how many jobs became due."""
+    schedules.declare(client, [queue], registry)
+    before = client.run(commands.count(queue))
+    while True:
+        wait = fire_due(client, queue)
+        step = min(left, wait)
         shift = client.run(records.due_shift(queue))
-        if shift is not None:
-            delayed = client.run(commands.count(queue)).delayed
-            client.run(records.set_due_shift(queue, shift + milliseconds(passed)))
-            while client.run(commands.promote(queue)):
-                pass
-            due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some
-    return due
+        if shift is not None or before.live:
+            client.run(records.set_due_shift(queue, (shift or 0) + milliseconds(step)))
+        if wait < float("inf"):  # it has schedules
+            client.run(stored.set_ahead(queue, step))
+        while client.run(commands.promote(queue)):
+            pass
+        if left <= 0 < wait:
+            break
+        left -= step
+    after = client.run(commands.count(queue))
+    # Of the accepted jobs, those with jitter are delayed.
+    return int(after.accepted - before.accepted - (after.delayed - before.delayed))

@@ -14,7 +14,7 @@ import pytest
 import step_jobs as jobs
 from consumer_kit import go, lines, runs
 
-from conveyor import BadCall, Job, JobCancelled, JobFailed, JobGone, Queue, TooLarge, current_job
+from conveyor import BadCall, Job, JobCancelled, JobFailed, JobGone, Limit, Queue, TooLarge, current_job
 from conveyor.monitor import Inspector
 from conveyor.store import keys
 from conveyor.store.command import Command
@@ -111,6 +111,50 @@ def test_killed_loop_repeats_what_was_not_saved(
 def test_cursor_of_a_run_that_fails_is_saved(start: Any, style: str, queue: Queue, path: Path) -> None:
     start()
     assert queue.submit(named("stumble", style), str(path)).result(60) == 5
+
+
+@pytest.mark.parametrize("what", ["a sleep", "a wait"])
+def test_suspended_job_gives_its_turn_to_the_next_of_its_limit(
+    start: Any, queue: Queue, path: Path, eventually: Callable[..., Any], what: str
+) -> None:
+    limit = Limit(running=1, name="account")
+    start(2)
+    task, first = (jobs.nap, 600.0) if what == "a sleep" else (jobs.approve, None)
+    job = queue.submit(task.options(limit=limit), str(path), first)
+    eventually(lambda: job.status() == "delayed")
+    assert queue.submit(jobs.meanwhile.options(limit=limit), 7).result(60) == 7
+    assert job.status() == "delayed"
+    job.signal("answer", "yes")
+    if what == "a wait":
+        assert job.result(60) == ("yes", 1)
+
+
+def test_suspended_job_of_an_ordered_limit_keeps_its_turn(
+    start: Any, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    limit = Limit(in_order=True, name="account")
+    start(2)
+    job = queue.submit(jobs.approve.options(limit=limit), str(path), None)
+    eventually(lambda: job.status() == "delayed")
+    second = queue.submit(jobs.meanwhile.options(limit=limit), 7)
+    assert queue.submit(jobs.meanwhile, 8).result(60) == 8
+    assert second.status() == "deferred"
+    job.signal("answer", "yes")
+    assert second.result(60) == 7
+    assert job.result(0) == ("yes", 1)
+
+
+def test_suspended_job_does_not_expire(
+    start: Any, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    start()
+    job = queue.submit(jobs.approve.options(expires=3.0), str(path), None)
+    eventually(lambda: job.status() == "delayed")
+    record = Inspector(queue.client).job(job.id, queue.name)
+    assert record.expires_at is None
+    time.sleep(3.0)
+    job.signal("answer", "yes")
+    assert job.result(60) == ("yes", 1)
 
 
 def test_waiting_job_holds_no_worker(

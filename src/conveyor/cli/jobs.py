@@ -238,6 +238,8 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "worker": details.worker or None,
         "progress": progressed,
         "steps": [_step_document(one) for one in details.steps],
+        "expires_at": None if details.expires_at is None else utc(details.expires_at),
+        "last_error": job_record.last_error(details) or None,
         "retries": details.retries,
         "crashes": details.crashes,
         "cancelled_by": details.cancelled_by or None,

@@ -44,6 +44,7 @@ from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Fail, Release, Suspend, describe_error
@@ -97,6 +98,7 @@ class _CrewWorker:
     def __init__(self, name: str, status: SharedStatus, crew: Crew) -> None:
         self.name = name
         self.status = status
+        self.status.worker = name
         self.crew = crew
         of_crew = crew.executor.resources
         own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
@@ -312,6 +314,8 @@ class _CrewWorker:
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
         self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
+        if limit:
+            self.status.limit_delay = self.executor.delay_after_limit(run.call, run.job.retries)
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
     def _finish(self, run: _Run, outcome: Outcome, elapsed: float) -> None:
@@ -319,12 +323,12 @@ class _CrewWorker:
             os._exit(0)  # a task that forks and returns twice: there is only one crew
         assert self.batch is not None
         request = self.status.request_for(self.batch.number, 0)
-        run.current.end(cancelled=request != NO_REQUEST)
         if request == REQUEST_RETURN:
             # Even if the task has returned: after its clean-up, that may be half a result.
             outcome = Release()
         elif request == REQUEST_TIMEOUT and isinstance(outcome, Cancel):
             outcome = self.executor.timed_out(run.call, run.job.retries)
+        run.current.end(outcome, cancelled=request != NO_REQUEST)
         self.jobs_done += not isinstance(outcome, Release | Suspend)
         self.status.end(self.jobs_done)
         self.crew.finished(_Finished(self, run.job, run.call, outcome, elapsed))
@@ -587,6 +591,8 @@ class Crew:
                 *replies, last = self._send([*settling, *claims], patience=LEASE)
                 self._settled(settling, replies)
                 batches: list[Batch] = [*replies[len(settling) :], last]
+                if any(batch.has_messages for batch in batches):
+                    self.client.perform(deliver_soon(queue_name))
                 ready.extend(self._begin(queue_name, some, batches))
                 settling, self._unsure = self._unsure, []
                 self._left[queue_name] = last.left if last.jobs else 0
@@ -642,7 +648,7 @@ class Crew:
 
     def _queues_to_ask(self) -> list[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
-        names = [name for name in self.settings.queues if self._left[name]]
+        names = [name for name in self.settings.order() if self._left[name]]
         if len(names) <= FEW_QUEUES:
             return names
         found = self._send([commands.any_work([name]) for name in names])

@@ -14,58 +14,68 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
+from conveyor import errors, retry_policy
 from conveyor.consumer import stack
 from conveyor.consumer.interruption import raise_here
 from conveyor.consumer.item_stream import ItemStream, run_async_generator, run_generator
-from conveyor.consumer.sending import RunLostError
+from conveyor.consumer.sending import RunLostError, of_run
 from conveyor.consumer.settlement import TIMED_OUT
-from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.shared_status import NO_REQUEST, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.consumer.steps import Steps
 from conveyor.context import SAVE_EVERY, CurrentJob, is_async, running
 from conveyor.errors import (
     BadCall,
-    BadInput,
     ConveyorError,
     JobCancelled,
     JobSuspended,
     ResourceUnavailable,
     SoftTimeout,
-    TooLarge,
+    StoreError,
+    Throttle,
     UnknownTask,
     WaitTimeout,
 )
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
+from conveyor.store import commands, records
 from conveyor.store.async_client import async_client_of
-from conveyor.store.records import MAX_LINE
+from conveyor.store.server_clock import ServerClock
 from conveyor.wire import call, codec, ids
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.outcome import (
     Cancel,
+    Expire,
     Fail,
     Outcome,
     Release,
     Retry,
     Suspend,
+    decode_settled,
     delay_before,
     describe_error,
+    describe_expiry,
     describe_text,
     describe_timeout,
     describe_undecodable,
     result_bytes,
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
-from conveyor.wire.signature import Signature, signature_of
+from conveyor.wire.signature import NO_INPUTS, Signature, signature_of
+from conveyor.wire.terms import JobEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
+    from conveyor.retry_policy import RetryPolicy
+    from conveyor.store import Client
     from conveyor.store.commands import Claimed, Look, WaitKind
     from conveyor.tasks import Registry, Task
+    from conveyor.wire.terms import InputKind
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -77,8 +87,6 @@ ENDING = 1.0
 KEEP_WITHIN = 1.0
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
-#: Errors that the same input causes again; a retry would be a waste.
-_HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
 
 class ClaimedBatch(NamedTuple):
@@ -95,6 +103,7 @@ class RunningJob(CurrentJob):
 
     lines_logged = 0
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
+    _on_outcome: tuple[Callable[[Outcome], object], ...] = ()
 
     def __init__(
         self,
@@ -128,6 +137,16 @@ class RunningJob(CurrentJob):
         return self._call.task
 
     @property
+    def worker(self) -> str:  # type: ignore[override]
+        """The name of the worker that runs it."""
+        return self._status.worker
+
+    @property
+    def put_at(self) -> float:
+        """When it was put, by the producer's clock."""
+        return self._call.put_at
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers that travelled with the job."""
         return dict(self._call.headers)
@@ -139,10 +158,21 @@ class RunningJob(CurrentJob):
             return self._was_cancelled
         return self._status.request_for(self._batch.number, self._position) != NO_REQUEST
 
-    def end(self, *, cancelled: bool) -> None:
-        """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+    def on_outcome(self, function: Callable[[Outcome], object]) -> None:
+        """Call a function with the outcome once the run has ended."""
+        self._on_outcome += (function,)
+
+    def end(self, outcome: Outcome | None, *, cancelled: bool) -> None:
+        """Note the end, with an outcome unless the supervisor has released the job before the run began.
+
+        Keep whether it was to end: a thread of the task may ask when the request is for another run.
+        """
         if self._printed is not None:
             self._end_lines(self._printed)
+        if self._on_outcome and outcome is not None:
+            for function in self._on_outcome:
+                with contextlib.suppress(Exception):
+                    function(outcome)
         self._was_cancelled = cancelled
         self._is_over = True
 
@@ -161,7 +191,7 @@ class RunningJob(CurrentJob):
         if trace:
             end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
             end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
-            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+            line = f"{line[: records.MAX_LINE - len(end) - 1]}\n{end}"
         self._lines.add(self, level, line)
 
     def keep_printed(self, label: str, text: str) -> None:
@@ -173,7 +203,7 @@ class RunningJob(CurrentJob):
         for line in lines:
             self._keep_printed_line(label, line)
         rest = rest[rest.rfind("\r", 0, -1) + 1 :]  # at its end, it may belong to the line break that follows
-        if len(rest) > MAX_LINE:
+        if len(rest) > records.MAX_LINE:
             self._keep_printed_line(label, rest)
         elif rest:
             self._printed[of] = rest
@@ -189,11 +219,32 @@ class RunningJob(CurrentJob):
             with contextlib.suppress(Exception):  # a formatter of the user's
                 self._keep_printed_line(label, rest)
 
+    def inputs(self, job: call.Call) -> dict[int | str, Any]:
+        """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+        try:
+            known = self.client.run(commands.inputs(self.queue, self.id))
+        except StoreError as error:
+            raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
+        try:
+            return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
+        except KeyError as error:
+            raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+
+    @property
+    def client(self) -> Client:
+        """The client of its server."""
+        return self._lines.client
+
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
-        return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
+        return ItemStream(self.client, self.queue, self.id, self._batch.token)
 
     # --- steps
+
+    def has_steps(self) -> bool:
+        """Return True if an earlier run has kept anything, or sleeps or waits. Raises RunLostError."""
+        fields = self.client.perform(of_run(records.step_fields(self.queue, self.id)))
+        return any(not one.startswith("signal ") for one in fields)
 
     @functools.cached_property
     def _steps(self) -> Steps:
@@ -210,7 +261,7 @@ class RunningJob(CurrentJob):
         field = f"step {ids.checked_step(name)}"
         if is_async(function):
             return self._step_async(name, field, function, args, kwargs)
-        kept = self._lines.client.perform(self._steps.find(field))
+        kept = self.client.perform(self._steps.find(field))
         if kept is None:
             value = function(*args, **kwargs)
             if isinstance(value, CoroutineType):
@@ -219,7 +270,7 @@ class RunningJob(CurrentJob):
                     f"step {name!r} returned a coroutine",
                     hint="pass the asynchronous function itself, with its arguments behind it, and await the step",
                 )
-            kept = self._lines.client.perform(
+            kept = self.client.perform(
                 self._steps.keep(field, self._encoded(f"the result of step {name!r}", value))
             )
             if kept is None:
@@ -234,7 +285,7 @@ class RunningJob(CurrentJob):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        client = async_client_of(self._lines.client)
+        client = async_client_of(self.client)
         kept = await client.perform(self._steps.find(field))
         if kept is None:
             value = await function(*args, **kwargs)
@@ -248,27 +299,23 @@ class RunningJob(CurrentJob):
     def sleep(self, seconds: float | timedelta, name: str = "") -> None:
         """Return if the time has passed, or else end the run."""
         name, limit = self._sleep_of(name), _checked_seconds("seconds", seconds)
-        _end_sleep(self._lines.client.perform(self._steps.look("sleep", name, limit)), name)
+        _end_sleep(self.client.perform(self._steps.look("sleep", name, limit)), name)
 
     async def sleep_async(self, seconds: float | timedelta, name: str = "") -> None:
         """Sleep likewise."""
         name, limit = self._sleep_of(name), _checked_seconds("seconds", seconds)
-        _end_sleep(
-            await async_client_of(self._lines.client).perform(self._steps.look("sleep", name, limit)), name
-        )
+        _end_sleep(await async_client_of(self.client).perform(self._steps.look("sleep", name, limit)), name)
 
     def wait_for(self, name: str, timeout: float | timedelta | None = None) -> Any:
         """Return the value of a signal, or end the run."""
         limit = None if timeout is None else _checked_seconds("timeout", timeout)
-        return _signalled(
-            self._lines.client.perform(self._steps.look("wait", ids.checked_step(name), limit)), name
-        )
+        return _signalled(self.client.perform(self._steps.look("wait", ids.checked_step(name), limit)), name)
 
     async def wait_for_async(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109
         """Wait likewise."""
         limit = None if timeout is None else _checked_seconds("timeout", timeout)
         looking = self._steps.look("wait", ids.checked_step(name), limit)
-        return _signalled(await async_client_of(self._lines.client).perform(looking), name)
+        return _signalled(await async_client_of(self.client).perform(looking), name)
 
     def _sleep_of(self, name: str) -> str:
         """Return the name of a sleep: without one, its number in this run."""
@@ -279,12 +326,12 @@ class RunningJob(CurrentJob):
 
     def cursor(self, default: Any) -> Any:
         """Return what was saved last."""
-        self._lines.client.perform(self._steps.read_cursor())
+        self.client.perform(self._steps.read_cursor())
         return self._cursor_or(default)
 
     async def cursor_async(self, default: Any) -> Any:
         """Return it likewise."""
-        await async_client_of(self._lines.client).perform(self._steps.read_cursor())
+        await async_client_of(self.client).perform(self._steps.read_cursor())
         return self._cursor_or(default)
 
     def _cursor_or(self, default: Any) -> Any:
@@ -294,13 +341,13 @@ class RunningJob(CurrentJob):
     def save(self, cursor: object, every: float = SAVE_EVERY) -> None:
         """Save the cursor if that is due, and end the run if the worker is to stop."""
         if self._set_cursor(cursor, every):
-            self._lines.client.perform(self._steps.save_cursor())
+            self.client.perform(self._steps.save_cursor())
             self._stop_if_asked()
 
     async def save_async(self, cursor: object, every: float = SAVE_EVERY) -> None:
         """Save it likewise."""
         if self._set_cursor(cursor, every):
-            await async_client_of(self._lines.client).perform(self._steps.save_cursor())
+            await async_client_of(self.client).perform(self._steps.save_cursor())
             self._stop_if_asked()
 
     def _set_cursor(self, cursor: object, every: float) -> bool:
@@ -318,14 +365,14 @@ class RunningJob(CurrentJob):
         steps: Steps | None = self.__dict__.get("_steps")
         if steps is not None and steps.is_unsaved:
             with contextlib.suppress(ConveyorError):
-                self._lines.client.perform(steps.save_cursor(KEEP_WITHIN))
+                self.client.perform(steps.save_cursor(KEEP_WITHIN))
 
     async def keep_cursor_async(self) -> None:
         """Save it likewise."""
         steps: Steps | None = self.__dict__.get("_steps")
         if steps is not None and steps.is_unsaved:
             with contextlib.suppress(ConveyorError):
-                await async_client_of(self._lines.client).perform(steps.save_cursor(KEEP_WITHIN))
+                await async_client_of(self.client).perform(steps.save_cursor(KEEP_WITHIN))
 
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
@@ -335,6 +382,19 @@ class RunningJob(CurrentJob):
         if self._secrets is None:
             self._secrets = self._executor.secrets(self._call)
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
+
+
+def _input(kind: InputKind, jobs: Sequence[str], known: Mapping[str, bytes]) -> Any:
+    """Return the argument that is made of jobs before: a result or an error, several, or how one has ended."""
+    ends = [decode_settled(known[job]) for job in jobs]
+    values = [one.error() or one.result() for one in ends]
+    if kind == "list":
+        return values
+    if kind == "one":
+        return values[0]
+    (one,), (queue, _, job_id) = ends, jobs[0].partition(" ")
+    task, error = one.run.task if one.run else "", one.error()
+    return JobEnd(job_id, queue, task, one.state, None if error else values[0], error, one.elapsed)
 
 
 class Runnable(NamedTuple):
@@ -347,6 +407,7 @@ class Runnable(NamedTuple):
     labels: Labels
     needs: dict[str, Resource]
     """The resources that it takes, by parameter."""
+    retry_policy: RetryPolicy = retry_policy.DEFAULT
 
 
 class Executor:
@@ -373,6 +434,7 @@ class Executor:
         self._lasting: set[asyncio.Task[Any]] = set()
         """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
+        self._server_clock: ServerClock | None = None
         self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
@@ -394,12 +456,15 @@ class Executor:
         Calls `found`, if given, once the task is known, which may require the import of its module.
         """
         try:
+            if job.options.expires is not None and self._has_expired(job, current):
+                return Expire(describe_expiry(job.options.expires))
             if found is not None:
                 self._find_whole(job.task)
                 found()
                 if current.cancelled:
                     return Cancel()
-            runnable, args, kwargs, encode = self._prepared(job)
+            inputs = current.inputs(job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if runnable.needs:
                 kwargs |= self._values(runnable.needs)
             mark = running.set(current)
@@ -419,7 +484,11 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
-            runnable, args, kwargs, encode = self._prepared(job)
+            # On another thread, since it may ask the server.
+            if job.options.expires is not None and await asyncio.to_thread(self._has_expired, job, current):
+                return Expire(describe_expiry(job.options.expires))
+            inputs = await asyncio.to_thread(current.inputs, job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if needs := runnable.needs:
                 ready = self.resources.are_open(needs)
                 values = self.resources.values
@@ -442,6 +511,21 @@ class Executor:
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
 
+    def _has_expired(self, job: call.Call, current: RunningJob) -> bool:
+        """Return True if a job was never started, and no longer should be."""
+        expires = job.options.expires
+        if expires is None or current.attempt > 1:
+            return False
+        # 0: the time had passed when the job was put, whatever the clocks say now.
+        is_late = expires == 0 or self._server_time(current) >= job.put_at + expires
+        return is_late and not current.has_steps()  # a run that was suspended does not count, but it was one
+
+    def _server_time(self, current: RunningJob) -> float:
+        """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
+        if self._server_clock is None:
+            self._server_clock = ServerClock(current.client)
+        return self._server_clock.now()
+
     def _value(
         self,
         runnable: Runnable,
@@ -462,11 +546,11 @@ class Executor:
         return value
 
     def _prepared(
-        self, job: call.Call
+        self, job: call.Call, inputs: Mapping[int | str, Any]
     ) -> tuple[Runnable, tuple[Any, ...], dict[str, Any], Callable[[object], bytes]]:
         """Return the task of a job, its arguments, and what encodes its result."""
         runnable = self._find(job.task)
-        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task, inputs)
         return runnable, args, kwargs, call.encoder(job.options.serializer)
 
     def _ended_by(
@@ -483,21 +567,61 @@ class Executor:
             return Release(reason)
         if isinstance(error, RunLostError):
             return Release(error.message)
-        return self.judge(error, job, retries_used)
+        if isinstance(error, Throttle):
+            return Release(error.message, error.seconds, error.whole_queue)
+        return self.judge(error, job, current, retries_used)
 
     def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
         """Return the outcome of a run that ended because it was over its time limit."""
         data = describe_timeout(job.options.timeout)
         if retries_used < job.options.retries:
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
+            delay = self._policy_of(job).delay_after_limit(retries_used + 1, job.options.first_delay)
+            if delay is not None:
+                return Retry(data, delay, TIMED_OUT)
         return Fail(data, TIMED_OUT)
 
-    def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
+    def delay_after_limit(self, job: call.Call, retries_used: int) -> float:
+        """Return the same for the supervisor, before the run, as `SharedStatus.limit_delay`."""
+        policy = self._policy_of(job)
+        if policy is retry_policy.DEFAULT:
+            return USUAL_DELAY
+        delay = policy.delay_after_limit(retries_used + 1, job.options.first_delay)
+        return NO_RETRY if delay is None else delay
+
+    def judge(self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
-        data = describe_error(error, self.secrets(job))
-        if retries_used < job.options.retries and not isinstance(error, _HOPELESS):
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay))
+        policy, data = self._policy_of(job), describe_error(error, self.secrets(job))
+        if not policy.retries(error):
+            return Fail(data)
+        if retries_used < job.options.retries:
+            return Retry(data, self._delay(policy, error, job, current, retries_used + 1))
+        if isinstance(error, errors.Retry):
+            kind, message, traceback = codec.decode(data)
+            data = describe_text(
+                kind, f"no retry is left (retries={job.options.retries}): {message}", traceback
+            )
         return Fail(data)
+
+    def _delay(
+        self, policy: RetryPolicy, error: BaseException, job: call.Call, current: RunningJob, retry: int
+    ) -> float:
+        """Return the seconds before a retry: the usual ones if the task's own code fails to compute them."""
+        try:
+            return policy.delay(retry, error, job.options.first_delay)
+        except JobCancelled:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - code of the task
+            delay = delay_before(retry, job.options.first_delay)
+            kind, message, traceback = codec.decode(describe_error(failed, self.secrets(job)))
+            text = f"backoff failed, so the retry comes in {delay:.3g} s: {kind}: {message}"
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                current.keep("ERROR", text, traceback)
+            return delay
+
+    def _policy_of(self, job: call.Call) -> RetryPolicy:
+        """Return which errors of a job are retried: what its task says here, if that was found."""
+        known = self._known.get(job.task)
+        return retry_policy.DEFAULT if known is None else known.retry_policy
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -702,13 +826,14 @@ class OwnExecutor(Executor):
 def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    return Runnable(function, signature, is_async, signature.labels(task.redact), needs_of(function))
+    labels = signature.labels(task.redact)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.retry_policy)
 
 
 def _checked_seconds(what: str, value: float | timedelta) -> float:
     """Return a number of seconds. Raises BadCall if it is invalid."""
     seconds: float = call.as_seconds(value)
-    call.check_seconds(what, seconds)
+    check_seconds(what, seconds)
     return seconds
 
 

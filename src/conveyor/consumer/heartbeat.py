@@ -141,7 +141,7 @@ class Heartbeat:
         if held is None:
             return
         if not worker.killed:
-            self._tally.died(held.queue, task)
+            self._tally.add_event(held.queue, task, "died")
         if counted := _COUNTED.get(became):
             if became == "dead" and worker.timed_out is not None:
                 counted = "timeout"

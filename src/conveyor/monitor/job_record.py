@@ -126,7 +126,7 @@ class JobRecord:
     id: str
     queue: str
     state: str
-    """waiting, delayed, running or dead; done or cancelled; failed or lost, if it was dead and is discarded.
+    """waiting, delayed, running or dead; done, cancelled or expired; failed or lost, if it was dead and is discarded.
 
     gone if only attempts or log lines are left.
     """
@@ -183,6 +183,17 @@ class JobRecord:
     """What its steps have kept, in their order, and what they wait for."""
 
     @property
+    def expires_at(self) -> float | None:
+        """When it expires unless it has started before, seconds since 1970; None for never, or once it has started."""
+        expires = None if self.call is None else self.call.options.expires
+        was_started = (
+            self.attempt > 1
+            or self.state not in {"waiting", "delayed"}
+            or any(one.kind != "signal" for one in self.steps)
+        )
+        return None if self.put_at is None or expires is None or was_started else self.put_at + expires
+
+    @property
     def waited(self) -> float | None:
         """Seconds from the put to the start of the first run, or None if either is unknown."""
         first = next((one for one in self.attempts if one.started), None)
@@ -232,6 +243,7 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Arguments", printable(record.preview) or "none"
         yield from _headers(record)
         yield "Enqueued", date_time(record.call.put_at)
+    yield from _expiry(record)
     if record.cancelled_by or record.cancel_reason:
         reason = f": {record.cancel_reason}" if record.cancel_reason else ""
         yield "Cancelled", safe(f"by {record.cancelled_by or 'unknown'}{reason}")
@@ -242,9 +254,7 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     if record.progress is not None:
         yield "Progress", progress(record.progress)
     yield from _step_facts(record)
-    if record.retries or record.crashes:
-        retries = count_of(record.retries, "retry", "retries")
-        yield "Retries", f"{retries}, {count_of(record.crashes, 'crashed worker')}"
+    yield from _tries(record)
     if record.settled is not None and record.settled.elapsed:
         yield "Run time", f"{record.settled.elapsed:.2f} s"
     if record.undecodable:
@@ -261,6 +271,31 @@ def _step_facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         if one.kind == "cursor":
             size = "" if one.value is not None else f"{one.size:,} bytes"
             yield "Cursor", size or printable(one.text)
+
+
+def _expiry(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.expires_at is not None:
+        yield "Expires", f"{date_time(record.expires_at)}, unless it has started before"
+    if record.settled is not None and record.state == "expired":
+        yield "Expired", safe(str(record.settled.error()))
+
+
+def _tries(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.retries or record.crashes:
+        retries = count_of(record.retries, "retry", "retries")
+        yield "Retries", f"{retries}, {count_of(record.crashes, 'crashed worker')}"
+    if error := last_error(record):
+        yield "Last error", error
+
+
+def last_error(record: JobRecord) -> str:
+    """Return what the last attempt of an unfinished job ended with, in one line without secrets, or ""."""
+    runs = [one for one in record.attempts if one.state != "suspended"]
+    if record.settled is not None or not runs:
+        return ""
+    last = runs[-1]
+    error = ": ".join(filter(None, (last.kind, last.message)))
+    return safe(f"attempt {last.attempt} {last.state}: {error}" if error else "")
 
 
 def _headers(record: JobRecord) -> Iterator[tuple[str, str]]:
@@ -431,9 +466,9 @@ def _settled(state: State) -> Settled | None:
 def _last(settled: Settled, run: Run) -> Attempt:
     """Return the run that a job ended with in the form of earlier ones."""
     kind = message = ""
-    if settled.state in {"failed", "lost"}:
+    if settled.state in {"failed", "lost", "expired"}:
         error = settled.error()
-        kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
+        kind, message = getattr(error, "kind", ""), getattr(error, "reason", str(error))
     message = redacted_text(message)
     return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
 

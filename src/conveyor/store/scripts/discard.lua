@@ -13,6 +13,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', JOBS, id)
     redis.call('HDEL', TRIES, id)
     redis.call('HDEL', PRIORITIES, id)
+    redis.call('HDEL', TERMS, id)
     forget_steps({id})
   end
 end
