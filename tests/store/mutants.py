@@ -731,7 +731,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/steps", " or bytes > MAX_STEP_BYTES", ""),
     ),
     test_steps.test_steps_are_removed_when_their_job_is_over: (
-        ("shared/deliver", "  if not are_dead then forget_steps(ids) end\n", ""),
+        ("shared/deliver", "  if not is_dead then forget_steps(ids) end\n", ""),
         (
             "shared/deliver",
             "'EXISTS', PROGRESS, WATCHERS, STREAMS, STEPS",
@@ -742,7 +742,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("discard", "    forget_steps({id})\n", ""),
     ),
     test_steps.test_revived_job_has_the_steps_of_the_dead_one: (
-        ("shared/deliver", "  if not are_dead then forget_steps(ids) end", "  forget_steps(ids)"),
+        ("shared/deliver", "  if not is_dead then forget_steps(ids) end", "  forget_steps(ids)"),
     ),
     test_steps.test_oldest_dead_job_is_dropped_with_its_steps: (
         ("shared/settle", "    forget_steps({oldest})\n", ""),
@@ -763,6 +763,16 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_steps.test_cancelled_job_ends_instead_of_being_suspended: (
         ("suspend", "if lease.how == 'C' then", "if false then"),
+    ),
+    test_steps.test_suspended_job_gives_its_slot_to_the_next_one: (
+        ("suspend", "rest_until_due(id)", ""),
+        ("suspend", "promote(now) end\nconclude()", "promote(now) end"),
+    ),
+    test_steps.test_suspended_job_of_an_ordered_limit_keeps_its_slot: (
+        ("suspend", "rest_until_due(id)", ""),
+    ),
+    test_steps.test_cancellation_of_a_run_frees_its_slot: (
+        ("suspend", "'cancelled', now)\n  conclude()", "'cancelled', now)\n  wake_joiners()"),
     ),
     test_steps.test_signal_wakes_the_job_that_waits_for_it: (
         ("signal", "  promote(server_time())\n", ""),

@@ -8,7 +8,7 @@ import pytest
 
 from conveyor.errors import LeaseLost, TooLarge
 from conveyor.store import commands, scripts
-from conveyor.store.commands import Look, Settlement
+from conveyor.store.commands import Look, PutParams, Settlement, Terms, pack_terms
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -253,6 +253,50 @@ def test_suspended_job_can_be_cancelled(lane: Lane) -> None:
     suspended(lane)
     assert lane.run(commands.cancel, "a", b"away", KEEP).state == "cancelled"
     assert lane.dump().keys() & {"delayed", "steps", "steps:a"} == set()
+
+
+# --- limits
+
+
+def put_limited(lane: Lane, *ids: str, in_order: bool = False) -> None:
+    own = {one: pack_terms(limit="key") for one in ids}
+    params = PutParams(terms=Terms(own, (1, 0, 0.0, in_order)))
+    lane.run(commands.put, [(one, one.encode()) for one in ids], params)
+
+
+def test_suspended_job_gives_its_slot_to_the_next_one(lane: Lane) -> None:
+    put_limited(lane, "a", "b")
+    token = lane.claim(5).token
+    wait(lane, token, "go", None)
+    assert suspend(lane, token, "go") == "OK"
+    assert lane.dump().get("ready", {}).keys() == {"b"}
+    assert lane.run(commands.signal, "a", "go", b"yes") == "OK"
+    assert lane.dump().get("deferred", {}).keys() == {"a"}, "it needs room again"
+    lane.run(commands.finish, lane.claim(5).token, [Settlement("b", b"", 0.0, b"")])
+    assert lane.dump().get("ready", {}).keys() == {"a"}
+    lane.run(commands.finish, lane.claim().token, [Settlement("a", b"", 0.0, b"")])
+
+
+def test_suspended_job_of_an_ordered_limit_keeps_its_slot(lane: Lane) -> None:
+    put_limited(lane, "a", "b", in_order=True)
+    token = lane.claim(5).token
+    wait(lane, token, "go", None)
+    assert suspend(lane, token, "go") == "OK"
+    assert lane.dump().get("deferred", {}).keys() == {"b"}
+    assert lane.run(commands.signal, "a", "go", b"yes") == "OK"
+    assert lane.dump().get("ready", {}).keys() == {"a"}
+    lane.run(commands.finish, lane.claim(5).token, [Settlement("a", b"", 0.0, b"")])
+    lane.run(commands.finish, lane.claim().token, [Settlement("b", b"", 0.0, b"")])
+
+
+def test_cancellation_of_a_run_frees_its_slot(lane: Lane) -> None:
+    put_limited(lane, "a", "b")
+    token = lane.claim(5).token
+    wait(lane, token, "go", None)
+    lane.run(commands.cancel, "a", b"away", KEEP)
+    assert suspend(lane, token, "go") == "cancelled"
+    assert lane.dump().get("ready", {}).keys() == {"b"}
+    lane.run(commands.finish, lane.claim().token, [Settlement("b", b"", 0.0, b"")])
 
 
 # --- waiting for a signal
