@@ -58,6 +58,7 @@ MAX_RENEWED = 500
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
 _KEY_PRIORITY, _KEYS = 383, 8192
+_NOTED = 64  # jobs before a job that a script notes at a time
 
 
 # --- putting jobs
@@ -83,14 +84,16 @@ def pack_terms(
 ) -> bytes:
     """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
 
-    Of each hook the policy, its id and its bytes.
+    Of each hook the policy, its id and its bytes. Of many jobs before, those behind the first are packed apart, since
+    scripts note them in slices.
     """
     # As strings, since the scripts' msgpack knows no bytes.
     packed_hooks = [
         msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
         for one in hooks
     ]
-    found: dict[str, object] = {"l": limit, "u": unique, "a": after, "h": packed_hooks}
+    further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
+    found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
     if after:
         packed["p"] = policy
@@ -150,7 +153,27 @@ def key_priority(key: int) -> float:
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
+    if params.terms is not None:
+        return submit(queue, jobs, params)
+    return _put("put", queue, params, [word for job in jobs for word in job])
 
+
+def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
+    """Put jobs with terms: gone -> ready, delayed or deferred. Reply as of `put`; also raises JobGone."""
+    terms = params.terms or Terms({})
+    running, starts, within, in_order = terms.limit
+    seconds, replaces = terms.unique
+    period = milliseconds(seconds) if seconds >= 0 else -1
+    rest: list[Any] = [
+        msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+        msgspec.msgpack.encode([period, int(replaces)]),
+    ]
+    for job_id, data in jobs:
+        rest += job_id, data, terms.own[job_id]
+    return _put("submit", queue, params, rest)
+
+
+def _put(name: str, queue: str, params: PutParams, jobs: list[Any]) -> Command:
     def read(reply: Sequence[Any]) -> PutReply:
         word = checked(reply[0].decode())
         if word == "DUP":
@@ -179,22 +202,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
         milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
+        *jobs,
     ]
-    terms, name = params.terms, "put"
-    if terms is None:
-        for job in jobs:
-            rest += job
-    else:
-        name = "submit"
-        running, starts, within, in_order = terms.limit
-        seconds, replaces = terms.unique
-        period = milliseconds(seconds) if seconds >= 0 else -1
-        rest += [
-            msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
-            msgspec.msgpack.encode([period, int(replaces)]),
-        ]
-        for job_id, data in jobs:
-            rest += job_id, data, terms.own[job_id]
     first, again = ("check", "check") if params.own_ids else ("new", "again")
     if params.again:
         first = again = "again"
@@ -369,8 +378,6 @@ def throttle(
 class Message(NamedTuple):
     """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
 
-    number: str
-    """Its place in the outbox."""
     verb: str
     queue: str
     id: str
@@ -380,19 +387,24 @@ class Message(NamedTuple):
     """The outcome; of a `follow` i if its outcome is wanted, or empty."""
 
 
-def outbox(queue: str, most: int = 100) -> Command:
+def outbox(queue: str, most: int = 32) -> Command:
     """Read the first messages for other queues. Reply: a `Message` of each."""
 
-    def read(reply: Sequence[Any]) -> list[Message]:
-        named = [(entry.decode(), [*texts(fields[1:9:2]), fields[9]]) for entry, fields in reply]
-        return [Message(entry, *fields) for entry, fields in named]
+    def read(reply: Sequence[bytes]) -> list[Message]:
+        messages = []
+        for data in reply:
+            *names, outcome = data.split(b" ", 5)
+            verb, target, job_id, *source = texts(names)
+            messages.append(Message(verb, target, job_id, " ".join(source), outcome))
+        return messages
 
-    return Command(("XRANGE", keys.key(queue, "outbox"), "-", "+", "COUNT", most), read=read)
+    return Command(("ZRANGE", keys.key(queue, "outbox"), 0, most - 1), read=read)
 
 
-def delivered(queue: str, numbers: Iterable[str]) -> Command:
+def delivered(queue: str, messages: Iterable[Message]) -> Command:
     """Remove messages from the outbox."""
-    return Command(("XDEL", keys.key(queue, "outbox"), *numbers))
+    sent = [f"{one.verb} {one.queue} {one.id} {one.source} ".encode() + one.outcome for one in messages]
+    return Command(("ZREM", keys.key(queue, "outbox"), *sent))
 
 
 class FollowReply(NamedTuple):
@@ -402,15 +414,14 @@ class FollowReply(NamedTuple):
     outcome: bytes = b""
 
 
-def follow(message: Message) -> Command:
-    """Note that a job comes after one of another queue. Reply: `FollowReply`."""
+def follow(queue: str, job_id: str, follower: str, wants: bytes = b"") -> Command:
+    """Note that a job comes after one of another queue, and with i that it wants its outcome. Reply: `FollowReply`."""
 
     def read(reply: Sequence[Any]) -> FollowReply:
         word = checked(reply[0].decode())
         return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
 
-    follower = f"{message.source} {message.outcome.decode()}"
-    return script("follow", message.queue, message.id, follower, read=read)
+    return script("follow", queue, job_id, f"{follower} {wants.decode()}", read=read)
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
@@ -947,11 +958,14 @@ def await_wake(queue: str, waiter: str, seconds: float) -> Command:
     return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
 
 
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
+
+
 def any_work(queues: Iterable[str]) -> Command:
-    """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
+    """Check if a queue has waiting jobs, leases that could expire, or news for others. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
-        words += [keys.key(queue, name) for name in ("ready", "delayed", "deferred", "leased")]
+        words += [keys.key(queue, name) for name in _WORK]
     return Command(tuple(words), read=bool)
 
 

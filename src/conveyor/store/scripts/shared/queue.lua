@@ -11,6 +11,7 @@ local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history',
 local STREAMS, STEPS, DEFERRED, TERMS = BASE .. 'streams', BASE .. 'steps', BASE .. 'deferred', BASE .. 'terms'
 local LIMITS, TURNS, FOLLOWED = BASE .. 'limits', BASE .. 'turns', BASE .. 'followed'
 local ENDED, OUTBOX = BASE .. 'ended', BASE .. 'outbox'
+local UNLINKED = BASE .. 'unlinked'
 local SCHEDULES, INSTANTS = BASE .. 'schedules', BASE .. 'instants'
 local FIRED, DECLARED = BASE .. 'fired', BASE .. 'declared'
 local PROTOCOL = '2'
