@@ -399,6 +399,7 @@ def leaks(raw: redis.Redis) -> list[str]:
 #: Keys that live as long as an entry of another one.
 _OWNERS = {
     "stream": "streams",
+    "steps": "steps",
     "after": "terms",
     "before": "terms",
     "inputs": "terms",

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from conveyor.errors import JobCancelled
+from conveyor import clock
+from conveyor.errors import BadCall, JobCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+    from datetime import timedelta
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Seconds between two saves of a cursor.
+SAVE_EVERY = 1.0
 
 
 class CurrentJob:
@@ -60,13 +70,95 @@ class CurrentJob:
     def on_outcome(self, function: Callable[[Any], object]) -> None:
         """Call a function with the outcome of this run as soon as that is certain, soon after middleware has ended.
 
-        It is a Done, Retry, Fail, Cancel or Release of `conveyor.wire.outcome`. What the function raises has no effect.
+        It is a Done, Retry, Fail, Cancel, Release or Suspend of `conveyor.wire.outcome`. What the function raises has
+        no effect.
         """
 
     def check(self) -> None:
         """Raise JobCancelled if this job was requested to stop; for loops that have no other pause."""
         if self.cancelled:
             raise JobCancelled(f"job {self.id} was cancelled")
+
+    # --- steps: what a later run of the job need not do again
+    # ruff: noqa: ARG002 - outside a worker, what concerns the job is ignored
+
+    @overload
+    def step(
+        self, name: str, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+    @overload
+    def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def step(self, name: str, function: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call a function and keep its result with the job; a later run of the job returns that instead of calling.
+
+        With an asynchronous function, await what this returns. The result is kept when the next line runs; if the
+        worker crashes before that, the next run calls the function again. Outside a worker, this only calls it.
+
+        Raises what the function raises, and then keeps nothing; BadCall if the result cannot be serialized, and
+        TooLarge if it has more than 1 MiB, or if the steps of the job keep more than 1,000 values or 16 MiB.
+        """
+        return function(*args, **kwargs)
+
+    def sleep(self, seconds: float | timedelta, name: str = "") -> None:
+        """Suspend the job for some time, without a worker; returns in the run of which this time has passed.
+
+        Raises JobSuspended, which ends this run. The time begins with the first call, and a run that is repeated
+        does not extend it. A sleep without a name is known by its number among those of its run. Outside a worker,
+        this sleeps.
+        """
+        clock.sleep(seconds if isinstance(seconds, int | float) else seconds.total_seconds())
+
+    async def sleep_async(self, seconds: float | timedelta, name: str = "") -> None:
+        """Suspend the job for some time, as `sleep` does, in an asynchronous task."""
+        import asyncio  # noqa: PLC0415 - a caller that awaits has imported it; for others it would be slow
+
+        await asyncio.sleep(seconds if isinstance(seconds, int | float) else seconds.total_seconds())
+
+    def wait_for(self, name: str, timeout: float | timedelta | None = None) -> Any:
+        """Return the value of a signal; until it comes, the job is suspended, without a worker.
+
+        `Job.signal` or `conveyor signal` sends one, also before this call. Raises JobSuspended, which ends this run,
+        and WaitTimeout if no signal came within `timeout` seconds of the first call; later runs raise it as well.
+        Outside a worker, no signal can come, and BadCall is raised.
+        """
+        raise BadCall(
+            f"no signal {name!r:.80} can come: this code is not part of a job",
+            hint="run the task as a job; in tests with conveyor.testing",
+        )
+
+    async def wait_for_async(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109
+        """Return the value of a signal, as `wait_for` does, in an asynchronous task."""
+        return CurrentJob.wait_for(self, name, timeout)
+
+    def cursor(self, default: T) -> T:
+        """Return what the last `save` of this job has saved, in this run or an earlier one, or else the default."""
+        return default
+
+    async def cursor_async(self, default: T) -> T:
+        """Return what was saved last, as `cursor` does, in an asynchronous task."""
+        return default
+
+    def save(self, cursor: object, every: float = SAVE_EVERY) -> None:
+        """Save how far a loop has come, from where a later run of the job goes on.
+
+        The server gets it if the last one was `every` seconds ago, and when the run fails. Cheap enough to call
+        thousands of times a second.
+
+        If the worker is to stop, this saves the cursor and ends the run by raising JobSuspended: the job returns to
+        its position in the queue, without using up a retry. Raises BadCall and TooLarge, as `step` does.
+        """
+
+    async def save_async(self, cursor: object, every: float = SAVE_EVERY) -> None:
+        """Save how far a loop has come, as `save` does, in an asynchronous task."""
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Return True if a call of the function has to be awaited."""
+    if inspect.iscoroutinefunction(function) or inspect.isroutine(function):
+        return inspect.iscoroutinefunction(function)
+    # An object: a task, which has wrapped its function, or one with a method for calls.
+    called = getattr(function, "__wrapped__", None) or getattr(function, "__call__", None)  # noqa: B004
+    return inspect.iscoroutinefunction(called)
 
 
 #: The run that the code in this context is part of; set by the worker.

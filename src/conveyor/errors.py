@@ -34,6 +34,8 @@ ConveyorError
     │   └── StoreDenied                      wrong password, or not enough rights
     └── StoreMismatch                        server too old, or data of another protocol version
 ```
+
+JobSuspended is a BaseException: it ends a run whose job goes on later.
 """
 
 from __future__ import annotations
@@ -226,6 +228,18 @@ class Retry(ConveyorError):
         if self.message or self.__cause__ is None:
             return self.message or "the task asked to be run again"
         return f"{type(self.__cause__).__name__}: {self.__cause__}"
+
+
+class JobSuspended(BaseException):
+    """The run ends here, and the job goes on in a later one: it sleeps, waits for a signal, or its worker stops.
+
+    Raised inside a task by `sleep`, `wait_for` and `save`; do not catch it there. `except Exception`
+    lets it pass.
+    """
+
+    def __init__(self, message: str = "", *, kind: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.name = kind, name
 
 
 class JobGone(ConveyorError, LookupError):

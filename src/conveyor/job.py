@@ -23,8 +23,9 @@ from conveyor.errors import (
 )
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, control_channel, records, server_of
+from conveyor.store.command import Exchange
 from conveyor.store.streams import ABSENT, GONE, next_items
-from conveyor.wire import control_messages
+from conveyor.wire import codec, control_messages, ids
 from conveyor.wire.call import KEEP, MAX_SIZE
 from conveyor.wire.checks import check_whole
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
@@ -175,6 +176,32 @@ class Job(Generic[R]):
         """
         (state,) = cancel_jobs(self._submission.client, self.queue_name, [self.id], reason)
         return state in {"cancelled", "running"}
+
+    def signal(self, name: str, value: object = None) -> bool:
+        """Send a signal to the job: `wait_for(name)` in its task returns the value, also if it comes to that later.
+
+        The first value of a name counts. Return False if there was another one before, if the wait has timed out, or if
+        the job has finished. Raises JobGone if the job is unknown, BadCall if the value cannot be serialized, and
+        TooLarge if it has more than 1 MiB, or if the steps of the job would keep more than 1,000 values or 16 MiB.
+        """
+        return _is_signalled(self, self._submission.client.run(self._signal(name, value)))
+
+    async def signal_async(self, name: str, value: object = None) -> bool:
+        """Send a signal to the job, as `signal` does, in asyncio."""
+        from conveyor.store.async_client import async_client_of  # noqa: PLC0415 - imports asyncio, as below
+
+        client, command = async_client_of(self._submission.client), self._signal(name, value)
+
+        def send() -> Operation[str]:
+            (word,) = yield Exchange((command,))
+            return cast("str", word)
+
+        return _is_signalled(self, await client.perform(send()))
+
+    def _signal(self, name: str, value: object) -> Command:
+        hint = "write it to a file and send its path"
+        data = codec.encode_within("the value", value, codec.encode, hint)
+        return commands.signal(self.queue_name, self.id, ids.checked_step(name), data)
 
     def add_done_callback(self, function: Callable[[Job[R]], object]) -> None:
         """Call `function(job)` when the job has finished: immediately if it has, or else on a thread for callbacks.
@@ -417,6 +444,16 @@ class Job(Generic[R]):
                 hint="ask within an hour of its end, or put jobs with a longer `keep`",
             )
         return settled
+
+
+def _is_signalled(job: Job[Any], word: str) -> bool:
+    """Return True if the server has taken a signal. Raises JobGone."""
+    if word == "gone":
+        raise JobGone(
+            f"unknown job {job.id} on the queue {job.queue_name}",
+            hint="check its id and the name of its queue",
+        )
+    return word == "OK"
 
 
 def _refer_to(job_id: str, queue: str, server: str | Path) -> Job[Any]:

@@ -350,7 +350,7 @@ def _close_loops() -> None:
 
 
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
-    """Make delayed jobs, retries and schedules due as if time had passed, and return how many jobs became due.
+    """Make delayed and suspended jobs, retries and schedules due as if time had passed, and return how many became due.
 
     Of the given queues, or else all queues of the server. Schedules are those of the queue on the server, and of its
     tasks that this process has imported; each instant is fired in its time, as by a consumer. Jobs with an `expires`

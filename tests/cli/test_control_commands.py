@@ -114,3 +114,47 @@ def test_dead_jobs_are_retried(at_server: Any, conveyor: Any, start_consumer: An
     }
     assert conveyor("queues", "--json").document["queues"][0]["waiting"] == 3
     assert "No dead jobs in failures" in conveyor("retry", "--all", "failures").err
+
+
+APPROVE = """
+from conveyor import current_job, task
+
+@task(name="approve", queue="approvals")
+def approve() -> object:
+    job = current_job()
+    job.step("ask", str, "asked")
+    return job.wait_for("approved")
+"""
+
+
+def test_signal_lets_a_suspended_job_go_on(
+    at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
+) -> None:
+    (folder / "approvals.py").write_text(APPROVE)
+    start_consumer("approvals", "-n", 1, "--tasks", "approvals")
+    job = conveyor("produce", "approve", "--tasks", "approvals").out.strip()
+    eventually(lambda: at_server.raw.zcard("conveyor:{approvals}:delayed"))
+    shown = conveyor("job", job).out
+    assert "delayed until a signal" in shown
+    assert "the signal approved" in shown
+    assert "Steps done  ask" in shown
+    assert "a signal" in conveyor("jobs", "approvals", "--state", "delayed").out
+    assert conveyor("signal", job, "approved", '{"by": "Ada"}').out == f"{job}: signal approved sent\n"
+    eventually(lambda: "{'by': 'Ada'}" in str(conveyor("job", job, "--json").document["result"]))
+    late = conveyor("signal", job, "approved", "no")
+    assert (late.code, "it has finished: done" in late.err) == (5, True)
+
+
+def test_signal_is_a_string_unless_it_is_json(at_server: Any, conveyor: Any) -> None:
+    job = conveyor("produce", "shape", 1).out.strip()
+    assert conveyor("signal", job, "one", "not json", "--json").document["state"] == "sent"
+    conveyor("signal", job, "two", "2.5")
+    conveyor("signal", job, "three")
+    assert [step["value"] for step in conveyor("job", job, "--json").document["steps"]] == [
+        "not json",
+        2.5,
+        None,
+    ]
+    assert conveyor("signal", job, "one", "other").code == 5
+    assert conveyor("signal", "nosuchjob", "one").code == 3
+    assert conveyor("signal", job, "x" * 201).code == 2

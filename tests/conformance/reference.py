@@ -23,6 +23,7 @@ PREFIX = 10  # characters of an id that name the inbox of its producer
 MIN_KEEP, CANCELLED_KEEP, DAY = 20_000, 3_600_000, 86_400_000  # ms
 #: Parts that outlive a removed queue.
 LASTING = ("jobs", "births", "claims", "wakes", "letters", "attempts", "notes", "lives")
+NEVER = 253_402_300_799_000  # ms: the end of a wait without one
 NOW = 10.0**12  # a due time after all that the test has made past, and before all that are ahead
 
 pack = msgspec.msgpack.encode
@@ -77,6 +78,13 @@ class Modelled:
     size: int = -1
     """Their bytes with those of the entries; -1 if there is no record of them."""
 
+    steps: dict[str, bytes] = field(default_factory=dict)
+    """What its steps have kept, in the order of the first ones."""
+    ends: dict[str, float | None] = field(default_factory=dict)
+    """When its waits end, ms; 0 if that was immediately."""
+    ahead: dict[str, float] = field(default_factory=dict)
+    """How far ahead an end was that is None, seconds."""
+
     def __repr__(self) -> str:
         return f"<{self.id} {self.state}>"
 
@@ -105,6 +113,17 @@ class Modelled:
         """Its lease as stored."""
         return f"{self.token} {self.owner} {self.how} {self.score}"
 
+    @property
+    def kept(self) -> dict[str, bytes]:
+        """What its steps have kept, as stored."""
+        return {
+            name: b"%d %s" % (number, value) for number, (name, value) in enumerate(self.steps.items(), 1)
+        }
+
+    @property
+    def kept_bytes(self) -> int:
+        return sum(len(name) + len(value) for name, value in self.kept.items())
+
     def is_held_by(self, token: str) -> bool:
         """Return True if this token may settle it."""
         return self.state == "leased" and self.token == token
@@ -113,6 +132,9 @@ class Modelled:
         """Leave its current state and lease."""
         self.old_token, self.token, self.how = self.token or self.old_token, "", ""
         self.state, self.time = state, None
+
+    def forget_steps(self) -> None:
+        self.steps, self.ends, self.ahead = {}, {}, {}
 
     def forget_tries(self) -> None:
         self.retries = self.crashes = self.recoveries = self.lapses = 0
@@ -301,6 +323,66 @@ class Model:
             job.size = max(0, job.size)
         return job.length
 
+    def step(self, job: Modelled, token: str, name: str, value: bytes, save: int) -> bytes | str | None:
+        """Return the value that was kept before, if it is another one."""
+        if not job.is_held_by(token):
+            return "STALE"
+        kept = job.steps.get(name)
+        if save:
+            if kept is None or int(kept.split()[0]) < save:
+                job.steps[name] = b"%d %s" % (save, value)
+            return None
+        if kept is None:
+            job.steps[name] = value
+        return kept if kept != value else None
+
+    def wait(
+        self, job: Modelled, token: str, kind: str, name: str, seconds: float | None
+    ) -> tuple[str, bytes]:
+        if not job.is_held_by(token):
+            return "STALE", b""
+        signal = job.steps.get(f"signal {name}") if kind == "wait" else None
+        if signal is not None:
+            return ("OK", signal) if signal else ("OVER", b"")
+        what = f"{kind} {name}"
+        if what not in job.ends:
+            job.steps[what] = b"%d" % NEVER if seconds is None else b"?"
+            job.ends[what] = NEVER if seconds is None else None
+            job.ahead[what] = seconds or 0.0
+        if job.ends[what] == NEVER or job.ahead[what]:
+            return "WAIT", b""
+        if kind == "wait":
+            job.steps[f"signal {name}"] = b""
+        return "OVER", b""
+
+    def suspend(self, job: Modelled, token: str, kind: str, name: str, attempt: bytes) -> str:
+        if not job.is_held_by(token):
+            return "STALE"
+        if job.how == "C":
+            self.settle(job, CANCELLED, CANCELLED_KEEP)
+            return "cancelled"
+        self.progress.pop(job.id, None)
+        end = job.ends.get(f"{kind} {name}", 0.0)
+        is_over = not end or end < NOW or (kind == "wait" and f"signal {name}" in job.steps)
+        job.move("delayed")
+        job.time = 0.0 if is_over else end
+        self.attempted(job, attempt)
+        if is_over:
+            self.promote()
+        return "OK"
+
+    def signal(self, job: Modelled, name: str, value: bytes) -> str:
+        if job.state == "over":
+            return "over"
+        kept = job.steps.get(f"signal {name}")
+        if kept is not None and (kept or job.state != "dead"):
+            return "OK" if kept == value else "KEPT"
+        job.steps[f"signal {name}"] = value
+        if job.state == "delayed" and job.ends.get(f"wait {name}") == job.time:
+            job.time = 0.0
+            self.promote()
+        return "OK"
+
     def finish(self, jobs: list[Modelled], token: str, ends: list[End], counter: str) -> list[str]:
         """Return the ids that the token does not hold."""
         mine = [job.is_held_by(token) for job in jobs]
@@ -408,6 +490,7 @@ class Model:
         """End a job; `keep`: ms."""
         job.move("over")
         job.forget_tries()
+        job.forget_steps()
         job.outcome = outcome
         self.lives[f"outcome:{job.id}"] = max(keep, MIN_KEEP)
         self.ledger[counter] += 1
@@ -477,6 +560,7 @@ class Model:
         for job in dead:
             job.move("over")
             job.forget_tries()
+            job.forget_steps()
         self.ledger["discarded"] += len(dead)
         return len(dead)
 
@@ -614,6 +698,10 @@ class Model:
             "streams": {
                 job.id: f"{job.length} {job.size}".encode() for job in self.jobs.values() if job.size >= 0
             },
+            "steps": each(
+                "ready delayed leased dead",
+                lambda job: f"{len(job.steps)} {job.kept_bytes}".encode() if job.steps else b"",
+            ),
             "history": self.history,
             "deleted": [str(born).encode() for born in self.births],
         }
@@ -625,6 +713,7 @@ class Model:
         keys |= {f"attempts:{one}": attempts for one, attempts in self.attempts.items()}
         keys |= {f"cancel:{one}": note for one, note in self.notes.items()}
         keys |= {f"stream:{job.id}": job.stream for job in self.jobs.values()}
+        keys |= {f"steps:{job.id}": job.kept for job in self.jobs.values()}
         keys |= {f"outcome:{job.id}": job.outcome for job in self.jobs.values() if job.outcome is not None}
         return {name: value for name, value in keys.items() if value}
 

@@ -54,9 +54,18 @@ PRIORITIES = st.sampled_from([0, 1, 255, commands.key_priority(-1)])
 KEEPS = st.sampled_from([None, None, 0.0, 50.0])
 LEASES = st.sampled_from([LEASE, 2 * LEASE])
 #: The steps of a verb, which include itself.
-CHAINS = {"claim": ("promote", "reap", "claim"), "renew": ("promote", "reap"), "retry": ("retry", "promote")}
+CHAINS = {
+    "claim": ("promote", "reap", "claim"),
+    "renew": ("promote", "reap"),
+    "retry": ("retry", "promote"),
+    "suspend": ("suspend", "promote"),
+    "signal": ("signal", "promote"),
+}
 #: Verbs whose late copies change nothing.
-SAFE_IF_LATE = {"finish", "retry", "fail", "release", "lost", "claim", "put", "append"}
+SAFE_IF_LATE = {
+    *("finish", "retry", "fail", "release", "lost", "claim", "put", "append", "step", "wait", "suspend"),
+    "signal",
+}
 #: Verbs whose copies do more: the next chunk, or a new start.
 SEEN_AGAIN = {"purge", "renew", "listen"}
 LIVE = ("ready", "delayed", "leased", "dead")
@@ -319,6 +328,56 @@ class Machine(RuleBasedStateMachine):
             answer = "FULL"
         assert answer == expected
 
+    # --- steps
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), name=st.sampled_from(["step a", "step b", "cursor"]))
+    def step(self, data: st.DataObject, name: str) -> None:
+        job = self.held(data)
+        token, number = self.token(data, job), self.number()
+        value, save = b"value %d" % number, number if name == "cursor" else 0
+        expected = self.model.step(job, token, name, value, save)
+        try:
+            answer = self.run("step", token, job.id, name, value, save)
+        except LeaseLost:
+            answer = "STALE"
+        assert answer == expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["wait", "wait", "sleep"]),
+        name=st.sampled_from("ab"),
+        ends=st.sampled_from(["now", "later", "never"]),
+    )
+    def wait(self, data: st.DataObject, kind: str, name: str, ends: str) -> None:
+        job = self.held(data)
+        seconds = self.delay(delayed=ends == "later") if ends != "never" or kind == "sleep" else None
+        token = self.token(data, job)
+        expected = self.model.wait(job, token, kind, name, seconds)
+        try:
+            answer = self.run("wait", token, job.id, kind, name, seconds)
+        except LeaseLost:
+            answer = "STALE", b""
+        assert answer == expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), kind=st.sampled_from(["wait", "wait", "sleep"]), name=st.sampled_from("ab"))
+    def suspend(self, data: st.DataObject, kind: str, name: str) -> None:
+        job = self.held(data)
+        token, (_, end) = self.token(data, job), self.end(job)
+        answer = self.run("suspend", token, job.id, kind, name, end.attempt)
+        assert answer == self.model.suspend(job, token, kind, name, end.attempt)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), name=st.sampled_from("ab"))
+    def signal(self, data: st.DataObject, name: str) -> None:
+        job, value = self.one(data, "delayed", "leased"), b"value %d" % self.number()
+        answer = self.run("signal", job.id, name, value)
+        assert answer == self.model.signal(job, name, value)
+        if answer == "KEPT":
+            self.sent.pop()  # a copy may arrive when the job is dead, and then has an effect
+
     # --- runs end
 
     @precondition(lambda self: self.model.jobs)
@@ -573,6 +632,7 @@ class Machine(RuleBasedStateMachine):
                 ahead = 1000 * job.delay + meta.get("due_shift", 0) if job.state == "delayed" else 0
                 assert earliest <= found - ahead <= latest
             job.time = found
+        self.compare_ends(snapshot)
         for inbox, end in self.model.inboxes.items():
             if end is None:
                 found = snapshot.keys.get("inboxes", {}).get(inbox, 0)
@@ -586,6 +646,16 @@ class Machine(RuleBasedStateMachine):
         if self.model.born == 0:
             self.model.born = meta["born"]
             assert earliest <= self.model.born / 1000 <= latest + 1
+
+    def compare_ends(self, snapshot: Snapshot) -> None:
+        """Check and note the new ends of waits likewise."""
+        for job in self.model.jobs.values():
+            for name in [name for name, end in job.ends.items() if end is None]:
+                found = int(snapshot.keys[f"steps:{job.id}"][name].split()[1])
+                ahead = 1000 * job.ahead[name] + snapshot.meta.get("due_shift", 0)
+                assert self.before.now <= found - ahead <= snapshot.now
+                job.ends[name] = found if job.ahead[name] else 0.0
+                job.steps[name] = b"%d" % found
 
     def compare_lives(self, snapshot: Snapshot) -> None:
         """Check that the keys that expire are those that should, at their time."""

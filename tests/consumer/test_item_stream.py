@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.consumer import item_stream
-from conveyor.consumer.item_stream import ITEM_BYTES, MAX_WAITING, ItemStream, RunLostError
+from conveyor.consumer import sending
+from conveyor.consumer.item_stream import ITEM_BYTES, MAX_WAITING, ItemStream
+from conveyor.consumer.sending import RunLostError
 from conveyor.errors import StoreFull
 from conveyor.store import commands
 from conveyor.store.commands import PutParams
@@ -76,7 +77,7 @@ def test_task_waits_if_much_is_under_way(
 def test_items_wait_for_a_full_server(
     one_server: Server, token: str, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(item_stream, "REFUSED_PAUSE", 0.01)
+    monkeypatch.setattr(sending, "REFUSED_PAUSE", 0.01)
     items = ItemStream(one_server.client, "work", "a", token)
     one_server.raw.config_set("maxmemory", 1)
     try:
@@ -99,8 +100,8 @@ def _refused(server: Server) -> int:
 def test_server_that_stays_full_ends_the_run(
     one_server: Server, token: str, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr(item_stream, "REFUSED_PAUSE", 0.01)
-    monkeypatch.setattr(item_stream, "LEASE", 0.05)
+    monkeypatch.setattr(sending, "REFUSED_PAUSE", 0.01)
+    monkeypatch.setattr(sending, "LEASE", 0.05)
     items = ItemStream(one_server.client, "work", "a", token)
     one_server.raw.config_set("maxmemory", 1)
     try:

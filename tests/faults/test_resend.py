@@ -84,6 +84,22 @@ def streaming(lane: Lane) -> str:
     return token
 
 
+def waiting(lane: Lane) -> str:
+    token = held(lane)
+    lane.run(commands.wait, token, FIRST, "wait", "go", LONG)
+    return token
+
+
+def suspended(lane: Lane) -> None:
+    lane.run(commands.suspend, waiting(lane), FIRST, "wait", "go", b"attempt")
+
+
+def signalled(lane: Lane) -> str:
+    token = waiting(lane)
+    lane.run(commands.signal, FIRST, "go", b"yes")
+    return token
+
+
 def lapsed(lane: Lane) -> None:
     held(lane)
     lane.let_leases_run_out()
@@ -266,6 +282,25 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (streaming, lambda token: (token, FIRST, 2, [b"\x03"])),
         (streaming, lambda token: (token, FIRST, 0, [b"\x04"])),
     ),
+    "step": (
+        (held, lambda token: (token, FIRST, "step one", b"value")),
+        (held, lambda token: (token, FIRST, "cursor", b"value", 1)),
+    ),
+    "wait": (
+        (held, lambda token: (token, FIRST, "sleep", "nap", LONG)),
+        (held, lambda token: (token, FIRST, "wait", "go", 0.0)),
+        (signalled, lambda token: (token, FIRST, "wait", "go", LONG)),
+    ),
+    "suspend": (
+        (waiting, lambda token: (token, FIRST, "wait", "go", b"attempt")),
+        (signalled, lambda token: (token, FIRST, "wait", "go", b"attempt")),
+        (cancelled, lambda token: (token, FIRST, "wait", "go", b"attempt")),
+    ),
+    "signal": (
+        (waiting, lambda _: (FIRST, "go", b"yes")),
+        (suspended, lambda _: (FIRST, "go", b"yes")),
+        (suspended, lambda _: (FIRST, "stop", b"yes")),
+    ),
     "schedule": (
         (nothing, lambda _: ("module", 1.0, [REPORT, PAUSED])),
         (scheduled, lambda _: ("", 0.0, [REPORT._replace(timing="every 30")])),
@@ -325,6 +360,7 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "throttle": lambda _: "STALE",
     "retry": lambda _: "STALE",  # the job is not held any more, so the worker lets go of it, as it should
     "lost": lambda _: "STALE",
+    "suspend": lambda _: "STALE",
     "release": lambda _: 0,  # it counts its released jobs, like those below
     "promote": lambda _: 0,
     "reap": lambda _: 0,
@@ -457,6 +493,7 @@ PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
     "progress": (held, lambda queue: records.set_progress(queue, [(FIRST, b"half"), (THIRD, b"half")])),
     "record": (nothing, lambda _: records.record(b"act", "pause", "done", "order")),
     "report": (nothing, lambda _: control_channel.report("w", b"report", 9.0)),
+    "steps": (waiting, lambda queue: records.steps(queue, FIRST)),
     "tell": (nothing, lambda _: control_channel.send("w", b"stop")),
     "trail": (nothing, lambda _: records.audit_entries("", 9)),
 }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         (("XADD", "conveyor:{work}:waiting", "*", "id", "bytes"), "a stream, wanted None"),
         (("SET", "conveyor:{work}:outcome:job", "done"), "lives for ever"),
         (("XADD", "conveyor:{work}:stream:job", "*", "items", ""), "lives for ever"),
+        (("HSET", "conveyor:{work}:steps:job", "cursor", "1 5"), "lives for ever"),
         (("RPUSH", "conveyor:{work}:bell", *"1" * 33), "too long"),
         (("SET", "other", "text"), "a string, wanted None"),
     ],

@@ -256,3 +256,56 @@ def test_rows_of_a_log_show_attempts_gaps_and_tracebacks() -> None:
         "00:01:01 out      on",
         "00:01:01 old",
     ]
+
+
+def test_suspended_job_has_its_steps_and_what_it_waits_for(queue: Queue) -> None:
+    job, values = queue.submit(fetch, "x"), {"password": "hunter2", "number": 3}
+    (token,) = (queue.client.run(commands.claim(queue.name, "ann", f"{job.id}.1", 1, 60.0)).token,)
+    kept = [
+        ("step fetch", codec.encode(values), 0),
+        ("step api_key", codec.encode("hunter2"), 0),
+        ("step large", codec.encode("x" * 1000), 0),
+        ("step strange", b"\xc1", 0),
+        ("cursor", codec.encode(7), 12),
+    ]
+    sent = [commands.step(queue.name, token, job.id, *one) for one in kept]
+    sent.append(commands.signal(queue.name, job.id, "early", codec.encode([1])))
+    sent.append(commands.wait(queue.name, token, job.id, "sleep", "nap", 0.0))
+    sent.append(commands.wait(queue.name, token, job.id, "wait", "late", 0.0))
+    sent.append(commands.wait(queue.name, token, job.id, "wait", "go", 600.0))
+    for command in [*sent, commands.suspend(queue.name, token, job.id, "wait", "go")]:
+        queue.client.run(command)  # not together: a script that the server has yet to load would be overtaken
+    queue.client.run(Command(("HSET", keys.key(queue.name, f"steps:{job.id}"), "foreign", "!")))
+    one = told(queue, job.id)
+    assert [(step.kind, step.name, step.state, step.value) for step in one.steps] == [
+        ("foreign", "", "done", 33),
+        ("step", "fetch", "done", {"password": MASK, "number": 3}),
+        ("step", "api_key", "done", MASK),
+        ("step", "large", "done", None),
+        ("step", "strange", "done", None),
+        ("cursor", "", "done", 7),
+        ("signal", "early", "done", [1]),
+        ("sleep", "nap", "done", None),
+        ("signal", "late", "timed out", None),
+        ("signal", "go", "waiting", None),
+    ]
+    assert [step.size for step in one.steps][-5:] == [1, 2, 0, 0, 0]
+    facts = dict(job_record.facts(one))
+    assert facts["Waits for"].startswith("the signal go until ")
+    assert facts["Steps done"] == "fetch, api_key, large, strange, early, nap"
+    assert facts["Cursor"] == "7"
+    assert facts["State"].startswith("delayed, due in ")
+
+
+def test_job_that_waits_without_end_has_no_due_time(queue: Queue) -> None:
+    job = queue.submit(fetch, "x")
+    token = queue.client.run(commands.claim(queue.name, "ann", f"{job.id}.1", 1, 60.0)).token
+    sent = commands.wait(queue.name, token, job.id, "wait", "go", None)
+    queue.client.run(sent)
+    queue.client.run(commands.suspend(queue.name, token, job.id, "wait", "go"))
+    one = told(queue, job.id)
+    assert (one.state, one.due_in, [step.until for step in one.waits_for]) == ("delayed", None, [None])
+    facts = dict(job_record.facts(one))
+    assert (facts["State"], facts["Waits for"]) == ("delayed until a signal", "the signal go")
+    (row,) = job_list.page(queue.name, "delayed").ask(queue.client).rows
+    assert row.due_at is None

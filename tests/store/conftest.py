@@ -158,7 +158,7 @@ class Lane:
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
         indexes = ("ready", "delayed", "deferred", "leased", "dead")
-        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams", "terms")
+        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams", "steps", "terms")
         pipe = self.raw.pipeline(transaction=False)
         for name in indexes:
             pipe.zrange(self.key(name), 0, -1)
@@ -173,6 +173,7 @@ class Lane:
         assert ids["tries"] <= known
         assert ids["priorities"] <= ids["delayed"] | ids["dead"]
         assert ids["streams"] <= known - ids["dead"]
+        assert ids["steps"] <= known
         if ids["terms"] or self.raw.exists(*map(self.key, ("limits", "deferred", "followed", "turns"))):
             self._check_terms(ids)
         count = self.count()
@@ -248,6 +249,10 @@ class Lane:
         found = {
             field.decode(): self._named(value.decode(errors="replace")) for field, value in content.items()
         }
+        for field, value in found.items() if name.startswith("steps:") else ():
+            if field.startswith(("wait ", "sleep ")):
+                number, _, end = value.partition(" ")
+                found[field] = f"{number} {self._score(name, int(end), now)}"
         return dict.fromkeys(found, "now") if name == "seen" else found
 
     def _score(self, name: str, score: float, now: int) -> int:
@@ -299,6 +304,20 @@ def few_dead(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     read, limit = scripts._read, "MAX_DEAD = 10000"
     assert limit in read("shared/settle.lua")
     monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(limit, "MAX_DEAD = 2"))
+    scripts.load.cache_clear()
+    yield
+    monkeypatch.undo()
+    scripts.load.cache_clear()
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Limit the steps of a job to two values and 80 bytes."""
+    read = scripts._read
+    limits = {"MAX_STEPS, MAX_STEP_BYTES = 1000, 16777216": "MAX_STEPS, MAX_STEP_BYTES = 2, 80"}
+    ((old, new),) = limits.items()
+    assert old in read("shared/steps.lua")
+    monkeypatch.setattr(scripts, "_read", lambda file: read(file).replace(old, new))
     scripts.load.cache_clear()
     yield
     monkeypatch.undo()

@@ -6,8 +6,8 @@
       │ put        │  ├── release, lost ─┤ │ │ └─ renew: stays, for longer
       │ with a     │  └── reap ──────────┘ │ ├── fail, lost, reap ──▶ dead ── revive ──▶ ready
       ▼ delay      │                       │ └── retry, release, lost, reap if it was to be cancelled ──▶ over
-    delayed ───────┘◀──────── retry ───────┘
-          promote               ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
+    delayed ───────┘◀─── retry, suspend ───┘
+      promote, signal           ready, delayed, and leased but not started ── cancel ──▶ over; purge does the first two
 
 submit puts jobs with terms, each of which may be deferred. deferred ── go_on, promote ──▶ ready or delayed; go_on,
 cancel and purge ──▶ over. What comes back, or due, is deferred if its limit has no slot: release, lost, reap, promote,
@@ -84,6 +84,12 @@ TRANSITIONS = (
     Move("retry", _LEASED, _DELAYED),
     Move("retry", _LEASED, _READY),  # without a delay
     Move("retry", _LEASED, _OVER),  # it was to be cancelled
+    Move("suspend", _LEASED, _DELAYED),
+    Move("suspend", _LEASED, _READY),  # what it waits for is there
+    Move("suspend", _LEASED, _DEFERRED),  # likewise, and others of its limit run by now
+    Move("suspend", _LEASED, _OVER),  # it was to be cancelled
+    Move("signal", _DELAYED, _READY),  # it waits for this
+    Move("signal", _DELAYED, _DEFERRED),
     Move("throttle", _LEASED, _READY),
     Move("throttle", _LEASED, _DEFERRED),
     Move("throttle", _LEASED, _OVER),
@@ -119,7 +125,8 @@ TRANSITIONS = (
 #: Verbs that move no job.
 NOT_MOVES = {
     *("renew", "count", "state", "rows", "flow", "limits", "end_rest", "tally", "series", "listen"),
-    *("append", "join", "leave", "bound", "limit", "age", "pause", "resume", "shut", "forget", "follow"),
+    *("append", "step", "wait", "join", "leave", "follow"),
+    *("bound", "limit", "age", "pause", "resume", "shut", "forget"),
     *("due", "schedule", "reschedule"),
 }
 

@@ -25,6 +25,7 @@ from . import (
     test_rests,
     test_retry,
     test_schedules,
+    test_steps,
     test_tally,
     test_unique,
     test_versions,
@@ -585,6 +586,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("signal", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("discard", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("purge", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("bound", "if is_foreign(version) then return {'VERSION'} end", ""),
@@ -729,6 +731,98 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("plain/answer", "redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6])", "true"),
         ("plain/answer", "redis.call('ZPOPMIN', KEYS[3], math.min(over, 10))", "{}"),
         ("plain/answer", "redis.call('DEL', ARGV[9] .. popped[place])", "popped[place] = nil"),
+    ),
+    test_steps.test_step_keeps_its_first_value: (
+        ("step", "elseif kept then", "elseif false then"),
+        ("step", "kept == value and {'OK'} or {'KEPT', kept}", "{'KEPT', kept}"),
+        ("shared/steps", "(old and -#old or #field)", "0"),
+    ),
+    test_steps.test_cursor_keeps_its_last_value: (
+        ("shared/steps", "(old and -#old or #field)", "#field"),
+        ("shared/steps", "old and string.match(old, '^%d+') or exact(count + 1)", "exact(count + 1)"),
+    ),
+    test_steps.test_late_save_of_a_cursor_changes_nothing: (
+        ("step", "tonumber(string.match(kept, '^%d+')) >= save", "false"),
+        ("step", "tonumber(string.match(kept, '^%d+')) >= save", "string.match(kept, '^%d+') >= ARGV[5]"),
+    ),
+    test_steps.test_step_with_a_wrong_token_is_refused_without_effect: (
+        ("step", "if not is_holder(redis.call('HGET', LEASES, id), token) then", "if false then"),
+        ("wait", "if not is_holder(redis.call('HGET', LEASES, id), token) then", "if false then"),
+        ("suspend", "if not is_holder(text, token) then", "if not text then"),
+    ),
+    test_steps.test_steps_of_a_job_are_limited: (
+        ("shared/steps", "tonumber(number) > MAX_STEPS or", ""),
+        ("shared/steps", " or bytes > MAX_STEP_BYTES", ""),
+    ),
+    test_steps.test_steps_are_removed_when_their_job_is_over: (
+        ("shared/deliver", "  if not is_dead then forget_steps(ids) end\n", ""),
+        (
+            "shared/deliver",
+            "'EXISTS', PROGRESS, WATCHERS, STREAMS, STEPS",
+            "'EXISTS', PROGRESS, WATCHERS, STREAMS",
+        ),
+        ("shared/deliver", "redis.call('DEL', BASE .. 'steps:' .. ids[place])", ""),
+        ("shared/deliver", "redis.call('HDEL', STEPS, ids[place])", ""),
+        ("discard", "    forget_steps({id})\n", ""),
+    ),
+    test_steps.test_revived_job_has_the_steps_of_the_dead_one: (
+        ("shared/deliver", "  if not is_dead then forget_steps(ids) end", "  forget_steps(ids)"),
+    ),
+    test_steps.test_oldest_dead_job_is_dropped_with_its_steps: (
+        ("shared/settle", "    forget_steps({oldest})\n", ""),
+    ),
+    test_steps.test_sleep_ends_at_the_time_set_by_its_first_look: (
+        ("wait", "if not till then", "if true then"),
+        ("suspend", "redis.call('ZREM', LEASED, id)", ""),
+        ("suspend", "redis.call('HDEL', LEASES, id)", ""),
+    ),
+    test_steps.test_suspended_job_is_ready_if_its_sleep_has_ended: (
+        ("suspend", "till <= due_clock(now) or ", ""),
+        ("suspend", "if till == 0 then promote(now) end", ""),
+    ),
+    test_steps.test_suspension_keeps_priority_and_is_remembered: (
+        ("suspend", "if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end", ""),
+        ("suspend", "redis.call('HDEL', PROGRESS, id)", ""),
+        ("suspend", "if ARGV[5] ~= '' then add_attempt(id, ARGV[5], ATTEMPT_KEEP) end", ""),
+    ),
+    test_steps.test_cancelled_job_ends_instead_of_being_suspended: (
+        ("suspend", "if lease.how == 'C' then", "if false then"),
+    ),
+    test_steps.test_suspended_job_gives_its_slot_to_the_next_one: (
+        ("suspend", "rest_until_due(id)", ""),
+        ("suspend", "promote(now) end\nconclude()", "promote(now) end"),
+    ),
+    test_steps.test_suspended_job_of_an_ordered_limit_keeps_its_slot: (
+        ("suspend", "rest_until_due(id)", ""),
+    ),
+    test_steps.test_cancellation_of_a_run_frees_its_slot: (
+        ("suspend", "'cancelled', now)\n  conclude()", "'cancelled', now)\n  wake_joiners()"),
+    ),
+    test_steps.test_signal_wakes_the_job_that_waits_for_it: (
+        ("signal", "  promote(server_time())\n", ""),
+        ("signal", "  ring(1)\n", ""),
+    ),
+    test_steps.test_signal_between_look_and_suspension_makes_the_job_ready: (
+        ("suspend", " or kind == 'wait' and kept_step(id, 'signal ' .. name)", ""),
+    ),
+    test_steps.test_first_value_of_a_signal_is_kept: (
+        ("signal", "if kept and not (kept == '' and redis.call('ZSCORE', DEAD, id)) then", "if false then"),
+    ),
+    test_steps.test_other_signal_wakes_no_job: (
+        ("signal", "if till and tonumber(due) == tonumber(till) then", "if due then"),
+    ),
+    test_steps.test_signal_does_not_shorten_the_delay_of_a_retry: (
+        ("signal", "if till and tonumber(due) == tonumber(till) then", "if till then"),
+    ),
+    test_steps.test_timeout_of_a_wait_is_final: (
+        ("wait", "if kind == 'wait' and not keep_step(id, 'signal ' .. name, '') then", "if false then"),
+        ("wait", "if signal == '' then return {'OVER'} end", ""),
+    ),
+    test_steps.test_dead_job_can_get_a_signal_after_its_timeout: (
+        ("signal", "if kept and not (kept == '' and redis.call('ZSCORE', DEAD, id)) then", "if kept then"),
+    ),
+    test_steps.test_signal_to_a_finished_or_unknown_job_changes_nothing: (
+        ("signal", "if redis.call('HEXISTS', JOBS, id) == 0 then", "if false then"),
     ),
     test_limits.test_jobs_over_the_limit_of_their_key_are_deferred: (
         ("shared/terms", "free_slots(key, limit) > 0 and redis.call('EXISTS', lane) == 0", "true"),

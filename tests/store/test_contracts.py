@@ -43,6 +43,10 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "release": ("token", ["id"]),
     "lost": ("token", ONE, b"cancelled"),
     "append": ("token", "id", 0, []),
+    "step": ("token", "id", "cursor", b"value"),
+    "wait": ("token", "id", "sleep", "name", 1.0),
+    "suspend": ("token", "id", "sleep", "name"),
+    "signal": ("id", "name", b"value"),
     "cancel": ("id", b"outcome", 1.0, b"note", True),
     "revive": (["id"],),
     "discard": (["id"],),
@@ -71,7 +75,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "reschedule": ("report", "pause"),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
-REFUSED_WITHOUT_MEMORY = {"put", "submit", "revive", "append", "fire"}
+REFUSED_WITHOUT_MEMORY = {"put", "submit", "revive", "append", "fire", "step", "signal"}
 READING = {"count", "state", "series", "rows", "flow", "limits", "due"}
 
 

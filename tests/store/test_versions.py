@@ -93,6 +93,7 @@ LOOKS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (commands.tally, ("ann", 1, None, [("task", "s=1")])),
     (commands.count, ()),
     (commands.cancel, ("waiting", b"away", 600.0)),
+    (commands.signal, ("waiting", "go", b"yes")),
 ]
 
 
@@ -128,6 +129,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "age": (16,),
     "claim": ("ann", "nonce.1", 1, 10.0),
     "cancel": ("waiting", b"away", 600.0),
+    "signal": ("waiting", "go", b"yes"),
     "revive": (["dead"],),
     "discard": (["dead"],),
     "purge": ("ready", 9, b"away", 600.0),
@@ -154,6 +156,9 @@ HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "throttle": lambda token: (token, "leased", 1.0),
     "lost": lambda token: (token, end("leased"), b"cancelled"),
     "append": lambda token: (token, "leased", 0, [b"\x01"]),
+    "step": lambda token: (token, "leased", "step one", b"1"),
+    "wait": lambda token: (token, "leased", "sleep", "nap", 9.0),
+    "suspend": lambda token: (token, "leased", "sleep", "nap"),
 }
 LOOKING: dict[str, tuple[Any, ...]] = {
     "due": (),
@@ -195,7 +200,7 @@ def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
     newer.run(lifecycle.function_of(verb), *HOLDING[verb](newer.tokens[1]))
     assert {job: newer.run(commands.state, job).state for job in states} == states
     left = newer.run(commands.state, "leased").state
-    assert (left == "leased") == (verb in {"renew", "append"})
+    assert (left == "leased") == (verb in {"append", "renew", "step", "wait"})
     assert version(newer) == NEWER
 
 

@@ -116,6 +116,14 @@ def receive(job: CurrentJob) -> Generator[None]:
     yield
 
 
+async def take_steps(job: CurrentJob) -> None:
+    assert_type(job.step("count", count, 5, low=3), int)
+    assert_type(await job.step("fetch", fetch, "x"), bytes)
+    assert_type(job.cursor(3), int)
+    job.step("count", count, "x")  # refused: call-overload; reportArgumentType reportCallIssue
+    job.sleep(timedelta(days=1))
+
+
 @around_run  # refused: type-var; reportArgumentType reportUntypedFunctionDecorator
 def plain(job: CurrentJob) -> int:
     return len(job.id)

@@ -44,6 +44,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "purge": ("control", "Cancel all queued jobs of a queue. Running jobs continue."),
         "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
         "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
+        "signal": ("control", "Send a signal to a job that waits for it, or will."),
         "retry": ("control", "Return dead jobs to their queue as if they had never run."),
         "schedule": ("schedule", "Control recurring jobs: list, add, pause, resume, run and remove them."),
         "scale": ("scale", "Add workers to a running consumer, or stop some after their current jobs."),

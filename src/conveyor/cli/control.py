@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
+
 from conveyor.cli import exit_codes, options
 from conveyor.cli.connection import existing_queue, open_actions, open_inspector
 from conveyor.cli.control_targets import find_targets, send
@@ -181,6 +183,43 @@ def cancel(
 
     labels = {"told to stop": f"running; its worker will stop it{f': {reason}' if reason else ''}"}
     return _each(ids, cancel_one, labels, "cancel/v1" if as_json else "")
+
+
+def signal(
+    job_id: Annotated[str, argument("JOB", "Id of the job.", options.jobs)],
+    name: Annotated[str, argument("NAME", "Name of the signal, as the task waits for it.")],
+    value: Annotated[
+        str, argument("VALUE", "Value for the task: JSON, or otherwise a string. Without it: null.")
+    ] = "null",
+    *,
+    queue: OnlyQueue = "",
+    reason: Reason = "",
+    as_json: Json = False,
+) -> int:
+    """Send a signal to a job that waits for it, or will.
+
+    The first value of a name counts. If the job is suspended until this signal, it runs again.
+    """
+    inspector = open_inspector(quiet=as_json)
+    details = known_job(inspector, job_id, queue)
+    try:
+        sent = msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        sent = value
+    result = open_actions(inspector.client).signal_job(details.queue, job_id, name, sent, reason)
+    if not result.changed:
+        why = (
+            f"it has finished: {details.state}"
+            if details.settled
+            else "the first value counts, and a timeout is final"
+        )
+        hint = f"see `conveyor job {job_id}`"
+        raise WrongState(f"job {job_id} does not accept the signal {name}: {why}", hint=hint)
+    if as_json:
+        document("signal/v1", id=job_id, queue=details.queue, signal=name, state="sent")
+    else:
+        print(f"{job_id}: signal {name} sent")
+    return exit_codes.OK
 
 
 def retry(

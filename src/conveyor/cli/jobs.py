@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from conveyor.errors import JobCancelled
     from conveyor.monitor import Inspector
     from conveyor.monitor.job_list import JobRow
-    from conveyor.monitor.job_record import JobRecord
+    from conveyor.monitor.job_record import JobRecord, JobStep
     from conveyor.monitor.waits import Wait
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Settled
@@ -102,7 +102,7 @@ def _cells(state: str, row: Row) -> dict[str, str | Text]:
 def _fact_text(name: str, row: Row) -> str:
     value, is_silent = row[name], row.get("silent_since") is not None
     if value is None:
-        return ""
+        return "a signal" if name == "due_in" else ""
     if name == "worker" and is_silent:
         return f"{value} (silent)"
     if name == "running_for" and is_silent:
@@ -124,7 +124,7 @@ def _deferred(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
 
 def _delayed(inspector: Inspector, found: Sequence[JobRow], _: int) -> list[Row]:
     now = inspector.client.run(commands.server_time())
-    return [{"due_in": round(max(0.0, (job.due_at or now) - now), 3)} for job in found]
+    return [{"due_in": None if job.due_at is None else round(max(0.0, job.due_at - now), 3)} for job in found]
 
 
 def _dead(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
@@ -236,7 +236,7 @@ def _outcome(settled: Settled | None) -> tuple[Any, JobFailed | JobCancelled | N
 
 def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
     call, step, settled = details.call, details.progress, details.settled
-    steps = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
+    progressed = step and {"done": step.done, "total": step.total, "message": redacted_text(step.message)}
     value, error = _outcome(settled)
     return {
         "id": details.id,
@@ -250,7 +250,8 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "due_in": details.due_in,
         "waits": None if details.waits is None else _wait_document(details.waits),
         "worker": details.worker or None,
-        "progress": steps,
+        "progress": progressed,
+        "steps": [_step_document(one) for one in details.steps],
         "expires_at": None if details.expires_at is None else utc(details.expires_at),
         "last_error": job_record.last_error(details) or None,
         "retries": details.retries,
@@ -274,6 +275,18 @@ def _wait_document(wait: Wait) -> dict[str, Any]:
         "jobs_before": wait.before,
         "limit": None if limit is None else key_text(limit.key),
         "ahead": wait.ahead,
+    }
+
+
+def _step_document(step: JobStep) -> Row:
+    until = None if step.until is None else utc(step.until)
+    return {
+        "kind": step.kind,
+        "name": redacted_text(step.name),
+        "state": step.state,
+        "until": until,
+        "size": step.size,
+        "value": step.value,
     }
 
 

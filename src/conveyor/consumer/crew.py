@@ -47,7 +47,7 @@ from conveyor.store.client import Listener
 from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
-from conveyor.wire.outcome import Cancel, Fail, Release, describe_error
+from conveyor.wire.outcome import Cancel, Fail, Release, Suspend, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -329,7 +329,7 @@ class _CrewWorker:
         elif request == REQUEST_TIMEOUT and isinstance(outcome, Cancel):
             outcome = self.executor.timed_out(run.call, run.job.retries)
         run.current.end(outcome, cancelled=request != NO_REQUEST)
-        self.jobs_done += not isinstance(outcome, Release)
+        self.jobs_done += not isinstance(outcome, Release | Suspend)
         self.status.end(self.jobs_done)
         self.crew.finished(_Finished(self, run.job, run.call, outcome, elapsed))
 

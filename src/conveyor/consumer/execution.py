@@ -10,33 +10,39 @@ import inspect
 import os
 import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from conveyor import errors, retry_policy
 from conveyor.consumer import stack
 from conveyor.consumer.interruption import raise_here
-from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
+from conveyor.consumer.item_stream import ItemStream, run_async_generator, run_generator
+from conveyor.consumer.sending import RunLostError, of_run
 from conveyor.consumer.settlement import TIMED_OUT
 from conveyor.consumer.shared_status import NO_REQUEST, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.soft_limit import SoftLimit
-from conveyor.context import CurrentJob, running
+from conveyor.consumer.steps import Steps
+from conveyor.context import SAVE_EVERY, CurrentJob, is_async, running
 from conveyor.errors import (
     BadCall,
+    ConveyorError,
     JobCancelled,
+    JobSuspended,
     ResourceUnavailable,
     SoftTimeout,
     StoreError,
     Throttle,
     UnknownTask,
+    WaitTimeout,
 )
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
-from conveyor.store import commands
-from conveyor.store.records import MAX_LINE
+from conveyor.store import commands, records
+from conveyor.store.async_client import async_client_of
 from conveyor.store.server_clock import ServerClock
-from conveyor.wire import call, codec
+from conveyor.wire import call, codec, ids
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.outcome import (
     Cancel,
     Expire,
@@ -44,6 +50,7 @@ from conveyor.wire.outcome import (
     Outcome,
     Release,
     Retry,
+    Suspend,
     decode_settled,
     delay_before,
     describe_error,
@@ -59,13 +66,14 @@ from conveyor.wire.terms import JobEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
     from conveyor.retry_policy import RetryPolicy
     from conveyor.store import Client
-    from conveyor.store.commands import Claimed
+    from conveyor.store.commands import Claimed, Look, WaitKind
     from conveyor.tasks import Registry, Task
     from conveyor.wire.terms import InputKind
 
@@ -75,6 +83,8 @@ if TYPE_CHECKING:
 MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
+#: Seconds for the server to take the cursor of a run that did not return.
+KEEP_WITHIN = 1.0
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
 
@@ -181,7 +191,7 @@ class RunningJob(CurrentJob):
         if trace:
             end = self._redacted(trace)  # before it is cut, or a part of a secret could be left
             end = end if len(end) <= MAX_TRACEBACK else f"…{end[-MAX_TRACEBACK:]}"
-            line = f"{line[: MAX_LINE - len(end) - 1]}\n{end}"
+            line = f"{line[: records.MAX_LINE - len(end) - 1]}\n{end}"
         self._lines.add(self, level, line)
 
     def keep_printed(self, label: str, text: str) -> None:
@@ -193,7 +203,7 @@ class RunningJob(CurrentJob):
         for line in lines:
             self._keep_printed_line(label, line)
         rest = rest[rest.rfind("\r", 0, -1) + 1 :]  # at its end, it may belong to the line break that follows
-        if len(rest) > MAX_LINE:
+        if len(rest) > records.MAX_LINE:
             self._keep_printed_line(label, rest)
         elif rest:
             self._printed[of] = rest
@@ -212,7 +222,7 @@ class RunningJob(CurrentJob):
     def inputs(self, job: call.Call) -> dict[int | str, Any]:
         """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
         try:
-            known = self._lines.client.run(commands.inputs(self.queue, self.id))
+            known = self.client.run(commands.inputs(self.queue, self.id))
         except StoreError as error:
             raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
         try:
@@ -228,6 +238,141 @@ class RunningJob(CurrentJob):
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
         return ItemStream(self.client, self.queue, self.id, self._batch.token)
+
+    # --- steps
+
+    def has_steps(self) -> bool:
+        """Return True if an earlier run has kept anything, or sleeps or waits. Raises RunLostError."""
+        fields = self.client.perform(of_run(records.step_fields(self.queue, self.id)))
+        return any(not one.startswith("signal ") for one in fields)
+
+    @functools.cached_property
+    def _steps(self) -> Steps:
+        """What the steps of the job keep."""
+        return Steps(self.queue, self.id, self._batch.token)
+
+    def _encoded(self, what: str, value: object) -> bytes:
+        """Return the bytes of a value to be kept. Raises BadCall and TooLarge."""
+        encode = call.encoder(self._call.options.serializer)
+        return codec.encode_within(what, value, encode, "write it to a file and keep its path")
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function and keep its result, or return what an earlier run has kept."""
+        field = f"step {ids.checked_step(name)}"
+        if is_async(function):
+            return self._step_async(name, field, function, args, kwargs)
+        kept = self.client.perform(self._steps.find(field))
+        if kept is None:
+            value = function(*args, **kwargs)
+            if isinstance(value, CoroutineType):
+                value.close()
+                raise BadCall(
+                    f"step {name!r} returned a coroutine",
+                    hint="pass the asynchronous function itself, with its arguments behind it, and await the step",
+                )
+            kept = self.client.perform(
+                self._steps.keep(field, self._encoded(f"the result of step {name!r}", value))
+            )
+            if kept is None:
+                return value
+        return codec.decode(kept)
+
+    async def _step_async(
+        self,
+        name: str,
+        field: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        client = async_client_of(self.client)
+        kept = await client.perform(self._steps.find(field))
+        if kept is None:
+            value = await function(*args, **kwargs)
+            kept = await client.perform(
+                self._steps.keep(field, self._encoded(f"the result of step {name!r}", value))
+            )
+            if kept is None:
+                return value
+        return codec.decode(kept)
+
+    def sleep(self, seconds: float | timedelta, name: str = "") -> None:
+        """Return if the time has passed, or else end the run."""
+        name, limit = self._sleep_of(name), _checked_seconds("seconds", seconds)
+        _end_sleep(self.client.perform(self._steps.look("sleep", name, limit)), name)
+
+    async def sleep_async(self, seconds: float | timedelta, name: str = "") -> None:
+        """Sleep likewise."""
+        name, limit = self._sleep_of(name), _checked_seconds("seconds", seconds)
+        _end_sleep(await async_client_of(self.client).perform(self._steps.look("sleep", name, limit)), name)
+
+    def wait_for(self, name: str, timeout: float | timedelta | None = None) -> Any:
+        """Return the value of a signal, or end the run."""
+        limit = None if timeout is None else _checked_seconds("timeout", timeout)
+        return _signalled(self.client.perform(self._steps.look("wait", ids.checked_step(name), limit)), name)
+
+    async def wait_for_async(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109
+        """Wait likewise."""
+        limit = None if timeout is None else _checked_seconds("timeout", timeout)
+        looking = self._steps.look("wait", ids.checked_step(name), limit)
+        return _signalled(await async_client_of(self.client).perform(looking), name)
+
+    def _sleep_of(self, name: str) -> str:
+        """Return the name of a sleep: without one, its number in this run."""
+        if name:
+            return ids.checked_step(name)
+        self._steps.sleeps += 1
+        return str(self._steps.sleeps)
+
+    def cursor(self, default: Any) -> Any:
+        """Return what was saved last."""
+        self.client.perform(self._steps.read_cursor())
+        return self._cursor_or(default)
+
+    async def cursor_async(self, default: Any) -> Any:
+        """Return it likewise."""
+        await async_client_of(self.client).perform(self._steps.read_cursor())
+        return self._cursor_or(default)
+
+    def _cursor_or(self, default: Any) -> Any:
+        cursor = self._steps.cursor
+        return default if cursor is None else codec.decode(cursor)
+
+    def save(self, cursor: object, every: float = SAVE_EVERY) -> None:
+        """Save the cursor if that is due, and end the run if the worker is to stop."""
+        if self._set_cursor(cursor, every):
+            self.client.perform(self._steps.save_cursor())
+            self._stop_if_asked()
+
+    async def save_async(self, cursor: object, every: float = SAVE_EVERY) -> None:
+        """Save it likewise."""
+        if self._set_cursor(cursor, every):
+            await async_client_of(self.client).perform(self._steps.save_cursor())
+            self._stop_if_asked()
+
+    def _set_cursor(self, cursor: object, every: float) -> bool:
+        """Set the cursor. Return True if it is to be saved now."""
+        steps = self._steps
+        steps.set_cursor(self._encoded("the cursor", cursor))
+        return self._status.stop_requested != 0 or steps.is_due(every)
+
+    def _stop_if_asked(self) -> None:
+        if self._status.stop_requested and not self._is_over:
+            raise JobSuspended("its worker was to stop; the next run goes on at the cursor")
+
+    def keep_cursor(self) -> None:
+        """Save the cursor of a run that did not return, if the server replies soon."""
+        steps: Steps | None = self.__dict__.get("_steps")
+        if steps is not None and steps.is_unsaved:
+            with contextlib.suppress(ConveyorError):
+                self.client.perform(steps.save_cursor(KEEP_WITHIN))
+
+    async def keep_cursor_async(self) -> None:
+        """Save it likewise."""
+        steps: Steps | None = self.__dict__.get("_steps")
+        if steps is not None and steps.is_unsaved:
+            with contextlib.suppress(ConveyorError):
+                await async_client_of(self.client).perform(steps.save_cursor(KEEP_WITHIN))
 
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
@@ -332,6 +477,7 @@ class Executor:
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is the job's outcome
+            current.keep_cursor()
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
 
@@ -361,6 +507,7 @@ class Executor:
             finally:
                 running.reset(mark)
         except BaseException as error:  # noqa: BLE001 - as in `run`
+            await current.keep_cursor_async()
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
 
@@ -370,7 +517,8 @@ class Executor:
         if expires is None or current.attempt > 1:
             return False
         # 0: the time had passed when the job was put, whatever the clocks say now.
-        return expires == 0 or self._server_time(current) >= job.put_at + expires
+        is_late = expires == 0 or self._server_time(current) >= job.put_at + expires
+        return is_late and not current.has_steps()  # a run that was suspended does not count, but it was one
 
     def _server_time(self, current: RunningJob) -> float:
         """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
@@ -412,6 +560,11 @@ class Executor:
         # Unless the job is cancelled, even a cancellation is an error: of something the task waited for.
         if current.cancelled:
             return Cancel()
+        if (suspended := _suspension(error)) is not None:
+            reason = str(suspended)
+            if suspended.kind in {"wait", "sleep"}:
+                return Suspend(cast("WaitKind", suspended.kind), suspended.name, reason)
+            return Release(reason)
         if isinstance(error, RunLostError):
             return Release(error.message)
         if isinstance(error, Throttle):
@@ -675,6 +828,41 @@ def _runnable(task: Task[..., Any]) -> Runnable:
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     labels = signature.labels(task.redact)
     return Runnable(function, signature, is_async, labels, needs_of(function), task.retry_policy)
+
+
+def _checked_seconds(what: str, value: float | timedelta) -> float:
+    """Return a number of seconds. Raises BadCall if it is invalid."""
+    seconds: float = call.as_seconds(value)
+    check_seconds(what, seconds)
+    return seconds
+
+
+def _end_sleep(found: Look, name: str) -> None:
+    """Return if a sleep has ended. Raises JobSuspended."""
+    if found.state == "WAIT":
+        raise JobSuspended("it sleeps", kind="sleep", name=name)
+
+
+def _signalled(found: Look, name: str) -> Any:
+    """Return the value of a signal. Raises JobSuspended and WaitTimeout."""
+    if found.state == "WAIT":
+        raise JobSuspended(f"it waits for the signal {name}", kind="wait", name=name)
+    if found.state == "OVER":
+        raise WaitTimeout(
+            f"no signal {name!r} came in time", hint="send it with `conveyor signal` or `Job.signal`"
+        )
+    return codec.decode(found.value)
+
+
+def _suspension(error: BaseException) -> JobSuspended | None:
+    """Return why the job goes on later, also if a task group of the task has raised it."""
+    if isinstance(error, JobSuspended):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found, others = error.split(JobSuspended)
+        if found is not None and others is None:
+            return _suspension(found.exceptions[0])
+    return None
 
 
 async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:

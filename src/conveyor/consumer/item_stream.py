@@ -13,11 +13,9 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
-from conveyor.consumer.settings import LEASE
-from conveyor.errors import BadCall, LeaseLost, StoreRefused, StoreUnavailable, TooLarge
+from conveyor.consumer.sending import RunLostError, of_run
 from conveyor.store import commands
-from conveyor.store.waiting import MAX_BLOCK
-from conveyor.wire.codec import SIZE_LIMIT
+from conveyor.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -31,18 +29,12 @@ MAX_SENT = 1 << 17
 MAX_WAITING = 1 << 20
 #: What an item takes beyond its own bytes while it waits, roughly.
 ITEM_BYTES = 100
-#: Seconds between two attempts at a server that replies and refuses, such as one that is out of memory.
-REFUSED_PAUSE = 1.0
 #: Seconds between two polls of a full stream by a coroutine.
 FULL_PAUSE = 0.005
 #: Max seconds for which an asynchronous generator that awaits nothing keeps its event loop, unless one item takes more.
 TURN = 0.01
 #: Max seconds of one wait, in case a signal is delivered to another thread.
 _LONGEST = 1.0
-
-
-class RunLostError(LeaseLost):
-    """The run cannot go on: its lease is lost, or the server has lost items of the job."""
 
 
 class ItemStream:
@@ -127,36 +119,16 @@ class ItemStream:
 
     def _append(self, first: int, items: list[bytes]) -> int:
         """Return the length of the stream, however long the server is unavailable."""
-        command = commands.append(self._queue, self._token, self._job_id, first, items)
-        refused: clock.Deadline | None = None
-        while True:
-            try:
-                length: int = self._client.run(command, patience=MAX_BLOCK)
-            except LeaseLost as error:
-                raise RunLostError(error.message) from None
-            except StoreUnavailable:
-                continue
-            except StoreRefused:
-                refused = refused or clock.Deadline(LEASE)
-                if refused.passed():
-                    raise
-                clock.sleep(REFUSED_PAUSE)
-            else:
-                return length
+        length: int = self._client.perform(
+            of_run(commands.append(self._queue, self._token, self._job_id, first, items))
+        )
+        return length
 
 
 def encode_item(item: object, number: int, encode: Callable[[object], bytes]) -> bytes:
     """Return the bytes of an item. Raises BadCall if it cannot be serialized, and TooLarge."""
-    try:
-        data = encode(item)
-    except BadCall as error:
-        raise BadCall(f"item {number} cannot be serialized: {error}", hint=error.hint) from None
-    if len(data) > SIZE_LIMIT:
-        raise TooLarge(
-            f"item {number} has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}",
-            hint="yield smaller items, or write to a file and yield its path",
-        )
-    return data
+    hint = "yield smaller items, or write to a file and yield its path"
+    return codec.encode_within(f"item {number}", item, encode, hint)
 
 
 def run_generator(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
 from conveyor.consumer.settings import LEASE
-from conveyor.errors import StoreDenied, StoreError, StoreFull, StoreUnavailable
+from conveyor.errors import LeaseLost, StoreDenied, StoreError, StoreFull, StoreRefused, StoreUnavailable
+from conveyor.store.command import Exchange
 from conveyor.store.waiting import MAX_BLOCK
 
 if TYPE_CHECKING:
@@ -16,13 +18,17 @@ if TYPE_CHECKING:
 
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.store import Client
-    from conveyor.store.command import Command
+    from conveyor.store.command import Command, Operation
 
 #: Seconds between two attempts at a server that replies and refuses.
 REFUSED_PAUSE = 1.0
 #: Seconds for which a process that lacks the file descriptors for a connection retries before it exits.
 STARVED_AFTER = 3.0
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class RunLostError(LeaseLost):
+    """The run cannot go on: its lease is lost, or the server has lost items of the job."""
 
 
 class Sender:
@@ -75,6 +81,31 @@ class Sender:
                 clock.sleep(REFUSED_PAUSE)
             else:
                 return replies
+
+
+def of_run(command: Command, within: float | None = None) -> Operation[Any]:
+    """Return the reply to a command of a running job, however long the server is unavailable.
+
+    Raises RunLostError if the run has lost its lease, and what the server has refused for the length of a lease. With
+    `within` it tries once, for so many seconds, and raises StoreError.
+    """
+    refused: clock.Deadline | None = None
+    patience = MAX_BLOCK if within is None else 0.0
+    while True:
+        try:
+            (reply,) = yield Exchange((command,), within, patience)
+        except LeaseLost as error:
+            raise RunLostError(error.message) from None
+        except StoreUnavailable:
+            if within is not None:
+                raise
+        except StoreRefused:
+            refused = refused or clock.Deadline(LEASE)
+            if within is not None or refused.passed():
+                raise
+            yield partial(clock.sleep, REFUSED_PAUSE)
+        else:
+            return reply
 
 
 def missing_resource() -> str:

@@ -21,6 +21,7 @@ from conveyor.wire.outcome import (
     Release,
     Retry,
     Run,
+    Suspend,
     attempt_of,
     describe_text,
     encode_settled,
@@ -191,14 +192,24 @@ class Settler:
                 ended = encode_settled("expired", error, run=run)
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "expired", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
-            case Release(reason, rest, whole_queue):
-                error = describe_text("Throttle" if rest else "Returned", reason)
-                attempt = attempt_of("given back", run, elapsed, error)
-                if rest:
-                    return commands.throttle(queue, token, job_id, rest, attempt, whole_queue=whole_queue)
-                return commands.release(queue, token, [job_id], attempt)
+            case Release() | Suspend():
+                return self._command_to_go_on(job_id, outcome, run, elapsed)
         message = f"no command for {outcome!r}"
         raise AssertionError(message)
+
+    def _command_to_go_on(self, job_id: str, outcome: Release | Suspend, run: Run, elapsed: float) -> Command:
+        """Return the command for a run that does not count."""
+        queue, token, reason = self._queue, self._token, outcome.reason
+        if isinstance(outcome, Suspend):
+            attempt = attempt_of("suspended", run, elapsed, describe_text("Suspended", reason))
+            return commands.suspend(queue, token, job_id, outcome.kind, outcome.name, attempt)
+        rest = outcome.rest
+        attempt = attempt_of(
+            "given back", run, elapsed, describe_text("Throttle" if rest else "Returned", reason)
+        )
+        if rest:
+            return commands.throttle(queue, token, job_id, rest, attempt, whole_queue=outcome.whole_queue)
+        return commands.release(queue, token, [job_id], attempt)
 
     def _run(self, job: Call | None, elapsed: float, tries: int) -> Run:
         started = round(clock.wall() - elapsed, 3)

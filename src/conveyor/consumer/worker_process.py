@@ -26,7 +26,7 @@ from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
 from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
-from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
+from conveyor.wire.outcome import Cancel, Done, Fail, Release, Suspend, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -576,7 +576,7 @@ class WorkerProcess:
             self._trusted.discard(decoded.task)
         if isinstance(outcome, Release):
             self._is_throttled = outcome.rest > 0  # the rest of the batch may have to rest as well
-        else:
+        elif not isinstance(outcome, Suspend):
             self.jobs_done += 1
         self.status.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)

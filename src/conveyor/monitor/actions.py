@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 import msgspec
 
 from conveyor.errors import BadCall, ConveyorError
-from conveyor.job import cancel_jobs
+from conveyor.job import Job, cancel_jobs
 from conveyor.monitor import audit, bulk
 from conveyor.monitor.job_data import STATES, read_call
 from conveyor.queue import Queue
@@ -243,6 +243,15 @@ class Actions:
         """Delete a dead job; its outcome expires as it would have."""
         act = self._job_entry("discard_job", queue, job_id, reason)
         return self._on_dead(act, commands.discard(queue, [job_id]), "discarded")
+
+    def signal_job(self, queue: str, job_id: str, name: str, value: object, reason: str = "") -> JobResult:
+        """Send a signal to a job that waits for it, or will. The value is not recorded: it may be a secret."""
+        act = self._job_entry("signal_job", queue, job_id, reason)
+        act = msgspec.structs.replace(act, before={**act.before, "signal": name[: ids.MAX_STEP_NAME]})
+        job: Job[object] = Job(job_id, queue, client=self.client)
+        changed = self._attempt(act, lambda: job.signal(name, value))
+        outcome = "done" if changed else "not done: this signal came before, or the job has finished"
+        return JobResult(cast("str", act.before["state"]), changed, self._finish(act, outcome, {}))
 
     def control_workers(
         self,

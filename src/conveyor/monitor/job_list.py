@@ -63,7 +63,7 @@ class JobRow(NamedTuple):
     put_at: float | None
     """Seconds since 1970 by the producer's clock; None if the job is large."""
     due_at: float | None
-    """When a delayed job is due, by the server's clock."""
+    """When a delayed job is due, by the server's clock; None for one that waits for a signal without a time limit."""
     since: float | None
     """When a running job was claimed, or a dead one died, by the server's clock."""
     worker: str
@@ -194,7 +194,7 @@ def row_of(queue: str, index: str, raw: Row, labels_of: LabelsOf) -> JobRow:
     kind, message = read_error(raw.reason) if raw.reason else ("", "")
     return JobRow(
         *(raw.id, queue, index, *shown),
-        due_at=(score - raw.shift) / 1000 if index == "delayed" else None,
+        due_at=(score - raw.shift) / 1000 if index == "delayed" and score < commands.NEVER_DUE else None,
         since=score / 1000 if index == "dead" else lease.since if index == "leased" else None,
         worker=lease.owner,
         **read_attempt_counts(raw.tries.decode(errors="replace"), read_ending(raw.reason))._asdict(),

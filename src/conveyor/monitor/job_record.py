@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import structs
 
+from conveyor import clock
 from conveyor.monitor.format import (
     count_of,
     date_time,
@@ -31,7 +32,7 @@ from conveyor.monitor.job_data import (
 from conveyor.monitor.waits import Wait, wait_of
 from conveyor.store import commands, records
 from conveyor.store.query import Query
-from conveyor.wire.codec import try_decode
+from conveyor.wire.codec import decode_data, try_decode
 from conveyor.wire.control_messages import decode_progress
 from conveyor.wire.outcome import (
     Attempt,
@@ -45,16 +46,18 @@ from conveyor.wire.redaction import (
     Labels,
     no_labels,
     preview,
+    redacted,
     redacted_arguments,
     redacted_headers,
     redacted_text,
+    shown,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from conveyor.store.commands import State
-    from conveyor.store.records import Entry
+    from conveyor.store.records import Entry, KeptStep
     from conveyor.wire import control_messages
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Run
@@ -87,6 +90,34 @@ class LogLine(NamedTuple):
     """The attempt that logged it; 0 if unknown."""
     number: int
     """Number of the line in its run, from 1; 0 if unknown."""
+
+
+class JobStep(NamedTuple):
+    """What one of a job's steps has kept, or waits for."""
+
+    kind: str
+    """step, signal, sleep or cursor."""
+    name: str
+    """Empty for the cursor."""
+    state: str
+    """done; waiting or timed out."""
+    size: int
+    """Bytes of its value; 0 if it has none."""
+    value: Any
+    """Its value without secrets, for people; None if it is large, unreadable or missing."""
+    until: float | None
+    """When a wait or a sleep ends, seconds since 1970 by the server's clock; None for never."""
+
+    @property
+    def text(self) -> str:
+        """Its value in one line; empty if it has none, or its value is not shown."""
+        return "" if self.value is None and self.size != 1 else shown(self.value, PREVIEW_LENGTH)
+
+    @property
+    def awaited(self) -> str:
+        """What it waits for, in words."""
+        what = "a sleep" if self.kind == "sleep" else f"the signal {safe(self.name)}"
+        return what if self.until is None else f"{what} until {date_time(self.until)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +155,7 @@ class JobRecord:
     place: int | None
     """Number of jobs before it, while it is waiting."""
     due_in: float | None
-    """Seconds until it may run, while it is delayed."""
+    """Seconds until it may run, while it is delayed; None if it waits for a signal without a time limit."""
     worker: str
     """The worker that is running it."""
     retries: int
@@ -152,12 +183,18 @@ class JobRecord:
     """The first 256 bytes of an unreadable job."""
     waits: Wait | None = None
     """What a deferred job waits for."""
+    steps: tuple[JobStep, ...] = ()
+    """What its steps have kept, in their order, and what they wait for."""
 
     @property
     def expires_at(self) -> float | None:
         """When it expires unless it has started before, seconds since 1970; None for never, or once it has started."""
         expires = None if self.call is None else self.call.options.expires
-        was_started = self.attempt > 1 or self.state not in {"waiting", "deferred", "delayed"}
+        was_started = (
+            self.attempt > 1
+            or self.state not in {"waiting", "deferred", "delayed"}
+            or any(one.kind != "signal" for one in self.steps)
+        )
         return None if self.put_at is None or expires is None or was_started else self.put_at + expires
 
     @property
@@ -167,6 +204,11 @@ class JobRecord:
         if first is None or first.attempt != 1 or self.put_at is None:
             return None
         return max(0.0, first.started - self.put_at)
+
+    @property
+    def waits_for(self) -> list[JobStep]:
+        """The signals and sleeps that a suspended job waits for."""
+        return [one for one in self.steps if one.state == "waiting"] if self.state == "delayed" else []
 
 
 def record(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[JobRecord | None]:
@@ -180,13 +222,15 @@ def record(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Jo
         records.attempts(queue, job_id),
         records.last_lines(queue, job_id, MAX_LINES),
         records.cancellation(queue, job_id),
+        records.steps(queue, job_id),
     )
 
     def read(replies: Sequence[Any]) -> Any:
-        state, attempts, lines, cancelled = replies
+        state, attempts, lines, cancelled, steps = replies
         if state.state == "gone" and not attempts and not lines:
             return None
         found = _record(queue, job_id, state, _attempts(attempts), _lines(lines), labels_of)
+        found = replace(found, steps=tuple(_steps(steps))) if steps else found
         if state.state != "deferred":
             return _with_cancellation(found, cancelled)
         terms = state.detail if isinstance(state.detail, bytes) else b""
@@ -216,11 +260,24 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
         yield "Worker", safe(worker)
     if record.progress is not None:
         yield "Progress", progress(record.progress)
+    yield from _step_facts(record)
     yield from _tries(record)
     if record.settled is not None and record.settled.elapsed:
         yield "Run time", f"{record.settled.elapsed:.2f} s"
     if record.undecodable:
         yield "Bytes", f"{record.undecodable:,}, not readable as a job"
+
+
+def _step_facts(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if waits := record.waits_for:
+        yield "Waits for", ", ".join(one.awaited for one in waits)
+    done = [one.name for one in record.steps if one.state == "done" and one.name]
+    if done:
+        yield "Steps done", printable(redacted_text(", ".join(done)))
+    for one in record.steps:
+        if one.kind == "cursor":
+            size = "" if one.value is not None else f"{one.size:,} bytes"
+            yield "Cursor", size or printable(one.text)
 
 
 def _expiry(record: JobRecord) -> Iterator[tuple[str, str]]:
@@ -240,9 +297,10 @@ def _tries(record: JobRecord) -> Iterator[tuple[str, str]]:
 
 def last_error(record: JobRecord) -> str:
     """Return what the last attempt of an unfinished job ended with, in one line without secrets, or ""."""
-    if record.settled is not None or not record.attempts:
+    runs = [one for one in record.attempts if one.state != "suspended"]
+    if record.settled is not None or not runs:
         return ""
-    last = record.attempts[-1]
+    last = runs[-1]
     error = ": ".join(filter(None, (last.kind, last.message)))
     return safe(f"attempt {last.attempt} {last.state}: {error}" if error else "")
 
@@ -259,7 +317,7 @@ def _state(record: JobRecord) -> str:
         return f"deferred, {record.waits.sentence()}"
     if record.due_in is not None:
         return f"delayed, due in {duration(record.due_in)}"
-    return record.state
+    return "delayed until a signal" if record.state == "delayed" else record.state
 
 
 def locate(job_id: str, queues: Sequence[str]) -> Query[str]:
@@ -322,7 +380,7 @@ def _record(
         progress=try_decode(decode_progress, state.progress),
         lines=lines,
         place=int(state.detail) if state.state == "ready" else None,
-        due_in=int(state.detail) / 1000 if state.state == "delayed" else None,
+        due_in=_due_in(state),
         worker=lease.owner,
         **_attempt_counts(state, attempts, settled)._asdict(),
         put_at=_put_at(call, run),
@@ -332,6 +390,32 @@ def _record(
         size=len(state.data),
         head=b"" if readable or may_hide(state.data) else state.data[:MAX_HEAD],
     )
+
+
+def _due_in(state: State) -> float | None:
+    """Return the seconds until a delayed job is due, or None for another job, and for one that is never due."""
+    if state.state != "delayed" or int(state.detail) > commands.NEVER_DUE / 2:
+        return None
+    return int(state.detail) / 1000
+
+
+def _steps(found: Sequence[KeptStep]) -> Iterator[JobStep]:
+    """Yield the steps; of a signal and the wait for it only one."""
+    kept, now = {one.field: one for one in found}, clock.wall()
+    for one in found:
+        kind, _, name = one.field.partition(" ")
+        if kind in {"wait", "sleep"}:
+            if kind == "wait" and f"signal {name}" in kept:
+                continue
+            end = int(one.data) if one.data.isdigit() else 0
+            until = None if end >= commands.NEVER_DUE else end / 1000
+            state = "waiting" if kind == "wait" or until is None or until > now else "done"
+            yield JobStep("sleep" if kind == "sleep" else "signal", name, state, 0, None, until)
+            continue
+        data = one.data.partition(b" ")[2] if kind == "cursor" else one.data
+        state = "timed out" if kind == "signal" and not one.size else "done"
+        value = redacted({name: try_decode(decode_data, data)}).get(name) if data else None
+        yield JobStep(kind, name, state, len(data) or one.size, value, None)
 
 
 def _with_cancellation(found: JobRecord, data: bytes | None) -> JobRecord:

@@ -42,6 +42,12 @@ MAX_BYTES = 1 << 20
 #: Max bytes of the items of one job: 64 results of the largest size, so that a task that yields without end fails
 #: before it fills the server.
 MAX_STREAM = 64 << 20
+#: Max values that the steps of one job keep, and their bytes: 16 results of the largest size. As in shared/steps.lua.
+MAX_STEPS, MAX_STEP_BYTES = 1000, 16 << 20
+#: When a job is due that waits for a signal without a time limit, ms since 1970. As in shared/steps.lua.
+NEVER_DUE = 253_402_300_799_000
+#: What a job waits for: a signal, or the end of a sleep.
+WaitKind = Literal["wait", "sleep"]
 #: How a job is held.
 HELD: Final = "H"
 STARTED: Final = "S"
@@ -502,6 +508,74 @@ def append(
 
     array = b"\xdc" + len(items).to_bytes(2, "big") + b"".join(items)
     return script("append", queue, token, job_id, first, len(items), most, array, read=read)
+
+
+# --- the steps of a job
+
+
+class Look(NamedTuple):
+    """What a running job that waits has found: OK and the value of its signal, OVER at its end, or else WAIT."""
+
+    state: str
+    value: bytes = b""
+
+
+def step(queue: str, token: str, job_id: str, field: str, value: bytes, save: int = 0) -> Command:
+    """Keep a value with a running job: the first one of this field or, of those with numbers, that of the last `save`.
+
+    The number is kept in front of the value, with a space. Reply: None, or the first value if it was kept before.
+    Raises LeaseLost, and TooLarge if the job would keep too much.
+    """
+
+    def read(reply: Sequence[Any]) -> bytes | None:
+        word = _checked_step(reply[0].decode(), job_id)
+        return reply[1] if word == "KEPT" else None
+
+    return script("step", queue, token, job_id, field, value, save or "first", read=read)
+
+
+def wait(queue: str, token: str, job_id: str, kind: WaitKind, name: str, seconds: float | None) -> Command:
+    """Look for the signal that a running job waits for, or for the end of its sleep. Reply: `Look`.
+
+    Its end is `seconds` after the first look, or never. Raises LeaseLost, and TooLarge if the job would keep too much.
+    """
+
+    def read(reply: Sequence[Any]) -> Look:
+        word = _checked_step(reply[0].decode(), job_id)
+        return Look(word, reply[1] if word == "OK" else b"")
+
+    until = "never" if seconds is None else milliseconds(seconds)
+    return script("wait", queue, token, job_id, kind, name, until, read=read)
+
+
+def suspend(queue: str, token: str, job_id: str, kind: WaitKind, name: str, attempt: bytes = b"") -> Command:
+    """Suspend a job until a wait or a sleep has ended: leased -> delayed, or ready if it has. No retry is used.
+
+    Reply: OK, STALE or, if that was requested, cancelled.
+    """
+    return script("suspend", queue, token, job_id, kind, name, attempt)
+
+
+def signal(queue: str, job_id: str, name: str, value: bytes) -> Command:
+    """Keep a value for which a job waits, or will wait; a job that waits for it becomes ready.
+
+    Reply: OK; KEPT if the signal came before, or the wait has timed out; over or gone. Raises TooLarge if the job would
+    keep too much.
+    """
+    return script(
+        "signal", queue, job_id, name, value, read=lambda reply: _checked_step(reply[0].decode(), job_id)
+    )
+
+
+def _checked_step(word: str, job_id: str) -> str:
+    if word == "STALE":
+        raise LeaseLost(f"the lease of job {job_id} expired or went to another worker")
+    if word == "FULL":
+        raise TooLarge(
+            f"the steps of job {job_id} keep more than {MAX_STEPS:,} values, or more than {MAX_STEP_BYTES:,} bytes",
+            hint="keep fewer or smaller values, or write to a file and keep its path",
+        )
+    return checked(word)
 
 
 # --- what people do to jobs

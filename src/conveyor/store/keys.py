@@ -53,6 +53,11 @@ QUEUE_KEYS = (
         "hash",
         "id -> number and bytes of the items in its stream; only of unfinished jobs that yield",
     ),
+    (
+        "steps",
+        "hash",
+        "id -> number and bytes of what its steps have kept; only of unfinished and dead jobs with steps",
+    ),
     ("deferred", "zset", "jobs that wait for others; score = their place in ready, once they are"),
     (
         "terms",
@@ -119,6 +124,11 @@ NAMED_KEYS = (
         "stream:<id>",
         "stream",
         "items that a job yields; while it is unfinished, and then as long as its outcome",
+    ),
+    (
+        "steps:<id>",
+        "hash",
+        "what a job's steps have kept: name -> number, value; while it is unfinished or dead",
     ),
     (
         "log:<id>",

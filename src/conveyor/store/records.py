@@ -24,6 +24,8 @@ MAX_LINE, MAX_LINES = 8192, 1000
 MAX_LEVEL = 20
 #: Seconds that a log is kept after its last line.
 LOG_KEEP = 3600
+#: Max bytes of a step's result that is shown.
+MAX_STEP_SHOWN = 500
 #: Max bytes of a job that is read for its time.
 MAX_READ = 1 << 16
 #: Audit entries that are kept; the server drops the oldest in chunks of about a hundred.
@@ -80,6 +82,43 @@ def log(  # noqa: PLR0913 - one for each field, most of them by name
         name = level[:MAX_LEVEL].encode(errors="backslashreplace")
         words += ("level", name, "attempt", attempt, "number", number, "age", round(age * 1000))
     return [Command(words), Command(("EXPIRE", key, LOG_KEEP))]
+
+
+# --- what the steps of a job have kept
+
+
+def step_fields(queue: str, job_id: str) -> Command:
+    """List the fields that the steps of a job have kept, such as `step charge`."""
+    return Command(("HKEYS", keys.key(queue, f"steps:{job_id}")), read=texts)
+
+
+def kept_step(queue: str, job_id: str, field: str) -> Command:
+    """Read a value that the steps of a job have kept. Reply: bytes, or None."""
+    return Command(
+        ("HGET", keys.key(queue, f"steps:{job_id}"), field),
+        read=lambda reply: None if reply is None else reply.partition(b" ")[2],
+    )
+
+
+class KeptStep(NamedTuple):
+    """What a field of a job's steps has kept: its number in their order, its size, and its value if that is small."""
+
+    field: str
+    number: int
+    size: int
+    data: bytes
+
+
+def steps(queue: str, job_id: str) -> Command:
+    """Read what the steps of a job have kept. Reply: `KeptStep` of each, in their order."""
+
+    def read(reply: Sequence[Any]) -> list[KeptStep]:
+        rows = zip(*[iter(reply)] * 4, strict=True)
+        found = [KeptStep(readable(field), number, size, data) for field, number, size, data in rows]
+        return sorted(found, key=lambda one: one.number)
+
+    words = (1, keys.key(queue, f"steps:{job_id}"), MAX_STEP_SHOWN)
+    return Command(words, scripts.load_plain("steps"), read)
 
 
 # --- streams: log lines and the history

@@ -72,7 +72,8 @@ def _cells(result: PollResult, job: JobRow, widths: Sequence[int]) -> tuple[Text
         case "deferred":
             return name, Text(safe(job.waits_for)), task, arguments
         case "delayed":
-            return name, right(timer((job.due_at or now) - now)), task, arguments
+            due = "a signal" if job.due_at is None else timer(job.due_at - now)
+            return name, right(due), task, arguments
         case "dead":
             error = Text.assemble((safe(job.kind) or "lost", "red"), f" {safe(job.message)}")
             return name, task, error, arguments, right(timer(now - (job.since or now)))

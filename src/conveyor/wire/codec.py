@@ -108,6 +108,17 @@ def encode_any(value: object) -> bytes:
         return encode_signed(encode_pickled(value), signed.VALUE)
 
 
+def encode_within(what: str, value: object, encode: Callable[[object], bytes], hint: str) -> bytes:
+    """Return the bytes of a value. Raises BadCall if it cannot be serialized, and TooLarge with this hint."""
+    try:
+        data = encode(value)
+    except BadCall as error:
+        raise BadCall(f"{what} cannot be serialized: {error}", hint=error.hint) from None
+    if len(data) > SIZE_LIMIT:
+        raise TooLarge(f"{what} has {len(data):,} bytes, the limit is {SIZE_LIMIT:,}", hint=hint)
+    return data
+
+
 def encode_pickled(value: object) -> bytes:
     """Return the bytes of a value's pickle, which is read only if they are signed. Raises BadCall."""
     return _encoder.encode(Ext(_PICKLED, _encoder.encode((signed.name_of(value), *signed.pickled(value)))))

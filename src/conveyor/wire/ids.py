@@ -31,6 +31,8 @@ _PER_PRODUCER = len(_PAIRS) ** 2
 #: The format of a job's id, and of a queue's name.
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
 QUEUE_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+#: Max characters of the name of a step, a signal or a sleep.
+MAX_STEP_NAME = 200
 _VALID_ID = re.compile(ID_PATTERN, re.ASCII)
 _VALID_QUEUE = re.compile(QUEUE_PATTERN, re.ASCII)
 
@@ -120,6 +122,17 @@ def checked_id(job_id: str) -> str:
             hint="use 1 to 64 letters, digits or ._:- and start with a letter or digit",
         )
     return job_id
+
+
+def checked_step(name: str) -> str:
+    """Return the name of a step, a signal or a sleep. Raises BadCall unless it is a str of 1 to 200 characters."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_STEP_NAME:
+        raise BadCall(f"invalid name {name!r:.80}", hint=f"use a str of 1 to {MAX_STEP_NAME} characters")
+    if not name.isprintable():
+        raise BadCall(
+            f"invalid name {name!r:.80}: a character is not printable", hint="use letters and digits"
+        )
+    return name
 
 
 def is_queue_name(name: str) -> bool:

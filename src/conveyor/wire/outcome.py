@@ -1,11 +1,11 @@
-"""Outcomes of runs (Done, Retry, Fail, Cancel, Expire, Release), what is kept of them, and the delay before a retry."""
+"""Outcomes of runs (Done, Retry, Fail, Cancel, …), what is kept of them, and the delay before a retry."""
 
 from __future__ import annotations
 
 import builtins
 import random
 import traceback as tracebacks
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Raw
@@ -66,7 +66,15 @@ class Release(msgspec.Struct, frozen=True, gc=False):
     whole_queue: bool = False
 
 
-Outcome = Done | Fail | Retry | Cancel | Expire | Release
+class Suspend(msgspec.Struct, frozen=True, gc=False):
+    """The run does not count: the job waits for a signal, or sleeps, and then runs again."""
+
+    kind: Literal["wait", "sleep"]
+    name: str
+    reason: str
+
+
+Outcome = Done | Fail | Retry | Cancel | Expire | Release | Suspend
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -172,7 +180,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     elapsed: float
     worker: str
     state: str
-    """retried, failed, lost, timed out; killed or given back if it does not count as an attempt."""
+    """retried, failed, lost, timed out; killed, given back or suspended if it does not count as an attempt."""
     kind: str = ""
     """Type of the error."""
     message: str = ""
@@ -187,7 +195,7 @@ _decoder = msgspec.msgpack.Decoder(Settled)
 #: An error is text: nothing in it can be an object, let alone a signed one.
 _decode_error = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
 #: States of runs that do not count: the next one has the same number.
-UNCOUNTED = frozenset({"killed", "given back"})
+UNCOUNTED = frozenset({"killed", "given back", "suspended"})
 _STATES = ("done", "failed", "cancelled", "expired", "lost", "gone")
 _HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
 _HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}

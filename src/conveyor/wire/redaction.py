@@ -238,6 +238,11 @@ def preview(call: Arguments, labels: Labels = _NOTHING, room: int = 120) -> str:
         return _joined(iter([f"undecodable: {error}"]), room)
 
 
+def shown(value: Any, room: int = 120) -> str:
+    """Return a decoded value in one line, without secrets, in about `room` characters. Raises what formatters raise."""
+    return _joined(_pieces(value, room, _NOTHING, 0), room)
+
+
 def secret_texts(call: Arguments, labels: Labels = _NOTHING) -> list[str]:
     """Return the hidden values of a call and its headers, to be hidden in what its task writes. Never raises.
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 QUERIES = {"/jobs": "?queue=alpha", "/statistics": "?queue=alpha", "/audit": "?queue=alpha"}
 BODIES: dict[str, dict[str, Any]] = {
     "/queues/{queue}/bound": {"maxsize": 1000},
+    "/jobs/{id}/signal": {"name": "go", "value": [1, 2]},
     "/jobs": {"task": "greet", "arguments": {"name": "Bob"}},
     "/workers/tell": {"verb": "pause", "targets": ["nobody-ab12/1"]},
     "/operations": {"kind": "retry", "queue": "alpha"},

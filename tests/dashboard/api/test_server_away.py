@@ -28,6 +28,7 @@ WRITES = {
     "/queues/alpha/pause": {},
     "/jobs": {"task": "fail"},
     "/jobs/some-job/cancel": {"queue": "alpha"},
+    "/jobs/some-job/signal": {"queue": "alpha", "name": "go"},
     "/workers/tell": {"verb": "stop", "targets": ["host-1/1"]},
     "/operations": {"kind": "retry", "queue": "alpha"},
 }

@@ -12,8 +12,9 @@ import pytest
 from consumer_kit import go
 from pages_kit import TRACEBACK, Line, Role, Visitor, call
 
-from conveyor.store import keys, records
+from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
+from conveyor.wire import codec
 from conveyor.wire.call import RunOptions, encode_calls, header_pairs
 
 if TYPE_CHECKING:
@@ -311,3 +312,33 @@ def test_dead_job_shows_its_attempts_everywhere(
     (line,) = visit().see("/api/v1/jobs", queue=queue.name, state="dead").response.json()["jobs"]
     for told in (one, line):
         assert (told["state"], told["attempt"], told["retries"], told["crashes"]) == ("dead", 3, 2, 0)
+
+
+def suspended(line: Line, seconds: float | None) -> str:
+    """Suspend a job behind a step, and return its id."""
+    job = line.put(call("shop.prices", 1))
+    token = line.client.run(commands.claim(line.name, "host-ab12/3", f"n{job}.1", 1, 60.0)).token
+    value = codec.encode({"password": "hunter2", "text": "<b>4</b>"})
+    line.client.run(commands.step(line.name, token, job, "step charge", value))
+    line.client.run(commands.wait(line.name, token, job, "wait", "<i>go</i>", seconds))
+    line.client.run(commands.suspend(line.name, token, job, "wait", "<i>go</i>"))
+    return job
+
+
+def test_suspended_job_shows_its_steps_without_secrets(line: Line, visit: Visit) -> None:
+    seen = page_of(visit(), line, suspended(line, 600.0))
+    assert seen.words(".job-now")[0].startswith("Waits for the signal <i>go</i> , at most in 9 min")
+    assert seen.words("[aria-label=Steps] td:first-child") == ["charge", "signal <i>go</i>"]
+    assert seen.words("[aria-label=Steps] .state") == ["done", "waiting"]
+    assert "•••" in seen.text
+    assert "<b>4</b>" in seen.text
+    assert "hunter2" not in seen.text
+    endless = page_of(visit(), line, suspended(line, None))
+    assert endless.words(".job-now") == ["Waits for the signal <i>go</i>"]
+
+
+def test_steps_are_hidden_without_the_right_to_inspect(line: Line, visit: Visit) -> None:
+    seen = page_of(visit(Role.VIEWER), line, suspended(line, None))
+    assert seen.words(".job-now") == ["Waits for a signal"]
+    assert not seen.all("#steps")
+    assert "charge" not in seen.text

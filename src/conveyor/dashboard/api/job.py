@@ -64,6 +64,22 @@ class Attempt(Struct, frozen=True):
     message: str | None
 
 
+class Step(Struct, frozen=True):
+    """What one of the job's steps has kept, or waits for."""
+
+    kind: str
+    """step, signal, sleep or cursor."""
+    name: str
+    state: str
+    """done; waiting or timed out."""
+    size: int
+    """Bytes of its value."""
+    value: Any
+    """Its value without secrets; null if it is large or has none."""
+    until: float | None
+    """When a wait or a sleep ends, seconds since 1970; null for never."""
+
+
 class Job(Struct, frozen=True):
     """All that is known of a job."""
 
@@ -78,6 +94,7 @@ class Job(Struct, frozen=True):
     result: Any
     error: Failure | None
     attempts: list[Attempt]
+    steps: list[Step] | None
     progress: Progress | None
     place: int | None
     """How many are before it, while it waits."""
@@ -183,6 +200,13 @@ class AboutJob(Why, frozen=True):
     queue: MaybeQueue = ""
 
 
+class SignalToJob(AboutJob, frozen=True, kw_only=True):
+    """The signal, and its value for the task."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=ids.MAX_STEP_NAME)]
+    value: Any = None
+
+
 @endpoint("GET", "/jobs/{id}", "look", Job, query=OneJob)
 def show_job(request: ApiRequest) -> Job:
     """Show a job."""
@@ -203,6 +227,12 @@ def show_job(request: ApiRequest) -> Job:
         attempts=[
             struct_from(Attempt, one, message=one.message if shown else None) for one in record.attempts
         ],
+        steps=[
+            struct_from(Step, one, name=redacted_text(one.name), value=as_json(one.value))
+            for one in record.steps
+        ]
+        if shown
+        else None,
         progress=progress_of(record.progress),
         waits_for=None if record.waits is None else record.waits.text(shown=shown),
         waits_until=None if record.waits is None else record.waits.until,
@@ -252,6 +282,19 @@ def cancel_job(request: ApiRequest) -> Done:
     """Cancel a job."""
     queue, job = _find(request)
     return _done(job, request.actions.cancel_job(queue, job, request.body.reason), "cancel")
+
+
+@endpoint("POST", "/jobs/{id}/signal", "act", Done, body=SignalToJob)
+def signal_job(request: ApiRequest) -> Done:
+    """Send a signal to a job that waits for it, or will."""
+    queue, job = _find(request)
+    body = request.body
+    answer = request.actions.signal_job(queue, job, body.name, body.value, body.reason)
+    if not answer.changed:
+        raise Problem(
+            409, "wrong-state", "The job had this signal before, no longer waits for it, or has finished."
+        )
+    return Done("The signal was sent", answer.state, answer.changed, answer.recorded)
 
 
 @endpoint("POST", "/jobs/{id}/retry", "act", Done, body=AboutJob)

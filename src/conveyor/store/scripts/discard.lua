@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- discard: dead -> over, for good: the job's bytes are removed, and its outcome is kept until it expires.
+-- use: wake, due, accept, terms, deliver
 -- ARGV  1.. ids
 -- reply OK, how many were discarded | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
@@ -14,6 +15,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', PRIORITIES, id)
     redis.call('HDEL', TERMS, id)
     redis.call('DEL', BASE .. 'inputs:' .. id)
+    forget_steps({id})
   end
 end
 if discarded > 0 then redis.call('HINCRBY', META, 'discarded', discarded) end

@@ -1,5 +1,6 @@
 #!lua
 -- revive: dead -> ready, as if never tried, with its old priority; but not while another job has its unique key.
+--         What its steps have kept stays.
 -- use: wake, due, accept, terms
 -- ARGV  1.. ids
 -- reply OK, how many were revived | VERSION

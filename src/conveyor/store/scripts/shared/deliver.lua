@@ -72,6 +72,16 @@ local function end_streams(ids)
   end
 end
 
+local function forget_steps(ids) -- of jobs that are over
+  if redis.call('EXISTS', STEPS) == 0 then return end
+  for place, record in ipairs(redis.call('HMGET', STEPS, unpack(ids))) do
+    if record then
+      redis.call('DEL', BASE .. 'steps:' .. ids[place])
+      redis.call('HDEL', STEPS, ids[place])
+    end
+  end
+end
+
 local ended = false -- this script has ended a job that others come after
 
 local function note_ended(ids) -- of these, the ones that others come after
@@ -85,12 +95,13 @@ local function note_ended(ids) -- of these, the ones that others come after
   end
 end
 
--- Of jobs that no longer run: what only some jobs have. is_dead: they may be revived.
+-- Of jobs that no longer run: what only some jobs have. is_dead: they may be revived, so they keep terms and steps.
 local function clear_traces(letters, ids, outcomes, is_dead)
-  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, TERMS, FOLLOWED) == 0 then return end
+  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, STEPS, TERMS, FOLLOWED) == 0 then return end
   if redis.call('EXISTS', TERMS) == 1 then end_terms(ids, outcomes, is_dead) end
   if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end -- they expire with the outcomes
   if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end
+  if not is_dead then forget_steps(ids) end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then
     for place, id in ipairs(ids) do

@@ -74,6 +74,7 @@ local function make_dead(id, place, reason, now)
     redis.call('HDEL', TERMS, oldest)
     redis.call('HDEL', PRIORITIES, oldest)
     redis.call('DEL', BASE .. 'attempts:' .. oldest, BASE .. 'inputs:' .. oldest)
+    forget_steps({oldest})
     redis.call('HINCRBY', META, 'discarded', 1)
     remember('discarded', oldest)
   end
