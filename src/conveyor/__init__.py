@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conveyor.consumer import Consumer
-    from conveyor.context import CurrentJob, current_job
+    from conveyor.context import CurrentJob, current_job, current_jobs
     from conveyor.errors import (
         BadCall,
         BadInput,
@@ -66,6 +66,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "as_completed",
     "Call",
     "current_job",
+    "current_jobs",
     "CurrentJob",
     # what surrounds a task
     "around_submit",
@@ -116,6 +117,7 @@ _MODULES = {
     "as_completed": "job",
     "Call": "wire.call",
     "current_job": "context",
+    "current_jobs": "context",
     "CurrentJob": "context",
     "around_submit": "middleware",
     "SubmittedCall": "middleware",

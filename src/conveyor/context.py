@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from conveyor.errors import JobCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CurrentJob:
@@ -24,6 +28,8 @@ class CurrentJob:
     token: int = 0
     """Fencing token of this run's lease: grows with every claim of the job. Pass it to external systems
     so that they can refuse a run that was overtaken."""
+    gathered: Sequence[CurrentJob] = ()
+    """The jobs of a batch, of which this is the run; see `current_jobs`."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -57,5 +63,14 @@ running: ContextVar[CurrentJob] = ContextVar("conveyor_current_job", default=Cur
 
 
 def current_job() -> CurrentJob:
-    """Return the current job or, outside a worker, a no-op stand-in that is never cancelled."""
+    """Return the current job or, outside a worker, a no-op stand-in that is never cancelled.
+
+    In a batch task it is the first job of the batch, with the progress of all, and cancelled once all of them are.
+    """
     return running.get()
+
+
+def current_jobs() -> list[CurrentJob]:
+    """Return the current jobs of a batch task, one for each item of its lists; in any other task the current job."""
+    job = running.get()
+    return [*job.gathered] or [job]

@@ -18,6 +18,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypedDict,
     TypeVar,
     Unpack,
@@ -26,6 +27,7 @@ from typing import (
 
 from msgspec import structs
 
+from conveyor.batch_tasks import BatchFunction
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.queue import Queue
 from conveyor.task_loading import load_script, main_name
@@ -35,7 +37,7 @@ from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from conveyor.job import Job
@@ -47,6 +49,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 A_contra = TypeVar("A_contra", contravariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
+C = TypeVar("C")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
@@ -89,6 +92,50 @@ class _Takes2OrMore(Protocol[A_contra, B_contra, R_co]):
     def __call__(self, first: A_contra, second: B_contra, /, *rest: Any, **options: Any) -> R_co: ...
 
 
+#: What an `async def` returns, and what a batch task returns.
+_Later: TypeAlias = "Coroutine[Any, Any, R]"
+_Results: TypeAlias = "Sequence[R | Exception]"
+
+
+class _BatchDecorator(Protocol):
+    """Makes a batch task, typed as the task of one job: with an item of each list, and the result for it."""
+
+    @overload
+    def __call__(self, function: Callable[[list[A]], None], /) -> Task[[A], None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Later[None]], /) -> Task[[A], _Later[None]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Later[_Results[R]]], /) -> Task[[A], _Later[R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Results[R]], /) -> Task[[A], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B]], None], /) -> Task[[A, B], None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], _Later[None]], /
+    ) -> Task[[A, B], _Later[None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], _Later[_Results[R]]], /
+    ) -> Task[[A, B], _Later[R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B]], _Results[R]], /) -> Task[[A, B], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B], list[C]], None], /) -> Task[[A, B, C], None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Later[None]], /
+    ) -> Task[[A, B, C], _Later[None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Later[_Results[R]]], /
+    ) -> Task[[A, B, C], _Later[R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Results[R]], /
+    ) -> Task[[A, B, C], R]: ...
+
+
 class Task(Generic[P, R_co]):
     """A registered function. A call runs here; `submit` runs it in a worker."""
 
@@ -101,6 +148,8 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.batch: BatchFunction | None = None
+        """What takes the arguments of several jobs, if this is a batch task; then `function` is for one job."""
         self.takes_resources = _takes_resources(function)
         """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
@@ -234,6 +283,7 @@ class Task(Generic[P, R_co]):
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
     """Return True if the function has a parameter that the worker fills in; without its hints, which may come later."""
+    function = inspect.unwrap(function)
     defaults = getattr(function, "__defaults__", None) or ()
     named = getattr(function, "__kwdefaults__", None) or {}
     return any(one is FROM_WORKER for one in (*defaults, *named.values()))
@@ -380,14 +430,19 @@ def task(function: Callable[P, R], /) -> Task[P, R]: ...
 def task(
     *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+@overload
 def task(
-    function: Callable[P, R] | None = None,
+    *, batch: int, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
+) -> _BatchDecorator: ...
+def task(
+    function: Callable[..., Any] | None = None,
     /,
     *,
+    batch: int | None = None,
     name: str | None = None,
     redact: Iterable[str] = (),
     **options: Any,
-) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+) -> Any:
     """Register a function as a task.
 
     The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
@@ -398,6 +453,11 @@ def task(
     object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
+
+    With `batch`, the function takes the arguments of up to so many jobs (1 to 1,000) at once: a list for each
+    parameter. It returns a list with the result of each job, with an exception for one that failed, or None. Then
+    `wait` is how long a worker waits for more jobs before it calls the function (0: not at all), and the limit of a
+    submit to a full queue is set by `options`. Raises BadCall if the function cannot take lists, or yields.
     """
     if of_calls := options.keys() & {"delay", "id"}:
         raise BadCall(
@@ -405,8 +465,13 @@ def task(
             hint="set it for a single one: my_task.options(…).submit(…)",
         )
 
-    def register(function: Callable[P, R]) -> Task[P, R]:
+    def register(function: Callable[..., Any]) -> Task[..., Any]:
+        gathers = None
+        if batch is not None:
+            gathers = BatchFunction(function, batch, as_seconds(options.pop("wait", 0.0)))
+            function = gathers.for_one()
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
+        made.batch = gathers
         made.redact = tuple(redact)
         registry.add(made)
         return made

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import conveyor.queue
 from conveyor import clock, resources
 from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
+from conveyor.consumer.gathering import Gathering
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from conveyor.consumer.execution import Runnable
+    from conveyor.consumer.gathering import GatheredJob
     from conveyor.job import Job
     from conveyor.queue import BaseQueue, Calls, PutCalls
     from conveyor.store import Client
     from conveyor.store.command import Operation
-    from conveyor.store.commands import Claimed
+    from conveyor.store.commands import Batch, Claimed
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome
 
@@ -214,24 +216,28 @@ def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_f
     worker = idle.pop() if idle else _InlineWorker()  # another one if a job submits jobs
     done = 0
     try:
-        while done != limit and any(
-            worker.run_next(*target, raise_failures=raise_failures) for target in targets()
-        ):
-            done += 1
+        while done != limit:
+            most = float("inf") if limit is None else limit - done
+            run = (worker.run_next(*target, most, raise_failures=raise_failures) for target in targets())
+            if not (some := next(filter(None, run), 0)):
+                break
+            done += some
     finally:
         idle.append(worker)
     return done
 
 
 class _InlineExecutor(OwnExecutor):
-    """Runs jobs, and keeps what the last one raised."""
+    """Runs jobs, and keeps what each of them raised, by its call."""
 
-    error: BaseException | None = None
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.errors: dict[int, BaseException] = {}
 
     def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
-        self.error = error
+        self.errors[id(job)] = error
         return super().judge(error, job, retries_used)
 
     def _find(self, name: str) -> Runnable:
@@ -264,8 +270,32 @@ class _InlineJob(RunningJob):
             self._client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
 
 
+class _InlineBatch(_InlineJob):
+    """The run of a batch task, likewise."""
+
+    def __init__(
+        self, client: Client, status: SharedStatus, executor: OwnExecutor, jobs: Sequence[GatheredJob]
+    ) -> None:
+        lines = LogLines(client)
+        each = [
+            _InlineJob(client, status, lines, executor, ClaimedBatch(one.queue, one.token, 0), 0, one.claimed)
+            for one in jobs
+        ]
+        vars(self).update(vars(each[0]))
+        self.gathered = each
+
+    @property
+    def cancelled(self) -> bool:
+        return self._was_cancelled if self._is_over else all(one.cancelled for one in self.gathered)
+
+    def end(self, *, cancelled: bool) -> None:
+        super().end(cancelled=cancelled)
+        for one in self.gathered:
+            one.end(cancelled=cancelled)
+
+
 class _InlineWorker:
-    """Claims, runs and settles one job at a time, in the thread that calls it."""
+    """Claims, runs and settles one job or batch at a time, in the thread that calls it."""
 
     def __init__(self) -> None:
         registry.promise(TASKS)
@@ -275,16 +305,59 @@ class _InlineWorker:
         self.status = SharedStatus()
         self.nonces = ids.Nonces()
 
-    def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
-        """Run the next job of a queue. Return False if no job is due."""
+    def run_next(self, client: Client, queue: str, most: float, *, raise_failures: bool) -> int:
+        """Run the next job of a queue, or with it up to `most` of a batch task. Return how many, or 0."""
         batch = client.run(commands.claim(queue, self.name, self.nonces.next(), 1, LEASE))
-        for job in batch.jobs:
+        if not batch.jobs:
+            return 0
+        (job,) = batch.jobs
+        if gathering := self._gathered(client, queue, batch, most):
+            outcomes = self._run_gathered(client, gathering)
+        else:
             self.settler.begin(queue, batch.token, 1)
-            outcome = self._run(client, ClaimedBatch(queue, batch.token, 0), job)
-            self._report(job.id, outcome, raise_failures=raise_failures)
-        return bool(batch.jobs)
+            outcomes = [(job.id, *self._run(client, ClaimedBatch(queue, batch.token, 0), job))]
+        errors, self.executor.errors = self.executor.errors, {}
+        for job_id, call, outcome in outcomes:
+            self._report(job_id, outcome, errors.get(id(call)), raise_failures=raise_failures)
+        return len(outcomes)
 
-    def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
+    def _gathered(self, client: Client, queue: str, batch: Batch, most: float) -> Gathering | None:
+        """Return the first jobs of a batch task, without waiting for more, or None if the claimed job is of another."""
+        decoded = self.executor.decode(batch.jobs[0].data)
+        if isinstance(decoded, Fail):
+            return None
+        with contextlib.suppress(BaseException):  # the run raises it again
+            self.executor.is_async(decoded.task)
+        function = self.executor.batch_function(decoded.task)
+        if function is None:
+            return None
+        gathering = Gathering(queue, decoded.task, function, most)
+        gathering.take(batch.jobs, batch.token)
+        while gathering.room:
+            more = client.run(commands.claim(queue, self.name, self.nonces.next(), gathering.room, LEASE))
+            if others := gathering.take(more.jobs, more.token):
+                client.run(commands.release(queue, more.token, others))
+            if not more.left:
+                break
+        return gathering if gathering.jobs else None
+
+    def _run_gathered(self, client: Client, gathering: Gathering) -> list[tuple[str, Call | None, Outcome]]:
+        """Run jobs together and settle them, as `_run` does one."""
+        self.status.clear_progress()
+        current = _InlineBatch(client, self.status, self.executor, gathering.jobs)
+        began = clock.monotonic()
+        outcomes: list[Outcome] = [Release()] * len(gathering.jobs)
+        try:
+            outcomes = self.executor.run_batch(gathering.jobs, gathering.limited(), current)
+        finally:
+            current.end(cancelled=all(isinstance(one, Cancel) for one in outcomes))
+            for settling in gathering.settle(self.settler, outcomes, clock.monotonic() - began):
+                self.settler.settled(settling, client.run_all(settling))
+            tallies = self.settler.tallies()
+            self.settler.settled(tallies, client.run_all(tallies))
+        return [(job.id, job.call, outcome) for job, outcome in zip(gathering.jobs, outcomes, strict=True)]
+
+    def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> tuple[Call | None, Outcome]:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""
         decoded = self.executor.decode(job.data)
         current = _InlineJob(client, self.status, LogLines(client), self.executor, batch, 0, job)
@@ -297,17 +370,18 @@ class _InlineWorker:
                 outcome = decoded
             else:
                 call = decoded
-                outcome = self.executor.run(call, current, job.retries)
+                outcome = self.executor.run(call, current, job.retries) or Release()
         finally:
             current.end(cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
-        return outcome
+        return call, outcome
 
-    def _report(self, job_id: str, outcome: Outcome, *, raise_failures: bool) -> None:
+    def _report(
+        self, job_id: str, outcome: Outcome, error: BaseException | None, *, raise_failures: bool
+    ) -> None:
         """Log what a task raised, or raise it."""
-        error, self.executor.error = self.executor.error, None
         if not isinstance(outcome, Fail | Retry):
             return
         error = error or JobFailed(*codec.decode(outcome.error))

@@ -51,8 +51,10 @@ from conveyor.wire.redaction import Labels, preview, secret_texts, without
 from conveyor.wire.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 
+    from conveyor.batch_tasks import BatchFunction
+    from conveyor.consumer.gathering import GatheredJob
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
     from conveyor.tasks import Registry, Task
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+    #: Positional and named arguments of jobs, by their positions in a batch.
+    _Arguments = dict[int, tuple[tuple[Any, ...], dict[str, Any]]]
 
 #: Characters of a traceback that are kept with a log line, the last ones.
 MAX_TRACEBACK = 4000
@@ -84,6 +88,7 @@ class RunningJob(CurrentJob):
     """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
 
     lines_logged = 0
+    gathered: Sequence[RunningJob] = ()
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
 
     def __init__(
@@ -193,6 +198,46 @@ class RunningJob(CurrentJob):
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
+class RunningInBatch(RunningJob):
+    """One of the jobs that run together. It may be cancelled alone, or with all others."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True if this job is to end."""
+        if self._is_over:
+            return self._was_cancelled
+        number, status = self._batch.number, self._status
+        return status.request_for(number, 0) != NO_REQUEST or status.is_ended(number, self._position)
+
+
+class RunningBatch(RunningJob):
+    """The run of a batch task, as that of its first job; it is cancelled once all of its jobs are.
+
+    `number` is that of the batch in the shared status.
+    """
+
+    def __init__(
+        self,
+        status: SharedStatus,
+        lines: LogLines,
+        executor: Executor,
+        number: int,
+        jobs: Sequence[GatheredJob],
+    ) -> None:
+        batches = [ClaimedBatch(one.queue, one.token, number) for one in jobs]
+        super().__init__(status, lines, executor, batches[0], 0, jobs[0].claimed)
+        self.gathered = [
+            RunningInBatch(status, lines, executor, batch, place, one.claimed)
+            for place, (batch, one) in enumerate(zip(batches, jobs, strict=True))
+        ]
+
+    def end(self, *, cancelled: bool) -> None:
+        """Keep, for each of its jobs, whether it was to end."""
+        super().end(cancelled=cancelled)
+        for one in self.gathered:
+            one.end(cancelled=cancelled or one.cancelled)
+
+
 class Runnable(NamedTuple):
     """A task as a worker needs it."""
 
@@ -203,6 +248,8 @@ class Runnable(NamedTuple):
     labels: Labels
     needs: dict[str, Resource]
     """The resources that it takes, by parameter."""
+    batch: BatchFunction | None
+    """What takes the arguments of several jobs, if it is a batch task."""
 
 
 class Executor:
@@ -244,14 +291,18 @@ class Executor:
         current: RunningJob,
         retries_used: int,
         found: Callable[[], None] | None = None,
-    ) -> Outcome:
+    ) -> Outcome | None:
         """Find the task, decode the arguments, run the task, and return the outcome; catches whatever user code raises.
 
-        Calls `found`, if given, once the task is known, which may require the import of its module.
+        Calls `found`, if given, once the task is known, which may require the import of its module. If that shows that
+        it is a batch task, returns None: the worker is to gather jobs first.
         """
         try:
             if found is not None:
+                was_known = self.knows(job.task)
                 self._find_whole(job.task)
+                if not was_known and self.batch_function(job.task) is not None:
+                    return None
                 found()
                 if current.cancelled:
                     return Cancel()
@@ -275,10 +326,8 @@ class Executor:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
             runnable, args, kwargs, encode = self._prepared(job)
-            if needs := runnable.needs:
-                ready = self.resources.are_open(needs)
-                values = self.resources.values
-                kwargs |= values(needs) if ready else await asyncio.to_thread(values, needs)
+            if runnable.needs:
+                kwargs |= await self._values_async(runnable.needs)
             mark = running.set(current)
             try:
                 with runs.enter(current) if runs.functions else _NOTHING:
@@ -295,6 +344,121 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 - as in `run`
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
+
+    def run_batch(
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningJob
+    ) -> list[Outcome]:
+        """Run the jobs of a known batch task together, and return the outcome of each, as `run` does.
+
+        `limited` is a call with the limits of the run, and `current` the run, with each job in `gathered`.
+        """
+        arguments: _Arguments = {}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            runnable = self._decode_all(jobs, current, arguments, outcomes)
+            if arguments:
+                needs = self._values(runnable.needs) if runnable.needs else {}
+                mark = running.set(current)
+                try:
+                    with runs.enter(current) if runs.functions else _NOTHING:
+                        value = self._batch_value(runnable, arguments, needs, limited, current)
+                finally:
+                    running.reset(mark)
+                outcomes |= self._outcomes(runnable, value, jobs, current, arguments)
+        except BaseException as error:  # noqa: BLE001 - as in `run`
+            return self._all_ended_by(error, jobs, current, outcomes)
+        return [outcomes[place] for place in range(len(jobs))]
+
+    async def run_batch_async(
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningJob
+    ) -> list[Outcome]:
+        """Run the jobs of an asynchronous batch task in the running event loop; otherwise as `run_batch`."""
+        arguments: _Arguments = {}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            runnable = self._decode_all(jobs, current, arguments, outcomes)
+            if arguments:
+                needs = await self._values_async(runnable.needs) if runnable.needs else {}
+                mark = running.set(current)
+                try:
+                    with runs.enter(current) if runs.functions else _NOTHING:
+                        function, lists = _call_of(runnable, arguments)
+                        value = await self._limited(function(*lists, **needs), limited, current)
+                finally:
+                    running.reset(mark)
+                outcomes |= self._outcomes(runnable, value, jobs, current, arguments)
+        except BaseException as error:  # noqa: BLE001 - as in `run`
+            return self._all_ended_by(error, jobs, current, outcomes)
+        return [outcomes[place] for place in range(len(jobs))]
+
+    def _batch_value(
+        self,
+        runnable: Runnable,
+        arguments: _Arguments,
+        needs: dict[str, Any],
+        limited: call.Call,
+        current: RunningJob,
+    ) -> Any:
+        """Return what a batch task returns. Raises what it raises."""
+        function, lists = _call_of(runnable, arguments)
+        if limited.options.soft_timeout is None:
+            value = function(*lists, **needs)
+        else:
+            value = self._soft_limit.call(function, *lists, **needs)
+        if runnable.is_async or isinstance(value, CoroutineType):
+            return self._await(self._limited(value, limited, current))
+        return value
+
+    def _decode_all(
+        self,
+        jobs: Sequence[GatheredJob],
+        current: RunningJob,
+        arguments: _Arguments,
+        outcomes: dict[int, Outcome],
+    ) -> Runnable:
+        """Decode the arguments of each job, by position, or note the outcome of one whose arguments do not fit."""
+        runnable = self._find(jobs[0].call.task)
+        for place, (job, own) in enumerate(zip(jobs, current.gathered, strict=True)):
+            try:
+                arguments[place] = runnable.signature.decode(job.call.args, job.call.kwargs, job.call.task)
+            except JobCancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - the failure of this job
+                outcomes[place] = self._ended_by(error, job.call, own, job.claimed.retries)
+        return runnable
+
+    def _outcomes(
+        self,
+        runnable: Runnable,
+        returned: object,
+        jobs: Sequence[GatheredJob],
+        current: RunningJob,
+        places: Collection[int],
+    ) -> dict[int, Outcome]:
+        """Return the outcome of each job at these positions, by what a batch task has returned."""
+        assert runnable.batch is not None
+        outcomes: dict[int, Outcome] = {}
+        for place, value in zip(places, runnable.batch.results(returned, len(places)), strict=True):
+            job = jobs[place]
+            if isinstance(value, BaseException):
+                own = current.gathered[place]
+                outcomes[place] = self._ended_by(value, job.call, own, job.claimed.retries)
+            else:
+                outcomes[place] = _carried(value, call.encoder(job.call.options.serializer))
+        return outcomes
+
+    def _all_ended_by(
+        self,
+        error: BaseException,
+        jobs: Sequence[GatheredJob],
+        current: RunningJob,
+        outcomes: dict[int, Outcome],
+    ) -> list[Outcome]:
+        """Return the outcome of each job of a run that raised, or was cancelled."""
+        return [
+            outcomes.get(place) or self._ended_by(error, job.call, own, job.claimed.retries)
+            for place, (job, own) in enumerate(zip(jobs, current.gathered, strict=True))
+        ]
 
     def _value(
         self,
@@ -334,9 +498,9 @@ class Executor:
             return Release(error.message)
         return self.judge(error, job, retries_used)
 
-    def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
-        """Return the outcome of a run that ended because it was over its time limit."""
-        data = describe_timeout(job.options.timeout)
+    def timed_out(self, job: call.Call, retries_used: int, limit: float | None) -> Outcome:
+        """Return the outcome of a job whose run ended because it was over its time limit."""
+        data = describe_timeout(limit)
         if retries_used < job.options.retries:
             return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
         return Fail(data, TIMED_OUT)
@@ -358,6 +522,11 @@ class Executor:
             return None if known is None else preview(job, known.labels)
         except BaseException:  # noqa: BLE001 - formatters of users may raise anything; the run reports it
             return ""
+
+    def batch_function(self, name: str) -> BatchFunction | None:
+        """Return what takes the arguments of several jobs, if it is known that this is a batch task."""
+        known = self._known.get(name)
+        return None if known is None else known.batch
 
     def knows(self, name: str) -> bool:
         """Return True if the task has been found before."""
@@ -452,6 +621,11 @@ class Executor:
             return self.resources.values(needs)
         with self._uninterrupted():
             return self.resources.values(needs)
+
+    async def _values_async(self, needs: dict[str, Resource]) -> dict[str, Any]:
+        """Return the values of resources in the running event loop, which goes on while they are opened."""
+        values = self.resources.values
+        return values(needs) if self.resources.are_open(needs) else await asyncio.to_thread(values, needs)
 
     def _find(self, name: str) -> Runnable:
         known = self._known.get(name)
@@ -551,7 +725,14 @@ class OwnExecutor(Executor):
 def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-    return Runnable(function, signature, is_async, signature.labels(task.redact), needs_of(function))
+    labels = signature.labels(task.redact)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.batch)
+
+
+def _call_of(runnable: Runnable, arguments: _Arguments) -> tuple[Callable[..., Any], list[list[Any]]]:
+    """Return the function of a batch task, and the lists that it takes."""
+    assert runnable.batch is not None
+    return runnable.batch.function, runnable.batch.arguments(list(arguments.values()))
 
 
 async def _close_after(running: Coroutine[Any, Any, None], items: ItemStream) -> None:
