@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
+    from conveyor.batch_tasks import BatchFunction
     from conveyor.consumer.execution import Runnable
     from conveyor.consumer.gathering import GatheredJob
     from conveyor.job import Job
@@ -240,6 +241,11 @@ class _InlineExecutor(OwnExecutor):
         self.errors[id(job)] = error
         return super().judge(error, job, retries_used)
 
+    def batch_function(self, name: str) -> BatchFunction | None:
+        with contextlib.suppress(Exception):  # the run raises it again
+            self._find(name)
+        return super().batch_function(name)
+
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
         self._known.pop(
@@ -312,6 +318,8 @@ class _InlineWorker:
             return 0
         (job,) = batch.jobs
         if gathering := self._gathered(client, queue, batch, most):
+            if not gathering.jobs:  # others have cancelled them meanwhile
+                return self.run_next(client, queue, most, raise_failures=raise_failures)
             outcomes = self._run_gathered(client, gathering)
         else:
             self.settler.begin(queue, batch.token, 1)
@@ -324,10 +332,8 @@ class _InlineWorker:
     def _gathered(self, client: Client, queue: str, batch: Batch, most: float) -> Gathering | None:
         """Return the first jobs of a batch task, without waiting for more, or None if the claimed job is of another."""
         decoded = self.executor.decode(batch.jobs[0].data)
-        if isinstance(decoded, Fail):
+        if isinstance(decoded, Fail) or batch.jobs[0].crashes:
             return None
-        with contextlib.suppress(BaseException):  # the run raises it again
-            self.executor.is_async(decoded.task)
         function = self.executor.batch_function(decoded.task)
         if function is None:
             return None
@@ -339,7 +345,8 @@ class _InlineWorker:
                 client.run(commands.release(queue, more.token, others))
             if not more.left:
                 break
-        return gathering if gathering.jobs else None
+        client.run_all(gathering.confirm(client.run_all(gathering.renewals(LEASE))))
+        return gathering
 
     def _run_gathered(self, client: Client, gathering: Gathering) -> list[tuple[str, Call | None, Outcome]]:
         """Run jobs together and settle them, as `_run` does one."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import signal
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import batch_jobs as jobs
@@ -346,6 +349,40 @@ def test_max_jobs_ends_the_process_between_batches(start: Any, style: str, queue
     start(max_jobs=120)
     assert [one.result(60) for one in handles] == [2 * number for number in range(250)]
     assert lines(path)[:3] == ["100", "20", "100"]
+
+
+def test_each_job_has_one_outcome_whatever_happens(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    chance = random.Random(f"{queue.name}{style}")
+    running = start(3)
+    handles, numbers = [], itertools.count()
+    for step in range(40):
+        for _ in range(chance.randrange(1, 12)):
+            task_ = chance.choice([named("note", style), named("note", style), named("note_slowly", style)])
+            number = next(numbers)
+            handles.append(queue.submit(task_, str(path), -number if chance.random() < 0.1 else number))
+        if chance.random() < 0.3:
+            chance.choice(handles).cancel()
+        if step in {10, 25}:
+            chance.choice(running.workers()).kill()
+            eventually(lambda: len(running.workers()) == processes(running))
+        time.sleep(chance.random() / 50)
+    eventually(lambda: all(one.done() for one in handles), seconds=60)
+    states = [one.status() for one in handles]
+    assert set(states) <= {"done", "failed", "cancelled"}
+    for number, state in enumerate(states):
+        assert state != "done" or handles[number].result() == number
+    runs = Counter(abs(int(word)) for line in lines(path) for word in line.split())
+    assert all(runs[number] for number, state in enumerate(states) if state == "done")
+    assert sum(count - 1 for count in runs.values()) <= 2 * 60, "only those of the killed workers ran again"
+    count = queue.count()
+    assert (count.imbalance, count.qsize, count.leased) == (0, 0, 0)
+    assert count.accepted == len(handles)
+
+
+def processes(running: Any) -> int:
+    return 3 if running.report().kind == "process" else 1
 
 
 def test_functions_that_cannot_take_lists_are_refused() -> None:

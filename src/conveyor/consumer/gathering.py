@@ -112,9 +112,9 @@ class Gathering:
         tokens = [(token, len(list(jobs))) for token, jobs in self._by_token()]
         return HeldBatch(self.queue, "", nonce, [one.id for one in self.jobs], tokens)
 
-    def renewals(self) -> list[Command]:
+    def renewals(self, seconds: float = LEASE) -> list[Command]:
         """Return the commands that renew the leases as started, right before the run. `confirm` takes the replies."""
-        return leases.renewals(self.jobs, LEASE)
+        return leases.renewals(self.jobs, seconds)
 
     def confirm(self, replies: Iterable[leases.Renewed[GatheredJob]]) -> list[Command]:
         """Leave out jobs whose leases are lost, and cancelled ones. Return the commands that settle the latter."""

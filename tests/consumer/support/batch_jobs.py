@@ -207,3 +207,30 @@ async def block_async(paths: list[str], seconds: list[float]) -> list[int]:
     mark(paths[0], "began")
     ctypes.PyDLL(None).usleep(int(seconds[0] * 1e6))
     return [one.attempt for one in current_jobs()]
+
+
+@task(batch=20, wait=0.02)
+def note(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Note the numbers, and refuse those below 0."""
+    mark(paths[0], " ".join(map(str, numbers)))
+    return [one if one >= 0 else ValueError(f"{one} is negative") for one in numbers]
+
+
+@task(batch=20, wait=0.02)
+async def note_async(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Note numbers likewise."""
+    return note.batch.function(paths, numbers)  # type: ignore[union-attr, no-any-return]
+
+
+@task(batch=3)
+def note_slowly(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Note numbers likewise, and take some time."""
+    time.sleep(0.05)
+    return note.batch.function(paths, numbers)  # type: ignore[union-attr, no-any-return]
+
+
+@task(batch=3)
+async def note_slowly_async(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Take some time likewise."""
+    await asyncio.sleep(0.05)
+    return note.batch.function(paths, numbers)  # type: ignore[union-attr, no-any-return]

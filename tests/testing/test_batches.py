@@ -1,0 +1,146 @@
+"""Batch tasks in the test's own process: `run_jobs` gathers what waits, and `inline` runs batches of one."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from conveyor import (
+    BadCall,
+    JobCancelled,
+    JobFailed,
+    Queue,
+    current_job,
+    current_jobs,
+    from_worker,
+    resource,
+    task,
+)
+from conveyor.task_def.sleep import sleep
+from conveyor.testing import inline, run_jobs
+
+calls: list[list[int]] = []
+
+
+@task(queue="work", batch=10, wait=600)
+def double(numbers: list[int]) -> list[int | Exception]:
+    """Return the double of each number, or an exception for a negative one."""
+    calls.append(numbers)
+    return [2 * one if one >= 0 else ValueError(f"{one} is negative") for one in numbers]
+
+
+@task(queue="work", batch=10)
+async def double_async(numbers: list[int]) -> list[int]:
+    """Return the double of each number."""
+    calls.append(numbers)
+    return [2 * one for one in numbers]
+
+
+@pytest.fixture(autouse=True)
+def _forget_calls() -> None:
+    calls.clear()
+
+
+def test_waiting_jobs_run_together_without_a_wait(queue: Queue) -> None:
+    jobs = double.submit_many([(number,) for number in range(25)])
+    assert run_jobs() == 25
+    assert [len(one) for one in calls] == [10, 10, 5]
+    assert [job.result() for job in jobs] == [2 * number for number in range(25)]
+    assert queue.count().imbalance == 0
+
+
+def test_asynchronous_batch_runs_likewise(queue: Queue) -> None:
+    jobs = double_async.submit_many([(number,) for number in range(3)])
+    assert run_jobs() == 3
+    assert [job.result() for job in jobs] == [0, 2, 4]
+
+
+def test_jobs_of_other_tasks_keep_their_turn(queue: Queue) -> None:
+    double.submit(1)
+    sleep.options(queue="work").submit(0)
+    double.submit(2)
+    assert run_jobs() == 3
+    assert calls == [[1, 2]]
+
+
+def test_limit_counts_jobs(queue: Queue) -> None:
+    double.submit_many([(number,) for number in range(25)])
+    assert (run_jobs(limit=12), queue.count().ready) == (12, 13)
+    assert [len(one) for one in calls] == [10, 2]
+
+
+def test_failure_of_one_job_is_raised_or_logged(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    double.submit_many([(1,), (-2,), (3,)])
+    with pytest.raises(ValueError, match="-2 is negative"):
+        run_jobs()
+    double.submit_many([(-4,), (-5,)])
+    with caplog.at_level(logging.WARNING, "conveyor"):
+        assert run_jobs(raise_failures=False) == 2
+    assert [str(one.exc_info[1]) for one in caplog.records if one.exc_info] == [
+        "-4 is negative",
+        "-5 is negative",
+    ]
+
+
+def test_inline_submit_is_a_batch_of_one(queue: Queue) -> None:
+    with inline():
+        assert [double.submit(number).result() for number in range(3)] == [0, 2, 4]
+        with pytest.raises(JobFailed, match="-1 is negative"):
+            double.submit(-1).result()
+    assert calls == [[0], [1], [2], [-1]]
+
+
+def test_direct_call_is_a_batch_of_one() -> None:
+    assert double(3) == 6
+    with pytest.raises(ValueError, match="-1 is negative"):
+        double(-1)
+    with pytest.raises(BadCall, match=r"double\(\) takes numbers"):
+        double()  # type: ignore[call-arg]
+
+
+def test_current_jobs_are_those_of_the_lists(queue: Queue) -> None:
+    seen: list[list[str]] = []
+
+    @task(queue="work", name="see", batch=10)
+    def see(numbers: list[int]) -> None:
+        seen.append([one.id for one in current_jobs()])
+        assert current_job().id == seen[-1][0]
+        assert not any(one.cancelled for one in (current_job(), *current_jobs()))
+
+    jobs = see.submit_many([(number,) for number in range(3)])
+    assert run_jobs() == 3
+    assert seen == [[job.id for job in jobs]]
+    assert [one.id for one in current_jobs()] == [""]
+
+
+def test_cancelled_job_ends_if_the_task_leaves_it_out(queue: Queue) -> None:
+    @task(queue="work", name="leave_out", batch=10)
+    def leave_out(numbers: list[int]) -> list[str | Exception]:
+        jobs[1].cancel()
+        jobs[2].cancel()
+        return ["done", "done", *(JobCancelled() for _ in numbers[2:])]
+
+    jobs = leave_out.submit_many([(number,) for number in range(3)])
+    assert run_jobs() == 3
+    assert [job.status() for job in jobs] == ["done", "done", "cancelled"]
+
+
+@resource
+def factor() -> int:
+    """Return a factor."""
+    return 7
+
+
+@task(queue="work", batch=10)
+def scale(numbers: list[int], factor: int = from_worker()) -> list[int]:
+    """Multiply each number."""
+    return [one * factor for one in numbers]
+
+
+def test_resources_are_no_lists(queue: Queue) -> None:
+    jobs = scale.submit_many([(1,), (2,)])
+    assert run_jobs() == 2
+    assert [job.result() for job in jobs] == [7, 14]
+    with pytest.raises(BadCall, match="gets factor only from a worker"):
+        scale(3)
