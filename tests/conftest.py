@@ -192,7 +192,8 @@ class Server:
         self.url = self.url_of(self.user) if rights else f"unix://{self.socket}"
         self.process: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
-        self.raw = redis.Redis(unix_socket_path=str(self.socket))
+        # By default it gives up after five seconds, which a busy machine may take, and a blocking command does.
+        self.raw = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=100.0)
         self.start()
 
     def __repr__(self) -> str:

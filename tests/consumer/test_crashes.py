@@ -135,13 +135,15 @@ def test_suspended_worker_keeps_its_lease_and_finishes_later(
 
 
 def test_job_claimed_by_a_suspended_idle_worker_runs_elsewhere(
-    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any]
+    queue: Queue, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], one_server: Any
 ) -> None:
     """Its claim waits at the server, which runs it for the next job; its supervisor takes the job back."""
     first = consume(workers=1)
     for _ in range(2):  # then it has both connections, and sends its wait and its claim before it sleeps
         queue.submit(jobs.nothing).result(30)
     (frozen,) = first.workers()
+    # It and its supervisor; a worker may also sleep because the server has not replied to it yet.
+    eventually(lambda: sum("b" in one["flags"] for one in one_server.raw.client_list()) == 2)
     eventually(lambda: psutil.Process(frozen.pid).status() == psutil.STATUS_SLEEPING)
     psutil.Process(frozen.pid).suspend()
     job = queue.submit(jobs.mark, str(path), "once")

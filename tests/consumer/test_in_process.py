@@ -185,7 +185,7 @@ def test_kill_returns_a_job_if_its_thread_reacts(
     assert [one.state for one in running.details(command, 2)] == ["acknowledged", "done"]
     go(path)
     assert job.result(30) == 1, "without blame"
-    assert len(running.report().workers) == 1
+    eventually(lambda: len(running.report().workers) == 1)
 
 
 def test_kill_says_that_a_thread_goes_on(

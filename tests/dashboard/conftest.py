@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "consumer" / "support"))
@@ -19,6 +19,7 @@ from consumer_kit import alone, consume, path, queue
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+expect.set_options(timeout=15_000)  # machines are busy; here, so that a file alone has it, too
 __all__ = ["alone", "consume", "path", "queue"]
 #: The first takes a quarter of the processor time that the others take for a window, which they draw around it.
 PROGRAMS = (

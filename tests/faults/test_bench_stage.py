@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +18,11 @@ from conveyor.torture import stage as stages
 from conveyor.torture.judge import Record, judge
 from conveyor.torture.load import Lane
 from conveyor.torture.proxy import Mode, Proxy
-from conveyor.torture.servers import Server, free_port
+from conveyor.torture.servers import Pair, Server, free_port
 from conveyor.torture.stage import Stage, YourStage, through
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -31,6 +33,33 @@ def mortal(one_server: Any, tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.end()
+
+
+@pytest.fixture
+def pair(one_server: Any, tmp_path: Path) -> Iterator[Pair]:
+    """Return a primary, its replica and their sentinel."""
+    pair = Pair(one_server.binary, tmp_path)
+    pair.start()
+    yield pair
+    pair.end()
+
+
+def test_primary_is_replaced_although_its_sentinel_is_in_tilt(
+    pair: Pair, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not pair.sentinel.is_in_tilt()
+    os.kill(pair.sentinel.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    eventually(lambda: time.monotonic() - stopped > 2.5)
+    os.kill(pair.sentinel.pid, signal.SIGCONT)
+    eventually(pair.sentinel.is_in_tilt)
+    assert not pair.sentinel.can_fail_over()
+    monkeypatch.setattr(pair.sentinel, "can_fail_over", lambda: True)  # as it was a moment ago
+    replica = pair.replica
+    assert pair.kill_primary() == pair.replica.pid
+    assert pair.primary is replica
+    assert pair.primary.facts("replication")["role"] == "master"
+    assert pair.sentinel.primary_port() == pair.primary.port
 
 
 def test_copied_put_stays_in_the_database_of_the_url(one_server: Any) -> None:

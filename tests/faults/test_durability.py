@@ -131,7 +131,7 @@ def test_unconfirmed_job_is_named_and_kept(one_filed: Any, way: str, monkeypatch
     queue.put("before")
     never_sync(one_filed)
     call: Any = {
-        "put": lambda: queue.put("item", timeout=0.1),
+        "put": lambda: queue.put("item", timeout=10.0),
         "put_nowait": lambda: queue.put_nowait("item"),
         "submit": lambda: queue.submit(double, 1),
     }[way]
@@ -185,13 +185,14 @@ def test_resent_put_is_confirmed_for_its_first_send(filed: Any, own_ids: bool) -
     assert lacking == "the server has not synced its append-only file"
 
 
-def test_put_of_a_forgotten_script_is_confirmed(filed: Any) -> None:
+def test_put_of_a_forgotten_script_is_confirmed(filed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
     queue = Queue("films", durability="fsync", store=filed.client)
     queue.put("before")
     never_sync(filed)
     filed.raw.script_flush()
     with pytest.raises(DurabilityUnknown):
-        queue.put("item", timeout=0.1)
+        queue.put("item")
     assert len(ready(filed)) == 2
 
 
@@ -315,18 +316,19 @@ def test_levels_are_known_of_a_server_without_config(
         node.end()
 
 
-def test_existing_replica_is_waited_for(one_server: Any) -> None:
+def test_existing_replica_is_waited_for(one_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failover may be under way, which costs the new primary its replicas for a moment."""
+    monkeypatch.setattr(waiting, "CONFIRM_WITHIN", 0.1)
     one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.CHECK_AGAIN
     with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
-        Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
+        Queue("films", durability="replicated:1", store=one_server.client).put("item")
     assert list(error.value.ids) == ready(one_server)
 
 
 def test_level_is_refused_again_if_lacking_for_long(one_server: Any) -> None:
     one_server.client.levels[read_durability("replicated:1")] = clock.monotonic() - fitness.FAILOVER - 1.0
     with pytest.raises(StoreUnavailable, match="only 0 of 1 replicas are connected"):
-        Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=0.1)
+        Queue("films", durability="replicated:1", store=one_server.client).put("item", timeout=10.0)
     assert ready(one_server) == []
 
 
@@ -341,14 +343,16 @@ def test_level_of_a_task_overrides_that_of_the_queue(one_server: Any) -> None:
 # --- replicas
 
 
-def test_replicated_put_returns_once_replica_has_the_job(pair: Pair) -> None:
+def test_replicated_put_returns_once_replica_has_the_job(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = Queue("films", durability="replicated:1", store=Client(pair.url))
     for number in range(20):
         queue.put(number)
         assert len(ready(pair.replica)) == number + 1
     os.kill(pair.replica.process.pid, signal.SIGSTOP)
-    with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
-        queue.put("item", timeout=0.1)
+    with monkeypatch.context() as soon:
+        soon.setattr(waiting, "CONFIRM_WITHIN", 0.1)
+        with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it") as error:
+            queue.put("item")
     assert list(error.value.ids) == ready(pair.primary)[20:]
     with in_thread(lambda: queue.put("held")) as results:
         pair.eventually(lambda: blocked(pair.primary) == 1)

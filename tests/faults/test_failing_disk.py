@@ -15,7 +15,7 @@ import pytest
 from moving import Node
 
 from conveyor import DurabilityUnknown, Queue
-from conveyor.store import connect
+from conveyor.store import connect, waiting
 from conveyor.torture.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -78,15 +78,19 @@ def ready(node: Node) -> list[str]:
 
 
 @pytest.mark.parametrize("server", ["redis-server"], indirect=True)
-def test_jobs_lost_by_a_slow_disk_are_put_again(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+def test_jobs_lost_by_a_slow_disk_are_put_again(
+    disk: Disk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While a sync is under way, the server accepts jobs that it does not write; none of them counts as synced."""
     node = disk.start("everysec", "delay_enter=60s")
     queue = Queue("films", store=connect(disk.proxy.url))
     jobs = [queue.submit(double, 1)]
     disk.eventually(lambda: node.raw.info("persistence")["aof_pending_bio_fsync"])
     jobs += queue.submit_many(double, [(2,), (3,)])
-    with pytest.raises(DurabilityUnknown, match="has not synced its append-only file"):
-        Queue("films", durability="fsync", store=queue.client).put("item", timeout=0.05)
+    with monkeypatch.context() as soon:
+        soon.setattr(waiting, "CONFIRM_WITHIN", 0.05)
+        with pytest.raises(DurabilityUnknown, match="has not synced its append-only file"):
+            Queue("films", durability="fsync", store=queue.client).put("item")
     jobs.append(queue.submit(double, 4))
     accepted = ready(node)
     assert len(accepted) == 5

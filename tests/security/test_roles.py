@@ -18,7 +18,7 @@ from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed,
 from conveyor.cli.main import run as command
 from conveyor.dashboard import create_dashboard
 from conveyor.errors import StoreDenied
-from conveyor.store import Client, commands, control_channel, fitness, keys, records, scripts
+from conveyor.store import Client, commands, control_channel, fitness, keys, records, scripts, waiting
 from conveyor.wire.durability import read_durability
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def test_roles_have_sufficient_rights(
 
 @pytest.mark.parametrize("role", ["producer", "worker", "operator"])
 def test_role_may_demand_a_level_of_durability(
-    role: str, people: People, eventually: Callable[..., Any]
+    role: str, people: People, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people.raw.config_set("appendfsync", "always")
     people.raw.config_set("appendonly", "yes")
@@ -225,8 +225,10 @@ def test_role_may_demand_a_level_of_durability(
         client.levels[read_durability("replicated:1")] = (
             clock.monotonic() - fitness.CHECK_AGAIN
         )  # it had a replica
-        with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it"):
-            Queue("work", durability="replicated:1", store=client).put("item", timeout=0.1)
+        with monkeypatch.context() as soon:
+            soon.setattr(waiting, "CONFIRM_WITHIN", 0.1)
+            with pytest.raises(DurabilityUnknown, match="0 of 1 replicas have received it"):
+                Queue("work", durability="replicated:1", store=client).put("item")
         Queue("work", durability="written", store=client).put("item")
         synced = Queue("work", durability="fsync", store=client)
         waits = fitness.waits_for_sync(people.server.client.run(fitness.info("server")))

@@ -76,13 +76,13 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "if bytes or over then", "if bytes then"),
     ),
     test_put.test_resent_put_adds_the_rest_of_a_partial_put: (
-        ("put", "if not known[ARGV[place]] then", "if true then"),
+        ("put", "      if not known[ARGV[place]] then", "      if true then"),
     ),
     test_put.test_known_job_makes_no_room_for_jobs_before_it: (
         ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
     ),
     test_put.test_put_records_the_job_its_position_and_a_wake_up: (
-        ("put", "exact(sequence + fresh), 'accepted', accepted)", "exact(sequence + fresh))"),
+        ("shared/accept", "'sequence', meta[4], 'accepted', meta[6])", "'sequence', meta[4])"),
     ),
     test_put.test_put_to_a_queue_in_use_has_the_same_effect: (
         ("put", "'accepted', exact((tonumber(meta[6]) or 0) + 1)", "'accepted', '1'"),
@@ -90,16 +90,20 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "    ring(1)\n", ""),
     ),
     test_put.test_jobs_put_together_keep_their_order_and_wake_for_each: (
-        ("put", "score = score + step", ""),
+        ("shared/accept", "score = score + step", ""),
     ),
     test_put.test_higher_priority_comes_first_and_equals_keep_their_order: (
-        ("put", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
+        ("shared/accept", "(255 - priority) * LEVEL + sequence + 1", "255 * LEVEL + sequence + 1"),
         ("put", "(255 - priority) * LEVEL + sequence)", "255 * LEVEL + sequence)"),
     ),
     test_put.test_job_at_the_front_precedes_others_of_its_priority: (
         ("put", " and not is_front", ""),
-        ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "255 * LEVEL - sequence - 1, -1"),
-        ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "(255 - priority) * LEVEL - sequence - 1, 1"),
+        ("shared/accept", "(255 - priority) * LEVEL - sequence - 1, -1", "255 * LEVEL - sequence - 1, -1"),
+        (
+            "shared/accept",
+            "(255 - priority) * LEVEL - sequence - 1, -1",
+            "(255 - priority) * LEVEL - sequence - 1, 1",
+        ),
     ),
     test_put.test_full_server_refuses_puts_and_can_be_drained: (
         ("put", "#!lua\n", "#!lua flags=allow-oom\n"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 #: Name of the watched primary.
 SERVICE = "torture"
 _STARTING = 30.0  # seconds until a server replies
+_TILT = 60.0  # seconds until a sentinel is able again; it does nothing for 30 after its machine stood still
 _DISK = "384m"
 #: Keys that stay after all jobs have finished and all outcomes have expired.
 _OF_DEAD = "reasons|jobs|tries|priorities|groups"
@@ -144,10 +145,14 @@ class Sentinel(Server):
         """Return the port of the primary, as the sentinel knows it. Raises StoreError."""
         return int(self.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
-    def knows_replica(self) -> bool:
+    def is_in_tilt(self) -> bool:
+        """Return True if it watches only, since its clock or its machine stood still."""
+        return self.facts("sentinel")["sentinel_tilt"] == "1"
+
+    def can_fail_over(self) -> bool:
         """Return True if the sentinel could fail over."""
         found = self.run("SENTINEL", "REPLICAS", SERVICE)
-        return any(
+        return not self.is_in_tilt() and any(
             dict(zip(one[::2], one[1::2], strict=False)).get(b"master-link-status") == b"ok" for one in found
         )
 
@@ -174,7 +179,7 @@ class Pair:
         self.replica.run("REPLICAOF", "127.0.0.1", self.primary.port)
         wait_for(self.is_in_step)
         self.sentinel.watch(self.primary)
-        wait_for(self.sentinel.knows_replica)
+        wait_for(self.sentinel.can_fail_over, _TILT)
 
     def is_in_step(self) -> bool:
         """Return True if the replica is connected and has all data."""
@@ -200,16 +205,22 @@ class Pair:
     def kill_primary(self) -> int:
         """Kill the primary and wait until the sentinel has promoted the replica; return the killed one's pid."""
         wait_for(self.is_in_step)
-        wait_for(self.sentinel.knows_replica)
+        wait_for(self.sentinel.can_fail_over, _TILT)
         pid = self.primary.pid
         self.primary.end()
-        wait_for(lambda: self.sentinel.primary_port() == self.replica.port)
+        wait_for(lambda: self._is_promoted() or self.sentinel.is_in_tilt())
+        if not self._is_promoted():  # once a sentinel is able again, the replica counts as too old
+            self.replica.run("REPLICAOF", "NO", "ONE")
+            self.sentinel.watch(self.replica)
         self.swap()
         return pid
 
+    def _is_promoted(self) -> bool:
+        return self.sentinel.primary_port() == self.replica.port
+
     def was_moved(self) -> bool:
         """Return True if the sentinel has promoted the replica on its own, and swap the two if so."""
-        if self.sentinel.primary_port() != self.replica.port:
+        if not self._is_promoted():
             return False
         self.swap()
         return True

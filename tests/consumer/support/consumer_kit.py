@@ -55,7 +55,8 @@ class Running:
     def workers(self) -> list[psutil.Process]:
         """Give the worker processes, in the order of their start."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return sorted(psutil.Process(self.pid).children(), key=lambda one: one.pid)
+            # Not by their ids alone, which begin again at the highest one.
+            return sorted(psutil.Process(self.pid).children(), key=lambda one: (one.create_time(), one.pid))
         return []
 
     def report(self) -> control_messages.ConsumerReport | None:

@@ -173,8 +173,8 @@ def test_equivalent_command_hides_secrets(address: str, page: Page) -> None:
     page.locator("#a-address").fill("https://me:hush@shop.example")
     page.get_by_text("marks secret values").wait_for()
     command, python = page.locator("[data-command]"), page.locator("[data-python]")
+    expect(command).to_contain_text("https://me:•••@shop.example")  # the first preview may lack the address
     assert "hush" not in f"{command.text_content()} {python.text_content()}"
-    assert "https://me:•••@shop.example" in command.inner_text()
 
 
 def test_preview_keeps_valid_values_and_copies_only_if_complete(address: str, page: Page) -> None:

@@ -11,7 +11,8 @@ from conveyor import Queue
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.speedup import Amdahl, Experiment, Run, Scalability, encode, rows_of
-from conveyor.store import control_channel, records
+from conveyor.store import control_channel, keys, records
+from conveyor.store.command import Command
 from conveyor.wire import control_messages
 from conveyor.wire.audit_entry import Matching
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conveyor.store import Client
+
+
+#: Seconds, longer than any test.
+LONG = 600
 
 
 class Scene(NamedTuple):
@@ -42,7 +47,7 @@ def _at_work(queue: str, number: int) -> dict[str, Any]:
 
 
 def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers: int = 6) -> None:
-    """Report a consumer on another host."""
+    """Report a consumer on another host, which does not fall silent however long a test takes."""
     now = time.time()
     name = f"{host}-Ab3x"
     crew = [
@@ -61,7 +66,8 @@ def far_away(client: Client, queues: list[str], *, host: str = "far-1", workers:
     report = ConsumerReport(
         name, host, 3999, queues, "process", now - 86_000, crew, "0.1.0", 8, "3.13.1", now
     )
-    client.run(control_channel.report(name, control_messages.encode(report), now))
+    client.run(control_channel.report(name, control_messages.encode(report), now + LONG))
+    client.run(Command(("EXPIRE", keys.consumer_key(name), LONG)))
 
 
 def _somebody_acted(client: Client, queue: str) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 #: Milliseconds that the tests wait for something to be seen; machines are busy.
 PATIENCE = 15_000
-expect.set_options(timeout=PATIENCE)
 
 
 class Window:
@@ -47,7 +46,7 @@ class Window:
         return [one for one in self._said if not any(re.search(text, one) for text in self.forgiven)]
 
     def go(self, path: str = "/", *, live: bool = True) -> Page:
-        """Go to a path, and wait until the page is live.
+        """Go to a path, and wait until the page is live and current.
 
         A queue may be younger than the dashboard's last poll: then the page reloads itself, which is no error.
         """
@@ -60,6 +59,7 @@ class Window:
             self.forgiven.append("status of 404")
         if live:
             self.is_live()
+            self.is_current()
         return self.page
 
     def is_live(self, page: Page | None = None) -> None:
@@ -67,6 +67,21 @@ class Window:
         expect((page or self.page).locator(".live")).to_have_attribute(
             "data-live-state", re.compile("live|slowed")
         )
+
+    def is_current(self) -> None:
+        """Wait until the page shows what the dashboard knows now; as it was served, it may be older than its numbers.
+
+        Then it may have rows of the test before, which had the same server.
+        """
+        shown = self.page.locator("#main").get_attribute("data-address")
+        api = f"{self.address}/api/v1/snapshot"
+        latest = self.context.request.get(api, params={"watch": shown or ""}).json()
+        at = latest["pulse"]["at"]
+        for one in latest["changed"]:
+            self.comes_true(
+                "(({ version, at }) => "
+                f"version === '{one['version']}' || Number(at) >= {at})(document.getElementById('main').dataset)"
+            )
 
     def comes_true(self, expression: str, page: Page | None = None) -> Any:
         """Wait until a JavaScript expression is true, and return it. The page's own policy forbids waiting in it."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from conveyor.dashboard.live_stats import LiveStats
+    from conveyor.dashboard.poller import PagePoller
     from conveyor.monitor.snapshot import Snapshot
     from conveyor.store.command import Command
 
@@ -97,6 +98,12 @@ def each(addresses: Iterable[str], listeners: int) -> list[Listener]:
 
 
 def later(eventually: Any, listener: Listener, samples: int = 3) -> None:
-    """Wait for `count` more pulses."""
+    """Wait for `samples` more pulses with the versions that come after each; those of the last may be under way."""
     before = len(listener.pulses)
-    eventually(lambda: len(listener.pulses) >= before + samples)
+    eventually(lambda: len(listener.pulses) > before + samples)
+
+
+def end(eventually: Any, poller: PagePoller, listener: Listener) -> None:
+    """Unsubscribe the only listener, and wait until it has heard everything."""
+    poller.unsubscribe(listener)
+    eventually(lambda: poller._thread is None)

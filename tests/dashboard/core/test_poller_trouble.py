@@ -14,7 +14,7 @@ from conveyor.store import commands
 from conveyor.store.command import Command
 from conveyor.store.query import Query
 
-from .core_kit import CountingClient, Listener, Shown, asks_time, later, page
+from .core_kit import CountingClient, Listener, Shown, asks_time, end, later, page
 
 pytestmark = pytest.mark.usefixtures("quick_steps")
 
@@ -81,6 +81,7 @@ def test_failing_page_does_not_multiply_round_trips(
     later(eventually, listener, 2)
     pulses, trips = len(listener.pulses), len(client.trips)
     later(eventually, listener, 8)
+    end(eventually, poller, listener)
     assert len(client.trips) - trips <= len(listener.pulses) - pulses + 2
     assert len(listener.versions("/p4")) == len(listener.pulses)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import re
 import threading
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
+from conveyor import clock
 from conveyor.dashboard import live
 from conveyor.dashboard.access.rights import LOCAL, Access, Role
 from conveyor.dashboard.live import EventStream, Viewer, events
@@ -21,6 +23,8 @@ from ..visitor_kit import ADA  # noqa: TID252 - test folders are no packages
 from .core_kit import page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conveyor.dashboard.poller import PagePoller
 
 
@@ -86,19 +90,24 @@ def test_viewer_with_a_closed_loop_is_ignored() -> None:
     asyncio.run(viewer()).notify("pulse", 1)
 
 
-async def read(poller: PagePoller, viewer: Viewer, longest: float = 60.0) -> list[bytes]:
+async def read(poller: PagePoller, hear: Callable[[bytes], object] = lambda _: None) -> list[bytes]:
+    """Return the pieces of a stream of a minute; each is heard as it comes."""
+    viewer = Viewer(["/a"], ADA)
     poller.subscribe(viewer)
-    return [piece async for piece in events(poller, viewer, longest=longest)]
+    return [hear(piece) or piece async for piece in events(poller, viewer, longest=60.0)]
 
 
 @pytest.mark.usefixtures("quick_steps")
-def test_stream_ends_at_its_time_limit_and_stops_watching(poller_of: Any) -> None:
-    poller = poller_of(page("a"))
+def test_stream_ends_at_its_time_limit_and_stops_watching(
+    poller_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller, real = poller_of(page("a")), clock.monotonic
 
-    async def pieces() -> list[bytes]:
-        return await read(poller, Viewer(["/a"], ADA), longest=0.2)
+    def hear(piece: bytes) -> None:
+        if piece.startswith(b"event: changed\n"):
+            monkeypatch.setattr(clock, "monotonic", lambda: real() + 60.0)
 
-    first, *between, last = asyncio.run(pieces())
+    first, *between, last = asyncio.run(read(poller, hear))
     assert re.fullmatch(rb"retry: \d{4}\n\n", first)
     assert any(piece.startswith(b"event: changed\n") for piece in between)
     assert last == b"event: over\ndata: {}\n\n"
@@ -114,7 +123,7 @@ def test_end_all_ends_every_stream_from_any_thread(poller_of: Any, eventually: A
         live.end_all()
 
     async def three() -> list[list[bytes]]:
-        return await asyncio.gather(*(read(poller, Viewer(["/a"], ADA)) for _ in range(3)))
+        return await asyncio.gather(*(read(poller) for _ in range(3)))
 
     ender = threading.Thread(target=end)
     ender.start()
@@ -127,14 +136,12 @@ def test_end_all_ends_every_stream_from_any_thread(poller_of: Any, eventually: A
 def test_comment_is_sent_if_there_are_no_updates(poller_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "PING", 0.01)
     poller = poller_of()
-    monkeypatch.setattr(poller, "subscribe", lambda _: None)  # so that no topic is sent
 
     async def pieces() -> list[bytes]:
-        return await read(poller, Viewer([], ADA), longest=0.1)
+        async with contextlib.aclosing(events(poller, Viewer([], ADA))) as stream:
+            return [await anext(stream) for _ in range(3)]
 
-    _, *between, _ = asyncio.run(pieces())
-    assert len(between) >= 2
-    assert set(between) == {b": still here\n\n"}
+    assert asyncio.run(pieces())[1:] == [b": still here\n\n"] * 2
 
 
 def test_viewer_that_disconnects_while_sending_is_removed(poller_of: Any) -> None:

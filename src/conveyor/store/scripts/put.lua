@@ -1,6 +1,6 @@
 #!lua
 -- put: gone -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
--- use: wake, line, due
+-- use: wake, line, due, accept
 -- ARGV  1 mode: check (own ids: refuse known ones); again (known ones count as accepted, even if they have finished:
 --       sent twice, or put again after the server lost them); new (as again, but none is expected to be known: a
 --       delayed put may arrive behind the one that was sent again in its place)
@@ -19,7 +19,7 @@ local is_front = not priority
 if is_front then priority = tonumber(string.sub(ARGV[3], #'front ' + 1)) end
 local FIRST = 7
 local count = (#ARGV - FIRST + 1) / 2
-local meta = redis.call('HMGET', META, 'version', 'maxsize', 'shutdown', 'sequence', 'born', 'accepted')
+local meta = redis.call('HMGET', META, unpack(ACCEPT_META))
 local sequence = tonumber(meta[4]) or 0
 if is_foreign(meta[1]) then return {'VERSION'} end
 
@@ -102,42 +102,30 @@ if maxsize > 0 then
   end
 end
 
-local born = meta[5]
 local taken = math.min(room, count)
-local last = FIRST + 2 * taken - 1
-local fresh = 0
+local fresh = taken
 if taken > 0 then
-  local index, places, bodies = READY, {}, known_count > 0 and {}
-  local score, step = (255 - priority) * LEVEL + sequence + 1, 1
-  if is_front then score, step = (255 - priority) * LEVEL - sequence - 1, -1 end
-  if delay > 0 then
-    index, score, step = DELAYED, due_clock(server_time()) + delay, 0
-  end
-  local has_own_priority = delay > 0 and priority > 0
-  for place = FIRST, last, 2 do
-    local id = ARGV[place]
-    if not bodies or not known[id] then
-      places[2 * fresh + 1], places[2 * fresh + 2] = exact(score), id
-      if bodies then bodies[2 * fresh + 1], bodies[2 * fresh + 2] = id, ARGV[place + 1] end
-      fresh = fresh + 1
-      score = score + step
-      if has_own_priority then redis.call('HSET', PRIORITIES, id, priority) end
+  local jobs, first, last = ARGV, FIRST, FIRST + 2 * taken - 1
+  if known_count > 0 then
+    jobs, first = {}, 1
+    for place = FIRST, last, 2 do
+      if not known[ARGV[place]] then
+        jobs[#jobs + 1] = ARGV[place]
+        jobs[#jobs + 1] = ARGV[place + 1]
+      end
     end
+    last = #jobs
+    fresh = last / 2
   end
-  if not born then
-    local time = redis.call('TIME')
-    born = exact(time[1] * 1000000 + time[2]) -- finer than server_time, since a queue may be deleted and used again
-  end
-  -- Written even if all are known: WAITAOF behind a put that is sent again waits for a write of its connection.
-  local accepted = exact((tonumber(meta[6]) or 0) + fresh)
-  redis.call('HSET', META, 'version', PROTOCOL, 'born', born, 'sequence', exact(sequence + fresh), 'accepted', accepted)
+  -- Even if all are known, meta is written: WAITAOF behind a repeated put waits for a write of its connection.
+  local places = accept(jobs, first, last, priority, is_front, delay, meta)
   if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
-  if bodies then each_part('HSET', JOBS, bodies) else each_part('HSET', JOBS, ARGV, FIRST, last) end
-  each_part('ZADD', index, places)
+  if fresh > 0 then each_part('ZADD', delay > 0 and DELAYED or READY, places) end
   ring(fresh)
 elseif bound > 0 and not meta[2] then
   redis.call('HSET', META, 'version', PROTOCOL, 'maxsize', bound)
 end
-if room < count then return {'FULL', room, 0, born or 0, sequence + fresh, fresh} end
+local born, last_number = meta[5] or 0, tonumber(meta[4]) or 0
+if room < count then return {'FULL', room, 0, born, last_number, fresh} end
 if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
-return {'OK', taken, room - count, born or 0, sequence + fresh, fresh}
+return {'OK', taken, room - count, born, last_number, fresh}
