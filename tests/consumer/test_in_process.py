@@ -244,7 +244,11 @@ def test_resources_are_opened_and_closed_with_the_consumer(here: Any, queue: Que
 
 
 def test_resource_that_cannot_be_opened_is_tried_again(
-    here: Any, queue: Queue, path: Path, caplog: pytest.LogCaptureFixture
+    here: Any,
+    queue: Queue,
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    eventually: Callable[..., Any],
 ) -> None:
     @resource
     def shaky() -> Pool:
@@ -256,10 +260,15 @@ def test_resource_that_cannot_be_opened_is_tried_again(
     def shake(pool: Pool = from_worker()) -> str:
         return type(pool).__name__
 
-    threading.Timer(0.5, path.touch).start()
+    def open_later() -> None:
+        eventually(lambda: "takes no jobs, and tries again" in caplog.text)
+        path.touch()
+
+    opening = threading.Thread(target=open_later)
+    opening.start()
     here(2)
     assert queue.submit(shake).result(30) == "Pool"
-    assert "takes no jobs, and tries again" in caplog.text
+    opening.join()
 
 
 def test_consumer_leaves_empty_queues(here: Any, queue: Queue, path: Path) -> None:
@@ -337,8 +346,11 @@ PROGRAM = """
 import asyncio, os, signal, sys, threading, time
 from conveyor import Consumer, JobCancelled, current_job
 
+begun = []
+
 def hold() -> None:
     try:
+        begun.append(1)
         while True:
             time.sleep(0.01)
     finally:
@@ -346,6 +358,7 @@ def hold() -> None:
 
 async def hold_async() -> None:
     try:
+        begun.append(1)
         await asyncio.sleep(3600)
     finally:
         print("ended", flush=True)
@@ -380,10 +393,8 @@ def test_jobs_return_at_the_exit_of_the_program(
     jobs = [put(queue, f"hold{style}") for _ in range(2)]
     rest = """
     consumer.start()
-    from conveyor import Queue
-    while Queue(sys.argv[1]).count().leased < 2:
+    while len(begun) < 2:
         time.sleep(0.01)
-    time.sleep(0.2)
     print("exits", flush=True)
     """
     began = time.monotonic()

@@ -46,12 +46,20 @@ def broken(request: pytest.FixtureRequest, break_supervisor: Callable[[str], Non
 
 
 def test_leases_are_renewed_between_slow_forks(
-    break_supervisor: Callable[[str], None], consume: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+    break_supervisor: Callable[[str], None],
+    consume: Callable[..., Any],
+    capfd: pytest.CaptureFixture[str],
+    eventually: Callable[..., Any],
 ) -> None:
     break_supervisor("slow")
     assert len(consume(workers=2).workers()) == 2
-    told = [line for line in capfd.readouterr().err.splitlines() if line in {"fork", "heartbeat"}]
-    assert told[:4] == ["fork", "heartbeat"] * 2
+    told: list[str] = []
+
+    def steps() -> list[str]:
+        told.extend(line for line in capfd.readouterr().err.splitlines() if line in {"fork", "heartbeat"})
+        return told[:4]
+
+    assert eventually(lambda: len(steps()) == 4 and steps()) == ["fork", "heartbeat"] * 2
 
 
 def test_error_about_a_worker_does_not_end_the_supervisor(

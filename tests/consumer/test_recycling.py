@@ -32,6 +32,7 @@ def start(consume: Callable[..., Any], kind: str) -> Callable[..., Any]:
     return consume_so
 
 
+@pytest.mark.timeout(400)  # 200 processes start, which takes long on a busy machine
 def test_recyclings_under_load_lose_nothing(start: Any, queue: Queue, path: Path) -> None:
     start(max_jobs=2)
 

@@ -168,7 +168,7 @@ def test_number_of_workers_follows_what_waits(start: Any, queue: Queue, path: Pa
     assert (running.report().min_workers, running.report().max_workers) == (1, 4)
     some = held(queue, path, 6)
     eventually(lambda: sum(bool(lines(marks)) for _, marks in some) == 4)
-    assert len(running.report().workers) == 4
+    assert eventually(lambda: len(running.report().workers) == 4)
     for _, marks in some[1:]:
         go(marks)
     assert [job.result(60) for job, _ in some[1:]] == [1] * 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -89,21 +90,22 @@ def test_ping_is_prompt_while_many_puts_are_refused(
             while not ended.is_set():
                 statuses.append(client.get(f"{address}/put").status_code)
 
-    def longest_ping() -> float:
+    def usual_ping() -> float:
+        """Return the median of 50: a busy machine delays some, and a put that blocks the site all of them."""
+        found: list[float] = []
         with httpx.Client() as client:
             client.get(f"{address}/ping")
-            longest = 0.0
             for _ in range(50):
                 start = time.perf_counter()
                 assert client.get(f"{address}/ping").status_code == 200
-                longest = max(longest, time.perf_counter() - start)
-        return longest
+                found.append(time.perf_counter() - start)
+        return statistics.median(found)
 
     putting = [threading.Thread(target=put) for _ in range(4)]
     for thread in putting:
         thread.start()
     try:
-        assert quickest(longest_ping, PROMPT) < PROMPT
+        assert quickest(usual_ping, PROMPT) < PROMPT
     finally:
         ended.set()
         for thread in putting:
