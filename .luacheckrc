@@ -14,4 +14,4 @@ for _, pattern in ipairs { "\nlocal function ([%w_]+)", "\nlocal ([%w_,%s]+) =" 
 end
 
 -- A shared file defines what others use.
-files["**/scripts/shared/*.lua"] = { ignore = { "211" } }
+files["**/scripts/shared/*.lua"] = { ignore = { "211", "231" } }

@@ -363,6 +363,7 @@ _ELSEWHERE = {
     "answers": "hash",
     "sweep": "string",
     "speedup": "string",
+    "scheduled": "set",
 }
 _MOST = {"bell": 32, "history": 5200}
 

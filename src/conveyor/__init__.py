@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Empty,
         Full,
         JobCancelled,
+        JobExpired,
         JobFailed,
         JobGone,
         JobLost,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         MissingExtra,
         NotEmpty,
         ResourceUnavailable,
+        Retry,
         ShutDown,
         SoftTimeout,
         StoreDenied,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         StoreMismatch,
         StoreRefused,
         StoreUnavailable,
+        Throttle,
+        TimeLimit,
         TooLarge,
         UnknownClass,
         UnknownTask,
@@ -43,12 +47,16 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from conveyor.executor import Executor
-    from conveyor.job import Job, as_completed
+    from conveyor.job import Job, as_completed, result_of, results_of
     from conveyor.middleware import SubmittedCall, around_run, around_submit
     from conveyor.queue import LifoQueue, PriorityQueue, Queue
     from conveyor.resources import from_worker, resource
+    from conveyor.schedules import Schedules
+    from conveyor.task_def.webhook import webhook
     from conveyor.tasks import Task, task
     from conveyor.wire.call import Call
+    from conveyor.wire.schedule import Schedule
+    from conveyor.wire.terms import JobEnd, Limit, Unique
 
 __version__ = "0.1.0"
 
@@ -62,12 +70,21 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     # work
     "task",
     "Task",
+    "Schedule",
+    "Schedules",
     "Job",
     "as_completed",
     "Call",
     "current_job",
     "current_jobs",
     "CurrentJob",
+    # when jobs may run
+    "Limit",
+    "Unique",
+    "JobEnd",
+    "webhook",
+    "result_of",
+    "results_of",
     # what surrounds a task
     "around_submit",
     "SubmittedCall",
@@ -83,6 +100,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "Empty",
     "Full",
     "JobCancelled",
+    "JobExpired",
     "JobFailed",
     "JobGone",
     "JobLost",
@@ -90,6 +108,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "MissingExtra",
     "NotEmpty",
     "ResourceUnavailable",
+    "Retry",
     "ShutDown",
     "SoftTimeout",
     "StoreError",
@@ -98,6 +117,8 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "StoreMismatch",
     "StoreRefused",
     "StoreUnavailable",
+    "Throttle",
+    "TimeLimit",
     "TooLarge",
     "UnknownClass",
     "UnknownTask",
@@ -115,6 +136,12 @@ _MODULES = {
     "Task": "tasks",
     "Job": "job",
     "as_completed": "job",
+    "Limit": "wire.terms",
+    "Unique": "wire.terms",
+    "JobEnd": "wire.terms",
+    "webhook": "task_def.webhook",
+    "result_of": "job",
+    "results_of": "job",
     "Call": "wire.call",
     "current_job": "context",
     "current_jobs": "context",
@@ -124,6 +151,8 @@ _MODULES = {
     "around_run": "middleware",
     "resource": "resources",
     "from_worker": "resources",
+    "Schedule": "wire.schedule",
+    "Schedules": "schedules",
 }
 
 

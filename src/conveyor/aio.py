@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 
     from conveyor.job import Job
-    from conveyor.queue import Arguments
     from conveyor.store.async_client import AsyncClient
     from conveyor.store.command import Exchange, Operation
     from conveyor.store.commands import Count
     from conveyor.wire.durability import Durability
+    from conveyor.wire.terms import Arguments
 
 A = TypeVar("A")
 B = TypeVar("B")

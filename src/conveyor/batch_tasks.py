@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import BadCall
 from conveyor.wire import hints
-from conveyor.wire.call import check_seconds
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.signature import FROM_WORKER, check_items
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import JobCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class CurrentJob:
@@ -23,6 +23,8 @@ class CurrentJob:
     """The queue of the job."""
     task: str = ""
     """The name of its task."""
+    worker: str = ""
+    """The name of the worker that runs it."""
     attempt: int = 1
     """1 on the first run, one more after each retry and each crash."""
     token: int = 0
@@ -30,6 +32,11 @@ class CurrentJob:
     so that they can refuse a run that was overtaken."""
     gathered: Sequence[CurrentJob] = ()
     """The jobs of a batch, of which this is the run; see `current_jobs`."""
+
+    @property
+    def put_at(self) -> float:
+        """When it was put, in seconds since 1970 by the producer's clock; 0 outside a worker."""
+        return 0.0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -50,6 +57,13 @@ class CurrentJob:
         Workers send lines ten times a second, and before the outcome of the run. While the server is unavailable, 500
         are buffered; a call may then take about a second. Raises BadCall if a worker runs the job and `text` is not a
         str.
+        """
+
+    def on_outcome(self, function: Callable[[Any], object]) -> None:
+        """Call a function with the outcome of this run as soon as that is certain, soon after middleware has ended.
+
+        It is a Done, Retry, Fail, Cancel or Release of `conveyor.wire.outcome`. What the function raises has no effect.
+        Each job of a batch has its own; that of the batch itself is the one of its first job, and comes last.
         """
 
     def check(self) -> None:

@@ -17,9 +17,13 @@ ConveyorError
 ├── JobFailed                      the task raised; has type, message and traceback as strings
 │   └── JobLost                    its worker crashed too often
 ├── JobCancelled (CancelledError)  the job was cancelled
+│   └── JobExpired                  no worker started it in time
 ├── JobGone (LookupError)          no job and no outcome with this id
 ├── MissingExtra (ImportError)     a library of an optional extra is not installed
 ├── SoftTimeout                    in a task: its run has reached its soft time limit
+├── TimeLimit (TimeoutError)       a run was ended since it reached its time limit; only `retry_on`, `give_up_on` see it
+├── Retry                          a task raises it to be run again later
+├── Throttle                       raised by a task: its queue, or the jobs with the same limit, rest
 ├── LeaseLost                      the lease expired or went to another worker
 ├── WaitTimeout (TimeoutError)     the caller's timeout expired; the job continues
 └── StoreError
@@ -36,11 +40,14 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import CancelledError
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+#: Max seconds of a rest: a day.
+_LONGEST_REST = 86_400
 _StdlibShutDown: type[Exception] = getattr(queue, "ShutDown", Exception)
 
 
@@ -159,6 +166,10 @@ class JobCancelled(ConveyorError, CancelledError):
     """
 
 
+class JobExpired(JobCancelled):
+    """No worker has started the job before it expired, as its option `expires` says; so none ever will."""
+
+
 class SoftTimeout(ConveyorError):
     """The run has reached its soft time limit, `soft_timeout`. Raised once inside the task, which may catch it.
 
@@ -168,6 +179,53 @@ class SoftTimeout(ConveyorError):
 
     def __init__(self, message: str = "the run has reached its soft time limit", *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
+
+
+class Throttle(ConveyorError):
+    """Raised by a task to let its queue rest, as after an HTTP 429: `raise Throttle(30)`.
+
+    The job returns to its place and uses up no retry, and for so many seconds no job of the queue starts; or if the job
+    has a limit, none with the same key, unless `whole_queue` is true.
+    """
+
+    def __init__(self, seconds: float | timedelta, *, whole_queue: bool = False) -> None:
+        self.seconds = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not 0 < self.seconds <= _LONGEST_REST:
+            raise BadCall(
+                f"a rest lasts more than 0 and at most {_LONGEST_REST:,} seconds, got {seconds!r:.80}"
+            )
+        self.whole_queue = whole_queue
+        super().__init__(f"a task asked for a rest of {self.seconds:g} s")
+
+
+class TimeLimit(ConveyorError, TimeoutError):
+    """A run was ended from outside, since it reached its time limit, `timeout`. Nothing raises it in the task.
+
+    It stands for such a run in the options `retry_on` and `give_up_on`, where TimeoutError includes it.
+    """
+
+
+class Retry(ConveyorError):
+    """A task raises it to be run again `after` that many seconds, or a timedelta; by default after its usual delay.
+
+    It uses up one of the job's retries; without any left, the job fails. Raise it from another error to show that as
+    the reason. Raises BadCall for a negative or infinite time.
+    """
+
+    def __init__(self, after: float | timedelta | None = None, message: str = "") -> None:
+        super().__init__(message)
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not (isinstance(seconds, int | float) and 0 <= seconds < float("inf")):
+            raise BadCall(
+                f"after must be a finite number of seconds from 0, or a timedelta, got {after!r:.80}",
+                hint="raise Retry(after=30)",
+            )
+        self.after = seconds
+
+    def __str__(self) -> str:
+        if self.message or self.__cause__ is None:
+            return self.message or "the task asked to be run again"
+        return f"{type(self.__cause__).__name__}: {self.__cause__}"
 
 
 class JobGone(ConveyorError, LookupError):

@@ -281,6 +281,17 @@ class ResourceUnclosed(Event, frozen=True):
         return f"the resource {self.resource} was not closed in order: {self.reason}"
 
 
+class ScheduleStuck(Event, frozen=True):
+    """An instant of a schedule cannot be fired by this consumer, which tries again."""
+
+    queue: str
+    schedule: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the schedule {self.schedule} of {self.queue} is due and cannot be fired: {self.reason}; retrying"
+
+
 class ServerUnfit(Event, frozen=True):
     """The server's configuration may lose jobs; the consumer uses it nevertheless."""
 

@@ -529,7 +529,7 @@ class _Workers:
         consumer.settings = structs.replace(consumer.settings, modules=self._modules, executor=self._folder)
         if self._first is not None:
             function = self._calls.known(self._first.function)
-            calls = encoded_calls(self._calls.queue, function, [self._first[1:]])
+            calls = encoded_calls(self._calls.queue, function, [self._first[1:]], surrounded=False)
             ExecutorFolder(self._folder).run_first(calls.jobs[0][1])
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast, overload
 
 from conveyor import events
 from conveyor.clock import Deadline
@@ -25,8 +25,10 @@ from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, control_channel, records, server_of
 from conveyor.store.streams import ABSENT, GONE, next_items
 from conveyor.wire import control_messages
-from conveyor.wire.call import KEEP, MAX_SIZE, check_whole
+from conveyor.wire.call import KEEP, MAX_SIZE
+from conveyor.wire.checks import check_whole
 from conveyor.wire.outcome import Cancellation, Settled, decode_settled, describe_text, encode, encode_settled
+from conveyor.wire.terms import Input
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,7 +63,13 @@ MAX_WOKEN = 32
 #: Max seconds to find that out.
 _LOOK_WITHIN = 1.0
 _log = logging.getLogger("conveyor")
-_BY_INDEX = {"ready": "waiting", "delayed": "delayed", "leased": "running", "gone": "gone"}
+_BY_INDEX = {
+    "ready": "waiting",
+    "deferred": "deferred",
+    "delayed": "delayed",
+    "leased": "running",
+    "gone": "gone",
+}
 
 
 class Submission(NamedTuple):
@@ -73,6 +81,12 @@ class Submission(NamedTuple):
     """In the order of the put; empty if there is only one, which would keep itself alive."""
     kept: Kept | None = None
     """Their bytes, in case the server loses them."""
+
+
+class _Submits(Protocol[T]):
+    """A task."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Job[T]: ...
 
 
 class Job(Generic[R]):
@@ -118,8 +132,9 @@ class Job(Generic[R]):
         """Wait for the job to finish and return its result.
 
         While the server is unavailable, it keeps waiting. Raises JobFailed if the task raised, JobLost if its workers
-        crashed, JobCancelled, JobGone if the job is unknown, UnknownClass if this process does not have the class of an
-        object in the result, and WaitTimeout after `timeout` seconds, which does not affect the job.
+        crashed, JobCancelled, JobExpired if it was not started in time, JobGone if the job is unknown, UnknownClass if
+        this process does not have the class of an object in the result, and WaitTimeout after `timeout` seconds, which
+        does not affect the job.
         """
         return cast("R", self._wait(timeout).result())
 
@@ -137,9 +152,21 @@ class Job(Generic[R]):
         """Return True if a worker has the job now. Queries the server."""
         return self.status() == "running"
 
+    def then(self, task: _Submits[T], /, *args: Any, **kwargs: Any) -> Job[T]:
+        """Submit a job of a task that comes after this one, with its result as the first argument.
+
+        Raises BadCall for a function that is not a task, and what `Task.submit` raises.
+        """
+        if not hasattr(task, "submit"):
+            raise BadCall(
+                f"{task!r:.80} is not a task",
+                hint="decorate it with @task, or use `queue.submit(function, result_of(job))`",
+            )
+        return task.submit(result_of(self), *args, **kwargs)
+
     def cancelled(self) -> bool:
-        """Return True if the job was cancelled. May query the server."""
-        return self.done() and self.settled is not None and self.settled.state == "cancelled"
+        """Return True if the job was cancelled, or has expired. May query the server."""
+        return self.done() and self.settled is not None and self.settled.state in {"cancelled", "expired"}
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the job immediately if it is waiting, or request its worker to stop it.
@@ -165,7 +192,7 @@ class Job(Generic[R]):
             _log.exception("a callback of %r raised", self)
 
     def status(self) -> str:
-        """Return the job's state: waiting, delayed, running, done, failed, lost, cancelled or gone."""
+        """Return the job's state: waiting, delayed, running, done, failed, lost, cancelled, expired or gone."""
         if self.settled is not None:
             return self.settled.state
         state: commands.State = self._submission.client.run(commands.state(self.queue_name, self.id))
@@ -531,6 +558,26 @@ def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how
     if requests:
         client.run_all(requests)
     return [reply.state for reply in replies]
+
+
+def reference_of(job: Job[Any]) -> str:
+    """Return how jobs name each other: by queue and id. Raises BadCall for anything but a job."""
+    if not isinstance(job, Job):
+        raise BadCall(f"expected a Job, got {type(job).__name__}", hint="pass what `submit` returned")
+    return f"{job.queue_name} {job.id}"
+
+
+def result_of(job: Job[R]) -> R:
+    """Return what stands for a job's result in the arguments of another one, which then comes after it.
+
+    `resize.submit(result_of(download.submit(url)))`: the worker fills it in.
+    """
+    return cast("R", Input((reference_of(job),), many=False))
+
+
+def results_of(jobs: Iterable[Job[R]]) -> list[R]:
+    """Return what stands for the list of several jobs' results in the arguments of another one."""
+    return cast("list[R]", Input(tuple(map(reference_of, jobs)), many=True))
 
 
 def make_jobs(jobs: Sequence[tuple[str, bytes]], submission: Submission, covered: int) -> list[Job[Any]]:

@@ -43,6 +43,22 @@ class SubmittedCall:
         """Strings that travel with the job. Changes up to the `yield` count."""
 
 
+class SubmittedCalls:
+    """All calls of one submit, as middleware around the whole of it sees them: that of telemetry."""
+
+    def __init__(self, task: str, queue: str, headers: dict[str, str], *, is_batch: bool) -> None:
+        self.task = task
+        self.queue = queue
+        self.headers = headers
+        """Strings that travel with each job. Changes up to the `yield` count."""
+        self.is_batch = is_batch
+        """True if there may be several calls."""
+        self.job_id = ""
+        """The id of the job, known after the `yield`; empty if there may be several."""
+        self.accepted = 0
+        """Jobs that were put, known after the `yield`."""
+
+
 def around_submit(function: AroundSubmit) -> AroundSubmit:
     """Register middleware around each submit of this process: a generator function that takes a `SubmittedCall`.
 
@@ -142,16 +158,21 @@ class _Entered(Generic[S]):
 
 
 class Submits:
-    """The middleware around the jobs of one submit: entered as they are encoded, left as they are accepted.
+    """The middleware around one submit, and around its jobs: entered as these are encoded, left as they are accepted.
 
     A context manager, at whose end the jobs that were not accepted are left with its exception. Each job has a context
     of its own, since many of them are on their way at a time.
     """
 
-    def __init__(self, task: str, queue: str, headers: Sequence[tuple[str, str]]) -> None:
-        self._task, self._queue, self._headers = task, queue, headers
+    def __init__(self, calls: SubmittedCalls) -> None:
+        self.calls = calls
+        self._whole = contextlib.ExitStack()
         self._entered: deque[tuple[contextvars.Context, contextlib.ExitStack]] = deque()
         self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Enter the middleware around the whole submit. Raises what a function raises."""
+        self._whole = whole_submits.enter(self.calls)
 
     @contextlib.contextmanager
     def entered(
@@ -159,10 +180,11 @@ class Submits:
     ) -> Iterator[list[SubmittedCall]]:
         """Enter the middleware around some more calls; the block encodes them. If that fails, they are left again."""
         made: list[SubmittedCall] = []
-        some = Submits(self._task, self._queue, ())
+        whole = self.calls
+        some = Submits(whole)
         with some:
             for args, kwargs in calls:
-                call = SubmittedCall(self._task, self._queue, args, kwargs, dict(self._headers))
+                call = SubmittedCall(whole.task, whole.queue, args, kwargs, dict(whole.headers))
                 context = contextvars.copy_context()
                 some._entered.append((context, context.run(submits.enter, call)))
                 made.append(call)
@@ -170,9 +192,18 @@ class Submits:
             self._entered += some._entered
             some._entered.clear()
 
+    @contextlib.contextmanager
+    def left_on_error(self) -> Iterator[None]:
+        """Leave all middleware if the block raises; otherwise it stays entered."""
+        with contextlib.ExitStack() as stack:
+            stack.push(self.__exit__)
+            yield
+            stack.pop_all()
+
     def accepted(self, count: int) -> None:
         """Leave the middleware around the first jobs, which were put. What it raises is raised at the end."""
-        for _ in range(count):
+        self.calls.accepted += count
+        for _ in range(min(count, len(self._entered))):
             self._leave(None)
 
     def __enter__(self) -> None: ...
@@ -182,6 +213,7 @@ class Submits:
     ) -> None:
         while self._entered:
             self._leave(error)
+        self._whole.__exit__(kind, error, traceback)
         if self._error is not None and self._error is not error:
             if isinstance(error, ConveyorError) and isinstance(self._error, ConveyorError):
                 self._error.accepted, self._error.ids = error.accepted, error.ids
@@ -200,6 +232,7 @@ def _name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
 
 
-#: Around each submit, and around each run.
+#: Around each job of a submit, around the whole of it, and around each run.
 submits: Middleware[SubmittedCall] = Middleware("submit")
+whole_submits: Middleware[SubmittedCalls] = Middleware("submit")
 runs: Middleware[CurrentJob] = Middleware("run")

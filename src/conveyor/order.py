@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
 
 from conveyor import clock, task_loading
 from conveyor.clock import Deadline
-from conveyor.errors import ConveyorError, StoreUnavailable
-from conveyor.queue import Queue, results_of
+from conveyor.errors import ConveyorError, JobCancelled, StoreUnavailable, WaitTimeout
+from conveyor.job import results_of
+from conveyor.queue import Queue, each_result
 from conveyor.store import records
+from conveyor.tasks import join_parts
 from conveyor.wire import control_messages
 
 if TYPE_CHECKING:
@@ -26,6 +31,10 @@ POLL_EVERY = 0.25
 SLICE = 1000
 #: Jobs whose progress is polled.
 MAX_POLLED = 200
+
+
+#: Keyword arguments of the jobs of one order.
+Parts = list[dict[str, Any]]
 
 
 class OrderProgress(NamedTuple):
@@ -52,13 +61,15 @@ class Order:
         self.ended: float | None = None
         self.split_seconds = 0.0
         """Seconds that the split took, sample inputs that it made included."""
+        self.joins: list[Job[Any]] = []
+        """The jobs that join the results of the others, one for each time it was ordered; empty without a join."""
         self._is_joined = False
         self._client = client
         self._open = {job.id for job in jobs}
         self._changed = threading.Event()
 
     @classmethod
-    def place(
+    def place(  # noqa: PLR0913 - all but two are options
         cls,
         task: Task[..., Any],
         arguments: Mapping[str, Any],
@@ -67,9 +78,11 @@ class Order:
         store: Client | None = None,
         count: int = 1,
         on_put: Callable[[int], object] | None = None,
+        joins_here: bool = False,
     ) -> Order:
         """Split an order and put its jobs, on the task's own queue unless another is named.
 
+        The join is a job behind them, so it needs this process no more; with `joins_here`, `result` joins.
         The same is ordered `count` times. `on_put` is called with the number of jobs put since its last call. Raises
         BadInput or BadCall before anything is put if the split refuses the input. On a later error, such as Full if the
         task has a `wait`, `accepted` is how many jobs were put, and `ids` are their ids.
@@ -81,9 +94,14 @@ class Order:
         split_seconds = clock.monotonic() - began
         target = Queue(queue or task.put.queue, store=store)
         jobs: list[Job[Any]] = []
-        for parts in _slices(orders):
+        joins: list[Job[Any]] = []
+        for some in _slices(orders):
+            parts = [part for one in some for part in one]
             try:
-                jobs += target.submit_parts(task, parts)
+                put = target.submit_parts(task, parts)
+                jobs += put
+                if task.join is not None and not joins_here:
+                    joins += _put_joins(target, task, arguments, some, put)
             except ConveyorError as error:
                 error.accepted += len(jobs)
                 error.ids = [*(job.id for job in jobs), *error.ids]
@@ -92,6 +110,7 @@ class Order:
                 on_put(len(parts))
         order = cls(task, arguments, jobs, target.client)
         order.sizes, order.began, order.split_seconds = [len(parts) for parts in orders], began, split_seconds
+        order.joins = joins
         return order
 
     @property
@@ -129,16 +148,37 @@ class Order:
         order of the parts.
         """
         deadline = Deadline(timeout)
-        results = list(results_of(self.jobs, deadline))
-        joined, first = [], 0
         try:
-            for size in self.sizes:
-                joined.append(self._joined(results[first : first + size]))
-                first += size
-        finally:
-            if not self._is_joined:
-                self._is_joined, self.ended = True, clock.monotonic()
+            joined = self._joined(deadline) if self.joins else self._joined_here(deadline)
+        except WaitTimeout:
+            raise
+        except BaseException:
+            self._end()
+            raise
+        self._end()
         return joined[0] if len(joined) == 1 else joined
+
+    def _end(self) -> None:
+        if not self._is_joined:
+            self._is_joined, self.ended = True, clock.monotonic()
+
+    def _joined(self, deadline: Deadline) -> list[Any]:
+        """Return the results of the joins. Raises the error of the first failed part."""
+        try:
+            return list(each_result(self.joins, deadline))
+        except JobCancelled:
+            for _ in each_result(self.jobs, deadline):
+                pass
+            raise
+
+    def _joined_here(self, deadline: Deadline) -> list[Any]:
+        """Return the joined results of each order; without a join, the list of its results, or the only one."""
+        results, join = list(each_result(self.jobs, deadline)), self.task.join
+        rest = iter(results)
+        parts = [list(islice(rest, size)) for size in self.sizes]
+        if join is not None:
+            return [join(one, **self.arguments) for one in parts]
+        return parts if self.task.split is not None else [one[0] for one in parts]
 
     def cancel(self) -> int:
         """Cancel the unfinished jobs. Return how many there were."""
@@ -147,12 +187,6 @@ class Order:
     def failed(self) -> list[Job[Any]]:
         """Return the finished jobs without a result."""
         return [job for job in self.jobs if job.settled is not None and job.settled.state != "done"]
-
-    def _joined(self, results: list[Any]) -> Any:
-        if self.task.join is not None:
-            join: Callable[..., Any] = self.task.join
-            return join(results, **self.arguments)
-        return results if self.task.split is not None else results[0]
 
     def _over(self, job: Job[Any]) -> None:
         self._open.discard(job.id)
@@ -177,13 +211,28 @@ class Order:
         return OrderProgress(min(1.0, fraction), over, len(self.jobs), message)
 
 
-def _slices(orders: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the parts of orders, as many whole orders at a time as make a slice."""
-    parts: list[dict[str, Any]] = []
+def _put_joins(
+    target: Queue,
+    task: Task[..., Any],
+    arguments: Mapping[str, Any],
+    orders: Iterable[Parts],
+    jobs: list[Job[Any]],
+) -> list[Job[Any]]:
+    """Put the join of each order behind its jobs: a job as they are, so it does not need this process."""
+    rest = iter(jobs)
+    join = join_parts.options(keep=task.run.keep)
+    join.run = structs.replace(join.run, serializer=task.run.serializer)
+    calls = [(task.name, results_of(islice(rest, len(parts))), dict(arguments)) for parts in orders]
+    return target.submit_many(join, calls)
+
+
+def _slices(orders: Iterable[Parts]) -> Iterator[list[Parts]]:
+    """Yield orders, as many at a time as make a slice of parts."""
+    some: list[Parts] = []
     for one in orders:
-        parts += one
-        if len(parts) >= SLICE:
-            yield parts
-            parts = []
-    if parts:
-        yield parts
+        some.append(one)
+        if sum(map(len, some)) >= SLICE:
+            yield some
+            some = []
+    if some:
+        yield some

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from datetime import datetime
 from functools import lru_cache, partial
@@ -28,19 +29,21 @@ from conveyor.errors import BadCall, ConveyorError, NotEmpty
 from conveyor.held_items import ANY, holder_of, this_thread
 from conveyor.inbox import inbox_of
 from conveyor.job import Job, Submission, make_jobs
-from conveyor.middleware import Submits
+from conveyor.middleware import Submits, SubmittedCalls
 from conveyor.restoring import Kept
-from conveyor.store import Client, commands, connect, fitness, forgetting, records, server_of
+from conveyor.store import Client, commands, connect, fitness, forgetting, outbox, records, server_of
 from conveyor.store.client import time_for
 from conveyor.store.command import Exchange
-from conveyor.store.commands import PutParams
+from conveyor.store.commands import PutParams, Terms
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, Headers, PutOptions, RunOptions
+from conveyor.wire.checks import check_whole
 from conveyor.wire.durability import MEMORY, read_durability
 from conveyor.wire.outcome import encode_settled
-from conveyor.wire.signature import name_of
+from conveyor.wire.signature import name_of, signature_of
 from conveyor.wire.signed import PickledFunction, call_function
+from conveyor.wire.terms import NOT_YET, JobEnd, Limit, has_inputs, places_of, policy_of, without_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from conveyor.store.command import Operation
     from conveyor.store.commands import ForgetReply
     from conveyor.wire.durability import Durability
+    from conveyor.wire.terms import Arguments, Hook, Place
 
     PutCalls: TypeAlias = Callable[[Client, "Calls"], Operation[list[Job[Any]]]]
     Item = typing_extensions.TypeVar("Item", default=Any)  # `Queue` without a type holds any items
@@ -75,9 +79,8 @@ MAX_KEY = 1_000_000
 _CANCELLED = encode_settled("cancelled")
 PLAIN = PutOptions()
 _NEVER = Deadline(None)
+_NO_MIDDLEWARE = contextlib.nullcontext()
 _noted: dict[tuple[Client, str], float] = {}
-#: Those of one call: positional, and by name.
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 #: Ids and bytes of jobs.
 Jobs = list[tuple[str, bytes]]
 
@@ -156,12 +159,12 @@ class BaseQueue:
             error.accepted, error.ids = len(done) + error.accepted, [*done, *error.ids]
             raise
 
-    def _put(self, inbox: Inbox, put: Put, deadline: Deadline | None) -> Operation[None]:
+    def _put(self, inbox: Inbox, put: Put, deadline: Deadline | None) -> Operation[Mapping[str, str]]:
         jobs, further, params, accepted = put
         client = inbox.client
         if not self._is_ready(client, params.durability):
             yield from self._make_ready(client, params.durability, deadline)
-        yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further, accepted)
+        return (yield from put_jobs(client, self.name, jobs, params, deadline, inbox, further, accepted))
 
     def _submit(self, client: Client, calls: Calls) -> Operation[list[Job[Any]]]:
         if submit_inline is not None:
@@ -170,7 +173,7 @@ class BaseQueue:
 
     def _put_calls(self, client: Client, calls: Calls) -> Operation[list[Job[Any]]]:
         """Put calls and return their handles."""
-        inbox, params = inbox_of(client), self._params(calls.put)
+        inbox, params = inbox_of(client), self._params(calls.put, calls.terms)
         losses = inbox.knows(self.name).losses
         # The caller's own id points to no inbox, so the result must be looked up.
         is_own = not calls.jobs or ids.producer_of(calls.jobs[0][0]) != inbox.name
@@ -188,7 +191,13 @@ class BaseQueue:
 
             further = map(with_handles, further)
         accepted = None if calls.around is None else calls.around.accepted
-        yield from self._put(inbox, Put(calls.jobs, further, params, accepted), calls.deadline)
+        same = yield from self._put(inbox, Put(calls.jobs, further, params, accepted), calls.deadline)
+        if calls.terms is not None:
+            yield from outbox.deliver_soon(self.name)
+        for place, handle in enumerate(handles if same else ()):
+            if handle.id in same:
+                handles[place] = Job(same[handle.id], self.name, client=client)
+                kept.drop(place)
         for kept in all_kept:
             inbox.keep(kept)
         return handles
@@ -222,7 +231,10 @@ class BaseQueue:
             (records.sequence(self.name), records.highest(self.name, "delayed"), commands.count(self.name))
         )
         delayed = yield from self._cancel("delayed", due, count.delayed)
-        return delayed + (yield from self._cancel("ready", last))
+        deferred = yield from self._cancel(
+            "deferred", last
+        )  # first, or they would become ready behind the last
+        return delayed + deferred + (yield from self._cancel("ready", last))
 
     def _cancel(self, index: str, upto: float, most: float = float("inf")) -> Operation[int]:
         total = 0
@@ -234,7 +246,7 @@ class BaseQueue:
             total += moved
         return total
 
-    def _params(self, options: PutOptions) -> PutParams:
+    def _params(self, options: PutOptions, terms: Terms | None = None) -> PutParams:
         delay, due = options.delay, None
         if isinstance(delay, datetime):
             due = delay.timestamp()
@@ -244,6 +256,7 @@ class BaseQueue:
             options.priority,
             delay,
             own_ids=options.id is not None,
+            terms=terms,
             durability=read_durability(options.durability) if options.durability else self.durability,
             due=due,
         )
@@ -280,8 +293,8 @@ class BaseQueue:
 class LastFirst(BaseQueue):
     """The order in which the job put last is taken first."""
 
-    def _params(self, options: PutOptions) -> PutParams:
-        return super()._params(options)._replace(front=True)
+    def _params(self, options: PutOptions, terms: Terms | None = None) -> PutParams:
+        return super()._params(options, terms)._replace(front=True)
 
 
 class LowestFirst(BaseQueue):
@@ -619,12 +632,21 @@ class Calls(NamedTuple):
     """Until when to wait for room; None: not at all."""
     around: Submits | None = None
     """The middleware around the submit, which has been entered for the jobs; None if there is none."""
+    terms: Terms | None = None
+    """When they may run; None if nothing but the order decides."""
 
 
 def encoded_calls(
-    queue: BaseQueue, function: Callable[..., object], calls: list[Arguments] | Iterator[Arguments]
+    queue: BaseQueue,
+    function: Callable[..., object],
+    calls: list[Arguments] | Iterator[Arguments],
+    *,
+    surrounded: bool = True,
 ) -> Calls:
-    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall."""
+    """Encode calls: all of a list, but only the first part of an iterator. Raises BadCall.
+
+    Without `surrounded`, no middleware runs: they are not put.
+    """
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
     if (run.serializer or queue.serializer) == call.PICKLE:
@@ -633,17 +655,33 @@ def encoded_calls(
         function, calls = _with_function(function, calls)
     around: Submits | None = None
     encode: Callable[..., Jobs] = _encoded
-    if middleware.submits.functions:
-        around = Submits(_name(function), queue.name, run.headers)
-        encode = partial(_encoded_around, around)
+    parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
+    first = next(parts, [])
+    if surrounded and (middleware.submits.functions or middleware.whole_submits.functions):
+        is_batch = not (isinstance(calls, list) and len(calls) == 1)
+        submitted = SubmittedCalls(_name(function), queue.name, dict(run.headers), is_batch=is_batch)
+        around = Submits(submitted)
+        around.begin()
+        if middleware.submits.functions:
+            encode = partial(_encoded_around, around)
+    terms: Terms | None = None
+    special = put.limit or put.unique or put.after or put.on_success or put.on_failure
     further: Iterator[Jobs] | None = None
-    if isinstance(calls, list):
-        jobs = encode(function, calls, run, put.id)
-    else:
-        further = (encode(function, part, run, put.id) for part in _parts(calls))
-        jobs = next(further, [])
+    with _NO_MIDDLEWARE if around is None else around.left_on_error():
+        if special or any(has_inputs(*one) for one in first):
+            terms = Terms({}, *_shared_terms(put))
+            encode = partial(
+                _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
+            )
+        if around is not None:
+            run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
+        jobs = encode(function, first, run, put) if first else []
+        if not isinstance(calls, list):
+            further = (encode(function, part, run, put) for part in parts)
+    if around is not None and not around.calls.is_batch:
+        around.calls.job_id = jobs[0][0]
     deadline = _NEVER if put.wait is None else _deadline(block=put.wait > 0, timeout=put.wait)
-    return Calls(jobs, further, put, run, deadline, around)
+    return Calls(jobs, further, put, run, deadline, around, terms)
 
 
 def _key_of(entry: object) -> int:
@@ -667,7 +705,7 @@ def rows_of(
     rows = zip(*iterables, strict=False)
     if buffersize is None:
         return iter([rows])
-    call.check_whole("buffersize", buffersize, call.MAX_SIZE)
+    check_whole("buffersize", buffersize, call.MAX_SIZE)
     if buffersize == 0:
         raise BadCall("buffersize must be at least 1, or None", hint="use 1 to put one job after the other")
     rest = max(1, buffersize - buffersize // 2)
@@ -709,16 +747,21 @@ def _encoded(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
+    inputs: list[tuple[Place, ...]] | None = None,
     headers: list[Headers] | None = None,
 ) -> Jobs:
     """Return jobs for calls. Raises BadCall, or what the task's own check raises."""
-    data = call.encode_calls(function, _name(function), calls, options, headers)
+    if put.expires is not None:
+        options = structs.replace(options, expires=put.seconds_to_expiry())
+    if inputs is not None:
+        calls = [without_inputs(args, kwargs) for args, kwargs in calls]
+    data = call.encode_calls(function, _name(function), calls, options, headers, inputs)
     check = getattr(function, "check", None)
-    if check is not None:
+    if check is not None and inputs is None:  # it cannot check what is not known yet
         for args, kwargs in calls:
             check(*args, **kwargs)
-    return _named(data, own_id)
+    return _named(data, put.id)
 
 
 def _encoded_around(
@@ -726,12 +769,83 @@ def _encoded_around(
     function: Callable[..., object],
     calls: list[Arguments],
     options: RunOptions,
-    own_id: str | None,
+    put: PutOptions,
+    inputs: list[tuple[Place, ...]] | None = None,
 ) -> Jobs:
     """Return jobs for calls with the headers that middleware gives each. Raises what `_encoded` and that raise."""
     with around.entered(calls) as submitted:
         headers = [call.header_pairs(one.headers) for one in submitted]
-        return _encoded(function, calls, options, own_id, headers)
+        return _encoded(function, calls, options, put, inputs, headers)
+
+
+def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
+    """Return the limit and the kind of unique key, as `Terms` has them."""
+    limit, unique = put.limit or Limit(), put.unique
+    running = 1 if limit.in_order else limit.running
+    shared = (running, limit.starts, limit.seconds, limit.in_order)
+    return shared, (0.0, False) if unique is None else (unique.holds, unique.replace)
+
+
+def _encoded_on_terms(
+    encode: Callable[..., Jobs],
+    note: Callable[[Arguments, tuple[Place, ...], tuple[str, bytes]], None],
+    function: Callable[..., object],
+    calls: list[Arguments],
+    options: RunOptions,
+    put: PutOptions,
+) -> Jobs:
+    """Return jobs for calls, and note the terms of each. Raises what `_encoded` and `_note_terms` raise."""
+    bound = signature_of(function).bound
+    inputs = [places_of(*bound(*one)) if has_inputs(*one) else () for one in calls]
+    jobs = encode(function, calls, options, put, inputs if any(inputs) else None)
+    for each in zip(calls, inputs, jobs, strict=True):
+        note(*each)
+    return jobs
+
+
+def _compared(
+    function: Callable[..., object], arguments: Arguments, inputs: tuple[Place, ...], data: bytes
+) -> bytes:
+    """Return bytes that are equal for calls with the same arguments, as far as possible."""
+    if not inputs:
+        with contextlib.suppress(BadCall):  # as for values that travel as pickles
+            return signature_of(function).complete(*arguments)
+    made = call.decode_call(data)
+    return bytes(made.args) + bytes(made.kwargs) + repr(inputs).encode()
+
+
+def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all calls
+    terms: Terms,
+    queue: str,
+    put: PutOptions,
+    function: Callable[..., object],
+    arguments: Arguments,
+    inputs: tuple[Place, ...],
+    job: tuple[str, bytes],
+) -> None:
+    """Note the terms of a job: its keys, and the jobs that it comes after. Raises BadCall if a key has no value."""
+    name, (job_id, data) = _name(function), job
+    limit = put.limit.key(name, function, arguments) if put.limit else ""
+    unique = ""
+    if put.unique is not None:
+        unique = put.unique.key(name, function, arguments, _compared(function, arguments, inputs, data))
+    before = dict.fromkeys((*put.after, *(one for _, _, some in inputs for one in some)))
+    policy = policy_of(put.when, takes_inputs=bool(inputs))
+    hooks: list[str | bytes] = []
+    for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):
+        if hook is not None:
+            hooks += policy_letter, *_encoded_hook(hook, f"{queue} {job_id}")
+    terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy, hooks)
+
+
+def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
+    """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
+    function = hook.function
+    put: PutOptions = getattr(function, "put", PLAIN)
+    options: RunOptions = getattr(function, "run", call.DEFAULTS)
+    takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
+    place: Place = (0, "one" if takes_end else "end", (job,))
+    return _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])[0]
 
 
 def _name(function: Callable[..., object]) -> str:
@@ -765,7 +879,7 @@ def _read_item(data: bytes) -> Any:
 def _checked_maxsize(maxsize: int) -> int:
     """Return the max size, 0 for none. Raises BadCall if it is not a whole number."""
     maxsize = max(maxsize, 0)  # as in the standard library, whose maxsize may be negative
-    call.check_whole("maxsize", maxsize, call.MAX_SIZE)
+    check_whole("maxsize", maxsize, call.MAX_SIZE)
     return maxsize
 
 
@@ -793,7 +907,7 @@ def _deadline(*, block: bool, timeout: float | None) -> Deadline | None:
     return Deadline(timeout)
 
 
-def results_of(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
+def each_result(jobs: Iterable[Job[R]], deadline: Deadline) -> Iterator[R]:
     """Yield the results of jobs in order. Raises what `Job.result` raises, and WaitTimeout after the deadline."""
     for job in jobs:
         yield job.result(None if deadline.at is None else deadline.left(float("inf")))

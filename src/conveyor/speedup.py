@@ -227,7 +227,7 @@ def _run(
         if present != workers:
             message = f"only {present} of {workers} workers have started"
             raise ConveyorError(message, hint="check this machine's limits on processes and memory")
-        order = Order.place(task, arguments, queue=queue.name, store=queue.client)
+        order = Order.place(task, arguments, queue=queue.name, store=queue.client, joins_here=True)
         _wait(order, queue, on_progress)
         order.result()
     # The workers have sent their last counts before they exited.

@@ -11,6 +11,7 @@ import inspect
 import operator
 import sys
 import threading
+from datetime import datetime
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -29,18 +30,23 @@ from msgspec import structs
 
 from conveyor.batch_tasks import BatchFunction
 from conveyor.errors import BadCall, UnknownTask
+from conveyor.job import reference_of
 from conveyor.queue import Queue
+from conveyor.retry_policy import DEFAULT, make_policy
 from conveyor.task_loading import load_script, main_name
-from conveyor.wire.call import FUNCTION, PutOptions, RunOptions, as_seconds, header_pairs
+from conveyor.wire.call import FUNCTION, JOIN, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
+from conveyor.wire.schedule import Schedule
 from conveyor.wire.signature import FROM_WORKER, name_of, signature_of
 from conveyor.wire.signed import call_function
+from conveyor.wire.terms import Hook, Limit, Unique, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from conveyor.job import Job
+    from conveyor.retry_policy import Backoff, ErrorKinds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +57,8 @@ A_contra = TypeVar("A_contra", contravariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
 C = TypeVar("C")
 F = TypeVar("F", bound="Callable[..., Any]")
+#: Options that belong to the task's code, in the worker.
+_OF_TASK = frozenset({"retry_on", "give_up_on", "backoff"})
 
 
 class TaskOptions(TypedDict, total=False):
@@ -67,13 +75,37 @@ class TaskOptions(TypedDict, total=False):
     durability: str | None
     wait: float | timedelta | None
     headers: Mapping[str, str]
+    limit: Limit | None
+    unique: Unique | bool | None
+    on_success: Callable[..., object] | Hook | None
+    on_failure: Callable[..., object] | Hook | None
+    expires: float | timedelta | datetime | None
+
+
+class DecoratorOptions(TaskOptions, total=False):
+    """The options of `@task` that only it has: those of a schedule."""
+
+    cron: str
+    every: float | timedelta
+    timezone: str
+    jitter: float | timedelta
+    missed: Literal["skip", "one", "all"]
+    overlap: Literal["allow", "skip", "queue"]
+    schedule: Schedule | Iterable[Schedule]
+
+
+#: Options of `@task` that make a schedule.
+_TIMING = ("cron", "every", "timezone", "jitter", "missed", "overlap")
 
 
 class CallOptions(TaskOptions, total=False):
     """The options of `Task.options`."""
 
     delay: float | timedelta | datetime
+    eta: datetime
     id: str | None
+    after: Iterable[Job[Any]]
+    when: When
 
 
 class _Takes0(Protocol[R_co]):
@@ -150,6 +182,10 @@ class Task(Generic[P, R_co]):
         self.redact: tuple[str, ...] = ()
         self.batch: BatchFunction | None = None
         """What takes the arguments of several jobs, if this is a batch task; then `function` is for one job."""
+        self.retry_policy = DEFAULT
+        """Which errors are retried, and when. It does not travel: that of the worker's code counts."""
+        self.schedules: tuple[Schedule, ...] = ()
+        """When consumers of its queue put it."""
         self.takes_resources = _takes_resources(function)
         """True if the worker fills in some of its parameters."""
         self.__name__ = self.__qualname__ = name
@@ -229,19 +265,32 @@ class Task(Generic[P, R_co]):
         return await queue_named(self.put.queue).submit(self, *args, **kwargs)
 
     def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
-        """Return the task with other options: those of `@task` without name and redact, and two for single calls.
+        """Return the task with other options: those of `@task` for calls, and three for single ones.
 
-        `delay` is the time before the job may run, in seconds or as a timedelta, or a datetime from which it may, which
-        needs a time zone and is compared with this host's clock. `id` is the job's own id; a second job with it is
-        refused.
+        `delay` is the time before the job may run, in seconds or as a timedelta. `eta` is the datetime from which it
+        may, which needs a time zone and is compared with this host's clock; `delay` takes one, too. `id` is the job's
+        own id; a second job with it is refused.
         """
         given = {name: as_seconds(value) for name, value in changes.items()}
+        if "eta" in given:
+            given["delay"] = _checked_eta(given)
         if "headers" in given:
             given["headers"] = header_pairs(given["headers"])
+        if "after" in given:
+            given["after"] = tuple(map(reference_of, given["after"]))
+        if isinstance(given.get("unique"), bool):
+            given["unique"] = Unique() if given["unique"] else None
+        for name in given.keys() & {"on_success", "on_failure"}:
+            given[name] = given[name] and Hook.of(given[name])
         put = {name: given.pop(name) for name in PutOptions.__struct_fields__ if name in given}
         run = {name: given.pop(name) for name in RunOptions.__struct_fields__ if name in given}
         if given:
-            known = ", ".join(PutOptions.__struct_fields__ + RunOptions.__struct_fields__)
+            if of_task := given.keys() & _OF_TASK:
+                raise BadCall(
+                    f"{' and '.join(sorted(of_task))} cannot be set for single calls: the task's code decides",
+                    hint="set it with @task",
+                )
+            known = ", ".join(CallOptions.__annotations__)
             raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
         return _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
 
@@ -265,7 +314,7 @@ class Task(Generic[P, R_co]):
     def joins(self, function: F) -> F:
         """Decorate the function that joins the jobs' results, in the order of the parts, to one result.
 
-        It runs in the producer, with the list of results and then the order's keyword arguments.
+        It runs as a job behind them, with the list of results and then the order's keyword arguments.
         """
         self.join = function
         return function
@@ -279,6 +328,18 @@ class Task(Generic[P, R_co]):
     def summary(self) -> str:
         """The first line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+
+def _checked_eta(given: dict[str, Any]) -> datetime:
+    """Take the option `eta` from those given, and return it. Raises BadCall if it is not a datetime, or not alone."""
+    eta = given.pop("eta")
+    if not isinstance(eta, datetime):
+        raise BadCall(
+            f"eta must be a datetime, got {eta!r:.80}", hint="for a number of seconds pass delay=60"
+        )
+    if "delay" in given:
+        raise BadCall("eta and delay exclude each other", hint="use one of them")
+    return eta
 
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
@@ -319,6 +380,10 @@ def _find(module: str, name: str) -> object:
         return operator.attrgetter(name)(sys.modules[module])
     except (KeyError, AttributeError):
         return None
+
+
+#: Tasks that only a hook names, and where they live.
+_OWN_MODULES = {"conveyor.webhook": "conveyor.task_def.webhook"}
 
 
 class Registry:
@@ -363,9 +428,11 @@ class Registry:
         """Return a task by name. Raises UnknownTask, and what the import of its module or script raises."""
         if name == FUNCTION:
             return _call_function
+        if name == JOIN:
+            return join_parts
         if name not in self.tasks:
-            if name in self.lazy:
-                importlib.import_module(self.lazy[name])
+            if module := self.lazy.get(name) or _OWN_MODULES.get(name):
+                importlib.import_module(module)
             else:
                 self._read_script(name)
         return self.tasks.get(name) or self._plain(name)
@@ -380,7 +447,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return the names of all registered tasks, without importing anything."""
-        return sorted({*self.tasks, *self.lazy})
+        return sorted(name for name in {*self.tasks, *self.lazy} if name not in _OWN_MODULES)
 
     def labels(self, name: str) -> Labels:
         """Return the labels of a task's arguments, without importing anything; empty for tasks that are not loaded."""
@@ -424,23 +491,49 @@ _call_function: Task[..., Any] = Task(call_function, FUNCTION, PutOptions(), Run
 registry = Registry()
 
 
+def _join(task: str, results: list[Any], arguments: dict[str, Any]) -> Any:
+    """Join the results of an order's parts, as the task of this name does it."""
+    join = registry.find(task).join
+    return results if join is None else join(results, **arguments)
+
+
+#: The join of an order, a job behind its parts.
+join_parts: Task[..., Any] = Task(_join, JOIN, PutOptions(), RunOptions())
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(
-    *, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
+    *,
+    name: str | None = None,
+    redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[DecoratorOptions],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 @overload
 def task(
-    *, batch: int, name: str | None = None, redact: Iterable[str] = (), **options: Unpack[TaskOptions]
+    *,
+    batch: int,
+    name: str | None = None,
+    redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[DecoratorOptions],
 ) -> _BatchDecorator: ...
-def task(
+def task(  # noqa: PLR0913 - each is an option of users
     function: Callable[..., Any] | None = None,
     /,
     *,
     batch: int | None = None,
     name: str | None = None,
     redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
     **options: Any,
 ) -> Any:
     """Register a function as a task.
@@ -450,7 +543,8 @@ def task(
     in it (None: never), `keep` of the outcome, `wait` for room in a full queue before a submit raises Full (None: no
     limit; 0: not at all), `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the
     `Queue` object), `serializer` ("pickle" signs and sends pickles of what is not data; None: that of the `Queue`
-    object), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
+    object), `expires` after which a job that was never started is not started (from when it may run, or a datetime;
+    None: never), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
 
@@ -458,12 +552,23 @@ def task(
     parameter. It returns a list with the result of each job, with an exception for one that failed, or None. Then
     `wait` is how long a worker waits for more jobs before it calls the function (0: not at all), and the limit of a
     submit to a full queue is set by `options`. Raises BadCall if the function cannot take lists, or yields.
+
+    Three options belong to the task's code in the worker, so calls cannot change them: `retry_on`, the classes of
+    exceptions that are retried (None: all), `give_up_on`, those that are not, and `backoff`, a function of the number
+    of the retry and the exception that returns the seconds before it, or a list of these seconds.
+
+    With `cron` or `every`, and `timezone`, `jitter`, `missed` and `overlap`, consumers run it again and again; see
+    `Schedule`, of which `schedule` takes one or several.
     """
-    if of_calls := options.keys() & {"delay", "id"}:
+    if of_calls := options.keys() & {"delay", "eta", "id", "after", "when"}:
         raise BadCall(
             f"{' and '.join(sorted(of_calls))} cannot be set for all calls of a task",
             hint="set it for a single one: my_task.options(…).submit(…)",
         )
+
+    policy = make_policy(retry_on, give_up_on, backoff, options.get("retries", 0))
+    timing = {option: options.pop(option) for option in _TIMING if option in options}
+    schedules = _schedules(options.pop("schedule", ()), timing)
 
     def register(function: Callable[..., Any]) -> Task[..., Any]:
         gathers = None
@@ -473,7 +578,15 @@ def task(
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
         made.batch = gathers
         made.redact = tuple(redact)
+        made.retry_policy = policy
+        made.schedules = schedules
         registry.add(made)
         return made
 
     return register if function is None else register(function)
+
+
+def _schedules(given: Schedule | Iterable[Schedule], timing: dict[str, Any]) -> tuple[Schedule, ...]:
+    """Return the schedules of a task. Raises BadCall if one is invalid."""
+    found = [given] if isinstance(given, Schedule) else list(given)
+    return (*found, *([Schedule(**timing)] if timing else []))

@@ -17,10 +17,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
-from conveyor import clock, resources
-from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
+from conveyor import clock, resources, schedules
+from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningBatch, RunningJob
 from conveyor.consumer.gathering import Gathering
 from conveyor.consumer.log_lines import LogLines
+from conveyor.consumer.scheduler import fire_due
 from conveyor.consumer.settings import consumer_name
 from conveyor.consumer.settlement import Settler
 from conveyor.consumer.shared_status import SharedStatus
@@ -28,11 +29,14 @@ from conveyor.errors import BadCall, ConveyorError, JobFailed
 from conveyor.held_items import holder_of
 from conveyor.inbox import inbox_of
 from conveyor.store import commands, connect, embedded, records
+from conveyor.store import schedules as stored
 from conveyor.store.command import Command, milliseconds
+from conveyor.store.outbox import deliver
 from conveyor.task_def import TASKS
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
-from conveyor.wire.call import as_seconds, check_seconds
+from conveyor.wire.call import as_seconds
+from conveyor.wire.checks import check_seconds
 from conveyor.wire.control_messages import Progress, encode
 from conveyor.wire.outcome import Cancel, Fail, Release, Retry
 
@@ -42,7 +46,6 @@ if TYPE_CHECKING:
 
     from conveyor.batch_tasks import BatchFunction
     from conveyor.consumer.execution import Runnable
-    from conveyor.consumer.gathering import GatheredJob
     from conveyor.job import Job
     from conveyor.queue import BaseQueue, Calls, PutCalls
     from conveyor.store import Client
@@ -220,7 +223,8 @@ def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_f
         while done != limit:
             most = float("inf") if limit is None else limit - done
             run = (worker.run_next(*target, most, raise_failures=raise_failures) for target in targets())
-            if not (some := next(filter(None, run), 0)):
+            some = next((count for count in run if count is not None), None)
+            if some is None:
                 break
             done += some
     finally:
@@ -235,11 +239,16 @@ class _InlineExecutor(OwnExecutor):
         super().__init__(*args)
         self.errors: dict[int, BaseException] = {}
 
-    def judge(self, error: BaseException, job: Call, retries_used: int) -> Outcome:
+    def judge(self, error: BaseException, job: Call, current: RunningJob, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
         self.errors[id(job)] = error
-        return super().judge(error, job, retries_used)
+        return super().judge(error, job, current, retries_used)
+
+    def _server_time(self, queue: str, client: Client) -> float:
+        """Return the server's time as `advance` has moved it."""
+        now, shift = client.run_all([commands.server_time(), records.due_shift(queue)])
+        return float(now + (shift or 0) / 1000)
 
     def batch_function(self, name: str) -> BatchFunction | None:
         with contextlib.suppress(Exception):  # the run raises it again
@@ -257,47 +266,29 @@ class _InlineExecutor(OwnExecutor):
 class _InlineJob(RunningJob):
     """A run without a supervisor: it reports its progress itself, and asks the server if it is to end."""
 
-    def __init__(self, client: Client, *args: Any) -> None:
-        super().__init__(*args)
-        self._client = client
-
     @property
     def cancelled(self) -> bool:
         if self._is_over:
             return self._was_cancelled
         renewal = commands.renew(self._batch.queue, [(self.id, self._batch.token, commands.STARTED)], LEASE)
-        return bool(self._client.run(renewal).cancelled)
+        return bool(self.client.run(renewal).cancelled)
 
     def progress(self, done: float, total: float = 1.0, message: str = "") -> None:
         super().progress(done, total, message)
         if not self._is_over:
             _, done, total, message = self._status.progress()  # without secrets
             report = encode(Progress(done, total, message))
-            self._client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
+            self.client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
 
 
-class _InlineBatch(_InlineJob):
+class _InlineBatch(RunningBatch, _InlineJob):
     """The run of a batch task, likewise."""
 
-    def __init__(
-        self, client: Client, status: SharedStatus, executor: OwnExecutor, jobs: Sequence[GatheredJob]
-    ) -> None:
-        lines = LogLines(client)
-        each = [
-            _InlineJob(client, status, lines, executor, ClaimedBatch(one.queue, one.token, 0), 0, one.claimed)
-            for one in jobs
-        ]
-        vars(self).update(vars(each[0]))
-        self.gathered = each
+    of_one = _InlineJob
 
     @property
     def cancelled(self) -> bool:
-        return self._was_cancelled if self._is_over else all(one.cancelled for one in self.gathered)
-
-    def end(self, *, cancelled: bool) -> None:
-        super().end(cancelled=cancelled)
-        for one in self.gathered:
-            one.end(cancelled=cancelled)
+        return self._was_cancelled if self._is_over else all(one.cancelled for one in self.each)
 
 
 class _InlineWorker:
@@ -309,25 +300,30 @@ class _InlineWorker:
         self.executor = _InlineExecutor(registry)
         self.settler = Settler(self.name, self.executor.preview)
         self.status = SharedStatus()
+        self.status.worker = self.name
         self.nonces = ids.Nonces()
 
-    def run_next(self, client: Client, queue: str, most: float, *, raise_failures: bool) -> int:
-        """Run the next job of a queue, or with it up to `most` of a batch task. Return how many, or 0."""
+    def run_next(self, client: Client, queue: str, most: float, *, raise_failures: bool) -> int | None:
+        """Run the next job of a queue, or with it up to `most` of a batch task.
+
+        Return how many were run, which may be 0 if messages were delivered, or None if there was nothing to do.
+        """
         batch = client.run(commands.claim(queue, self.name, self.nonces.next(), 1, LEASE))
-        if not batch.jobs:
-            return 0
-        (job,) = batch.jobs
-        if gathering := self._gathered(client, queue, batch, most):
-            if not gathering.jobs:  # others have cancelled them meanwhile
-                return self.run_next(client, queue, most, raise_failures=raise_failures)
-            outcomes = self._run_gathered(client, gathering)
-        else:
-            self.settler.begin(queue, batch.token, 1)
-            outcomes = [(job.id, *self._run(client, ClaimedBatch(queue, batch.token, 0), job))]
+        outcomes: list[tuple[str, Call | None, Outcome]] = []
+        if batch.jobs:
+            gathering = self._gathered(client, queue, batch, most)
+            if gathering is not None:
+                outcomes = self._run_gathered(client, gathering)
+            else:
+                self.settler.begin(queue, batch.token, 1)
+                job_id = batch.jobs[0].id
+                outcomes = [(job_id, *self._run(client, ClaimedBatch(queue, batch.token, 0), batch.jobs[0]))]
         errors, self.executor.errors = self.executor.errors, {}
         for job_id, call, outcome in outcomes:
             self._report(job_id, outcome, errors.get(id(call)), raise_failures=raise_failures)
-        return len(outcomes)
+        if batch.has_messages:
+            client.perform(deliver(queue))
+        return len(outcomes) if batch.jobs or batch.has_messages else None
 
     def _gathered(self, client: Client, queue: str, batch: Batch, most: float) -> Gathering | None:
         """Return the first jobs of a batch task, without waiting for more, or None if the claimed job is of another."""
@@ -343,6 +339,8 @@ class _InlineWorker:
             more = client.run(commands.claim(queue, self.name, self.nonces.next(), gathering.room, LEASE))
             if others := gathering.take(more.jobs, more.token):
                 client.run(commands.release(queue, more.token, others))
+            if more.has_messages:
+                client.perform(deliver(queue))
             if not more.left:
                 break
         client.run_all(gathering.confirm(client.run_all(gathering.renewals(LEASE))))
@@ -350,24 +348,33 @@ class _InlineWorker:
 
     def _run_gathered(self, client: Client, gathering: Gathering) -> list[tuple[str, Call | None, Outcome]]:
         """Run jobs together and settle them, as `_run` does one."""
+        expired = self.executor.expired(gathering.jobs, client)
+        ended: list[tuple[str, Call | None, Outcome]] = [
+            (one.id, one.call, expired[one.id]) for one in gathering.jobs if one.id in expired
+        ]
+        settling = gathering.leave_out(self.settler, expired)
+        self.settler.settled(settling, client.run_all(settling))
+        if not gathering.jobs:
+            return ended
         self.status.clear_progress()
-        current = _InlineBatch(client, self.status, self.executor, gathering.jobs)
+        current = _InlineBatch(self.status, LogLines(client), self.executor, 0, gathering.jobs)
         began = clock.monotonic()
         outcomes: list[Outcome] = [Release()] * len(gathering.jobs)
         try:
             outcomes = self.executor.run_batch(gathering.jobs, gathering.limited(), current)
         finally:
-            current.end(cancelled=all(isinstance(one, Cancel) for one in outcomes))
+            current.end_each(outcomes, cancelled=all(isinstance(one, Cancel) for one in outcomes))
             for settling in gathering.settle(self.settler, outcomes, clock.monotonic() - began):
                 self.settler.settled(settling, client.run_all(settling))
             tallies = self.settler.tallies()
             self.settler.settled(tallies, client.run_all(tallies))
-        return [(job.id, job.call, outcome) for job, outcome in zip(gathering.jobs, outcomes, strict=True)]
+        run = zip(gathering.jobs, outcomes, strict=True)
+        return [*ended, *((job.id, job.call, outcome) for job, outcome in run)]
 
     def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> tuple[Call | None, Outcome]:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""
         decoded = self.executor.decode(job.data)
-        current = _InlineJob(client, self.status, LogLines(client), self.executor, batch, 0, job)
+        current = _InlineJob(self.status, LogLines(client), self.executor, batch, 0, job)
         self.status.clear_progress()
         began = clock.monotonic()
         call: Call | None = None
@@ -379,7 +386,7 @@ class _InlineWorker:
                 call = decoded
                 outcome = self.executor.run(call, current, job.retries) or Release()
         finally:
-            current.end(cancelled=isinstance(outcome, Cancel))
+            current.end(outcome, cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
@@ -423,21 +430,36 @@ def _close_loops() -> None:
 
 
 def advance(seconds: float | timedelta, *queues: BaseQueue | str) -> int:
-    """Make delayed jobs and retries due as if time had passed, and return how many became due.
+    """Make delayed jobs, retries and schedules due as if time had passed, and return how many jobs became due.
 
-    Of the given queues, or else all queues of the server. Other times stay: leases, which their holders would have
-    renewed, the time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number
-    of seconds, and for the user's embedded server.
+    Of the given queues, or else all queues of the server. Schedules are those of the queue on the server, and of its
+    tasks that this process has imported; each instant is fired in its time, as by a consumer. Jobs with an `expires`
+    expire, too, for `run_jobs` and in `inline`. Other times stay: leases, which their holders would have renewed, the
+    time for which outcomes are kept, and the clocks of this process. Raises BadCall for a negative number of seconds,
+    and for the user's embedded server.
     """
     passed: float = as_seconds(seconds)
     check_seconds("seconds", passed)
-    due = 0
-    for client, queue in _targets(queues):
+    return sum(_advance(client, queue, passed) for client, queue in _targets(queues))
+
+
+def _advance(client: Client, queue: str, left: float) -> int:
+    """Move the clock of a queue from one instant to the next, and return how many jobs became due."""
+    schedules.declare(client, [queue], registry)
+    before = client.run(commands.count(queue))
+    while True:
+        wait = fire_due(client, queue)
+        step = min(left, wait)
         shift = client.run(records.due_shift(queue))
-        if shift is not None:
-            delayed = client.run(commands.count(queue)).delayed
-            client.run(records.set_due_shift(queue, shift + milliseconds(passed)))
-            while client.run(commands.promote(queue)):
-                pass
-            due += delayed - client.run(commands.count(queue)).delayed  # a renewal may have moved some
-    return due
+        if shift is not None or before.live:
+            client.run(records.set_due_shift(queue, (shift or 0) + milliseconds(step)))
+        if wait < float("inf"):  # it has schedules
+            client.run(stored.set_ahead(queue, step))
+        while client.run(commands.promote(queue)):
+            pass
+        if left <= 0 < wait:
+            break
+        left -= step
+    after = client.run(commands.count(queue))
+    # Of the accepted jobs, those with jitter are delayed.
+    return int(after.accepted - before.accepted - (after.delayed - before.delayed))

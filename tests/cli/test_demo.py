@@ -66,7 +66,7 @@ def test_demo_is_not_blocked_by_jobs_in_other_queues(at_server: Any, conveyor: A
     assert "slept" in out
     assert re.search(r"Watch it at http://localhost:\d+/", err), "and off a terminal it has ended by itself"
     assert "stay up until Ctrl-C" not in err
-    assert Queue("queue_zero", store=at_server.url).qsize() == 5
+    assert Queue("queue_zero", store=at_server.url).qsize() == 6  # five parts, and their join
 
 
 def test_killed_workers_are_noticed(at_server: Any, conveyor: Any, start_demo: Any, eventually: Any) -> None:

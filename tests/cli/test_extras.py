@@ -25,6 +25,7 @@ COMMANDS = {
 }
 MODULES = {
     "conveyor.dashboard": ("jinja2", "dashboard"),
+    "conveyor.telemetry": ("opentelemetry", "otel"),
     "conveyor.dashboard.serve": ("uvicorn", "dashboard"),
     "conveyor.dashboard.wsgi": ("a2wsgi", "dashboard"),
     "conveyor.top": ("textual", "top"),

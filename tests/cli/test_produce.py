@@ -62,6 +62,29 @@ def test_options_are_sent_with_the_job(at_server: Any, conveyor: Any) -> None:
     assert [job["id"] for job in listed] == [early, late]
 
 
+def test_start_and_expiry_are_sent_with_the_job(at_server: Any, conveyor: Any) -> None:
+    brief = conveyor("produce", "shape", 1, "--expires", 60).out.strip()
+    shown = conveyor("job", brief, "--json").document
+    assert shown["expires_at"] > shown["put_at"]
+    assert "unless it has started before" in conveyor("job", brief).out
+    late = conveyor("produce", "shape", 1, "--eta", "2030-12-31T08:00+00:00").out.strip()
+    shown = conveyor("job", late, "--json").document
+    assert (shown["state"], shown["expires_at"]) == ("delayed", None)
+    assert conveyor("produce", "shape", 1, "--eta", "2030-12-31").code == 0
+
+
+def test_invalid_times_are_usage_errors(at_server: Any, conveyor: Any) -> None:
+    refused = conveyor("produce", "shape", 1, "--eta", "tomorrow")
+    assert refused.code == 2
+    assert "--eta 'tomorrow' is not a time" in refused.err
+    refused = conveyor("produce", "shape", 1, "--eta", "2030-12-31", "--delay", 5)
+    assert refused.code == 2
+    assert "eta and delay exclude each other" in refused.err
+    refused = conveyor("produce", "shape", 1, "--expires", 0)
+    assert refused.code == 2
+    assert "expires must be more than 0 seconds" in refused.err
+
+
 def test_durability_option_is_checked_against_the_server(at_server: Any, conveyor: Any) -> None:
     refused = conveyor("produce", "shape", 1, "--durability", "written")
     assert refused.code == 1

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tests.store.lifecycle import JobState, may_move
+from tests.store.lifecycle import JobState, function_of, may_move
 from tests.store.test_mutants import FAILURES, forget_scripts, load_mutant, name_of
 
 from conveyor.errors import DuplicateJob, LeaseLost, ShutDown, TooLarge
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
 
     def run(self, verb: str, *args: Any, **options: bool) -> Any:
         """Run a verb and return its answer."""
-        command = getattr(commands, verb)(QUEUE, *args, **options)
+        command = function_of(verb)(QUEUE, *args, **options)
         self.verbs.append(verb)
         self.last = None
         answer = self.client.run(command)

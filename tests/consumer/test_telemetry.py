@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
 import typing
 from contextlib import suppress
+from datetime import datetime
 from threading import Thread
 
 import pytest
@@ -162,3 +164,42 @@ def test_long_line_fits_into_a_pipe(quiet_subscribers: None, capfd: pytest.Captu
     assert told.startswith("conveyor: ääää")
     assert told.endswith("ä…\n")
     assert select.PIPE_BUF - 1 <= len(told.encode()) <= select.PIPE_BUF
+
+
+@pytest.fixture
+def json_lines(
+    quiet_subscribers: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> typing.Callable[[events.Event], list[dict[str, typing.Any]]]:
+    """Return a function that emits an event and returns the lines on standard error."""
+    monkeypatch.setenv(logs.FORMAT, "json")
+    logs.to_standard_error()
+
+    def emit(event: events.Event) -> list[dict[str, typing.Any]]:
+        events.emit(event)
+        return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+
+    return emit
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_each_event_is_a_json_object_with_its_fields(
+    kind: type[events.Event], json_lines: typing.Any
+) -> None:
+    event = sample(kind)
+    (line,) = json_lines(event)
+    datetime.fromisoformat(line["time"])
+    assert line["time"].endswith("Z")
+    assert (line["logger"], line["event"], line["message"]) == ("conveyor", kind.__name__, str(event))
+    assert line["level"] in {"INFO", "WARNING"}
+    for field in fields(kind):
+        assert line[field.name] == json.loads(json.dumps(getattr(event, field.name)))
+
+
+def test_long_and_hostile_json_line_fits_into_a_pipe(json_lines: typing.Any) -> None:
+    hostile = "ä\x1b[2J\n\ud800password=s3cr3t" * 2000
+    (line,) = json_lines(events.WorkerDied("host/1", hostile, hostile, hostile))
+    assert len(json.dumps(line)) < select.PIPE_BUF
+    assert line["message"].startswith("worker host/1 crashed (ä")
+    assert "s3cr3t" not in repr(line)
+    (line,) = json_lines(events.WorkerStopped("host/1", "stop", "password=s3cr3t"))
+    assert line["reason"] == "password=•••"

@@ -6,10 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import consumer_jobs as jobs
+import flow_jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import Queue, task
+from conveyor import BadCall, Consumer, Queue, task
+from conveyor.consumer.settings import read_queues
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +95,30 @@ def test_paused_queue_starts_no_job_but_running_jobs_continue(
     assert waiting.status() == "waiting"
     queue.resume()
     assert waiting.result(30) == 3
+
+
+@pytest.mark.parametrize("names", ["text", "dict"])
+def test_queues_with_weights_are_served_by_them(
+    queue: Queue, consume: Callable[..., Any], path: Path, kind: str, names: str
+) -> None:
+    often, seldom = (Queue(f"{queue.name}-{name}", store=queue.client) for name in ("often", "seldom"))
+    handles = [
+        job
+        for one in (often, seldom)
+        for job in one.submit_many(flow_jobs.stamp, [(str(path), one.name.partition("-")[2], 0, 0.003)] * 100)
+    ]
+    given = {often.name: 4, seldom.name: 1}
+    queues, weights = read_queues(
+        given if names == "dict" else [f"{name}:{weight}" for name, weight in given.items()]
+    )
+    consume(queues, workers=1, kind=kind, weights=weights, modules=("flow_jobs",))
+    for job in handles:
+        job.result(60)
+    first = [line.split()[1] for line in lines(path) if line.startswith("start")][:100]
+    assert 3 <= first.count("seldom") <= 45  # 20 on average; both queues had jobs until then
+
+
+@pytest.mark.parametrize("queues", [["a:0"], ["a:x"], ["a:1001", "b"], {"a": -1}, {"a": 1.5}, ["a:"]])
+def test_wrong_weights_are_refused(queues: Any) -> None:
+    with pytest.raises(BadCall, match="the weight of a queue must be a whole number"):
+        Consumer(queues)

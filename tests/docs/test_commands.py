@@ -12,14 +12,14 @@ from conveyor.cli.commands import COMMANDS, load
 from conveyor.cli.main import run
 
 ROOT = Path(__file__).parents[2]
-GROUPS = {"server": list(load("server").commands)}
+GROUPS = {name: list(load(name).commands) for name in ("server", "schedule")}
 NAMES = [
     " ".join(words)
     for commands in COMMANDS.values()
     for name in commands
     for words in ([[name, one] for one in GROUPS[name]] if name in GROUPS else [[name]])
 ]
-ROOT_OPTIONS = {"--url", "-u", "--version", "-V", "--install-completion", "--show-completion"}
+ROOT_OPTIONS = {"--url", "-u", "--log-format", "--version", "-V", "--install-completion", "--show-completion"}
 _SHOWN = (
     re.compile(r"^(conveyor .+)$", re.MULTILINE),  # a line of a console block
     re.compile(r"bin/(conveyor .+)$", re.MULTILINE),

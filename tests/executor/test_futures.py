@@ -58,6 +58,15 @@ def test_future_of_a_taken_job_runs_and_is_not_cancelled(bench: Bench, executor:
     assert future.result(timeout=20) == 8
 
 
+def test_future_of_an_expired_job_is_cancelled(bench: Bench, executor: Executor) -> None:
+    future = executor.submit(calls.double, 4)
+    bench.settle(value=["JobExpired", "no worker started it", ""], state="expired")
+    assert futures.wait([future], timeout=20).done == {future}
+    assert future.cancelled()
+    with pytest.raises(futures.CancelledError):
+        future.result()
+
+
 def test_cancel_of_a_waiting_call_cancels_its_job(bench: Bench, executor: Executor) -> None:
     called: list[Any] = []
     first, second = executor.submit(calls.double, 1), executor.submit(calls.double, 2)

@@ -15,9 +15,10 @@ from tests.conformance.test_model import SAFE_IF_LATE
 from tests.store import lifecycle
 from tests.store.conftest import Lane
 
-from conveyor.store import commands, control_channel, forgetting, keys, records, scripts
+from conveyor.store import commands, control_channel, forgetting, keys, records, schedules, scripts
 from conveyor.store.client import Client
 from conveyor.store.commands import Batch, PutParams, RowRange, Settlement
+from conveyor.store.schedules import DueReply, DueSchedule, Entry, Fired, How, Put
 from conveyor.torture.proxy import Mode, Proxy
 
 if TYPE_CHECKING:
@@ -89,6 +90,17 @@ def lapsed(lane: Lane) -> None:
 def due(lane: Lane) -> None:
     put(lane, delay=LONG)
     lane.raw.zadd(lane.key("delayed"), {FIRST: 1, SECOND: 2})
+
+
+REPORT, PAUSED = (Entry(name, "every 60", b"definition", 60.0) for name in ("report", "paused"))
+DUE = DueSchedule("report", 60.0, b"definition", Fired())
+INSTANTS = [Put(at, f"report:{at:.0f}", b"bytes", delay) for at, delay in ((60.0, 0.0), (120.0, LONG))]
+
+
+def scheduled(lane: Lane) -> None:
+    lane.run(schedules.schedule, "", 0.0, [REPORT])
+    lane.run(schedules.schedule, "", 0.0, [PAUSED])
+    lane.run(schedules.reschedule, "paused", "pause")
 
 
 def full(lane: Lane) -> None:
@@ -176,6 +188,22 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (streaming, lambda token: (token, FIRST, 2, [b"\x03"])),
         (streaming, lambda token: (token, FIRST, 0, [b"\x04"])),
     ),
+    "schedule": (
+        (nothing, lambda _: ("module", 1.0, [REPORT, PAUSED])),
+        (scheduled, lambda _: ("", 0.0, [REPORT._replace(timing="every 30")])),
+        (scheduled, lambda _: ("module", 2.0, [])),
+    ),
+    "reschedule": (
+        (scheduled, lambda _: ("report", "pause")),
+        (scheduled, lambda _: ("paused", "resume", 60.0)),
+        (scheduled, lambda _: ("report", "remove")),
+    ),
+    "due": ((scheduled, lambda _: ()),),
+    "fire": (
+        (scheduled, lambda _: (DUE, 180.0, INSTANTS, How())),
+        (scheduled, lambda _: (DUE, 180.0, INSTANTS, How("skip", 3))),
+        (scheduled, lambda _: (DUE, None, INSTANTS[:1], How("queue", 0, 1, 2))),
+    ),
     "promote": ((due, lambda _: ()),),
     "reap": ((lapsed, lambda _: ()),),
     "cancel": (
@@ -223,6 +251,8 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "revive": lambda _: 0,
     "discard": lambda _: 0,
     "purge": lambda _: 0,
+    "fire": lambda _: "STALE",
+    "reschedule": lambda _: "SAME",
     # The owner of a job that was only held is not named again: its next renewal reports the loss.
     "cancel": lambda _: ("cancelled", "", ""),
     # The inbox is open now; its owner polls every two seconds for missed outcomes.
@@ -279,6 +309,24 @@ LATE = {
         lambda lane: lane.put("later", delay=LONG),
         {"delayed": -2, "cancelled": 2},
     ),
+    "schedule": Late(
+        nothing,
+        lambda queue: schedules.schedule(queue, "", 0.0, [REPORT]),
+        lambda lane: lane.run(schedules.reschedule, "report", "remove"),
+        {},
+    ),
+    "reschedule": Late(
+        scheduled,
+        lambda queue: schedules.reschedule(queue, "report", "pause"),
+        lambda lane: lane.run(schedules.reschedule, "report", "resume", 60.0),
+        {},
+    ),
+    "fire": Late(
+        scheduled,
+        lambda queue: schedules.fire(queue, DUE, 180.0, INSTANTS, How()),
+        lambda lane: lane.claim(2),
+        {},
+    ),
     "promote": Late(much_due, commands.promote, nothing, {"delayed": -6, "ready": 6}),
     "reap": Late(much_lapsed, commands.reap, nothing, {"leased": -8, "ready": 8, "lapsed": 8}),
     "forget": Late(
@@ -295,7 +343,7 @@ LATE = {
     ),
 }
 #: Commands that only read, or note a waiter until it is silent for some time.
-NOTING = {"count", "series", "rows", "state", "listen", "join", "leave"}
+NOTING = {"due", "count", "series", "rows", "state", "listen", "join", "leave"}
 
 #: For each plain script: the preparation, and the command that runs it on a queue.
 PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
@@ -326,12 +374,14 @@ REPEATS = {
 
 def command_of(lane: Lane, verb: str, before: Callable[[Lane], Any], arguments: Any) -> Command:
     token = before(lane)
-    return getattr(commands, verb)(lane.queue, *arguments(token))
+    return lifecycle.function_of(verb)(lane.queue, *arguments(token))
 
 
 def run(lane: Lane, client: Client, command: Command) -> Any:
     """Run a command, and return its reply: a claim repeated for 0 jobs differs in its state."""
     reply = client.run(command)
+    if isinstance(reply, DueReply):
+        return reply.due  # without the time
     if not isinstance(reply, Batch):
         return reply
     if reply.jobs and reply.token not in lane.tokens:

@@ -37,7 +37,7 @@ def test_five_workers_sleep_five_seconds_in_one(
     producer.expect(r"Result:\s+times\s+5\s+seconds\s+5")
     assert exit_code(producer) == 0
     consumer.sendintr()
-    consumer.expect_exact("has exited, 5 jobs done")
+    consumer.expect_exact("has exited, 6 jobs done")
     assert exit_code(consumer) == 0
 
 

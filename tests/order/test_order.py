@@ -13,7 +13,7 @@ import order_jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import BadInput, JobCancelled, JobFailed, task
+from conveyor import BadInput, Job, JobCancelled, JobFailed, task
 from conveyor.cli import follow
 from conveyor.order import Order
 
@@ -38,6 +38,16 @@ def test_order_is_split_run_and_joined(queue: Queue, consume: Callable[..., Any]
     assert order.result(30) == sum(range(20))
     assert sorted(map(int, lines(path))) == list(range(20))
     assert order.failed() == []
+
+
+def test_join_does_not_need_its_producer(queue: Queue, consume: Callable[..., Any], path: Path) -> None:
+    orders = Order.place(
+        order_jobs.piece, {"path": str(path), "count": 5}, queue=queue.name, store=queue.client, count=2
+    )
+    joins = [Job(one.id, queue.name, client=queue.client) for one in orders.joins]
+    del orders
+    consume(workers=2)
+    assert [one.result(30) for one in joins] == [10, 10]
 
 
 def test_order_of_a_task_without_a_split_is_a_single_job(queue: Queue, consume: Callable[..., Any]) -> None:

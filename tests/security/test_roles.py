@@ -12,6 +12,7 @@ import streaming_jobs
 from asgi_client import OWN, ask
 from consumer_kit import Running, go, lines
 from tests.conftest import RUNNING, documented_rights
+from tests.store import lifecycle
 from tests.store.test_versions import HOLDING, LOOKING, REFUSED
 
 from conveyor import Consumer, DurabilityUnknown, Full, JobCancelled, JobFailed, JobLost, Queue, clock
@@ -47,7 +48,7 @@ FORBIDDEN = (
 
 #: The scripts that each role runs.
 VERBS = {
-    "producer": {"put", "listen", "leave", "join", "count", "state", "cancel"},
+    "producer": {"put", "listen", "leave", "join", "count", "state", "cancel", "schedule", "reschedule"},
     "worker": {
         "claim",
         "renew",
@@ -61,6 +62,9 @@ VERBS = {
         "state",
         "tally",
         "forget",
+        "due",
+        "fire",
+        "schedule",
     },
     "viewer": {"count", "state", "rows", "series"},
     "operator": {
@@ -76,6 +80,8 @@ VERBS = {
         "forget",
         "reap",
         "rows",
+        "schedule",
+        "reschedule",
     },
 }
 
@@ -318,10 +324,10 @@ def test_user_of_a_queue_is_denied_other_queues(user: str, server: Server) -> No
     try:
         for verb, arguments in {**REFUSED, **LOOKING}.items():
             with pytest.raises(StoreDenied):
-                client.run(getattr(commands, verb)("films", *arguments))
+                client.run(lifecycle.function_of(verb)("films", *arguments))
         for verb, of_token in HOLDING.items():
             with pytest.raises(StoreDenied):
-                client.run(getattr(commands, verb)("films", *of_token(token)))
+                client.run(lifecycle.function_of(verb)("films", *of_token(token)))
         hostile = raw.script_load("return redis.call('DEL', ARGV[1])")
         for name in names:
             for words in (("GET", name), ("DEL", name), ("RENAME", name, "conveyor:{sums}:jobs")):

@@ -1,6 +1,6 @@
 """The life cycle of a job: its states, and all moves between them. A verb is one script and one function.
 
-            put              claim               finish
+        put, fire            claim               finish
     (gone) ─────▶ ready ───────────────▶ leased ─────────▶ over ──▶ (gone, when its outcome expires)
       │            ▲  ▲                  │ │ │ ▲
       │ put        │  ├── release, lost ─┤ │ │ └─ renew: stays, for longer
@@ -18,7 +18,14 @@ leases make a job dead. They do not count for jobs that had not started, or whos
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from conveyor.store import commands, schedules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conveyor.store.command import Command
 
 
 class JobState(enum.StrEnum):
@@ -53,6 +60,8 @@ _DEAD, _OVER, _GONE = JobState.DEAD, JobState.OVER, JobState.GONE
 TRANSITIONS = (
     Move("put", _GONE, _READY),
     Move("put", _GONE, _DELAYED),
+    Move("fire", _GONE, _READY),
+    Move("fire", _GONE, _DELAYED),  # with jitter
     Move("claim", _READY, _LEASED),
     Move("finish", _LEASED, _OVER),
     Move("fail", _LEASED, _DEAD),
@@ -82,10 +91,16 @@ TRANSITIONS = (
 NOT_MOVES = {
     *("renew", "count", "state", "rows", "tally", "series", "listen"),
     *("append", "join", "leave", "bound", "pause", "resume", "shut", "forget"),
+    *("due", "schedule", "reschedule"),
 }
 
 VERBS = frozenset(move.verb for move in TRANSITIONS) | NOT_MOVES
-"""All verbs: the names of the scripts and of their functions in store/commands.py."""
+"""All verbs: the names of the scripts and of their functions in store/commands.py and store/schedules.py."""
+
+
+def function_of(verb: str) -> Callable[..., Command]:
+    """Return the function of a verb."""
+    return getattr(commands if hasattr(commands, verb) else schedules, verb)
 
 
 def may_move(verb: str, source: str, target: str) -> bool:

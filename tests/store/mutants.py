@@ -21,6 +21,7 @@ from . import (
     test_put,
     test_release,
     test_retry,
+    test_schedules,
     test_tally,
     test_versions,
 )
@@ -554,6 +555,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_versions.test_newer_queue_is_left_alone: (
         ("put", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("fire", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("schedule", "if is_foreign(version) then return {'VERSION'} end", ""),
+        ("reschedule", "if is_foreign(version) then return {'VERSION'} end", ""),
         ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -609,6 +613,77 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_forget.test_queues_of_other_programs_are_left_alone: (
         ("plain/note", "redis.call('SADD', KEYS[1], ARGV[1])", "0"),
+    ),
+    test_schedules.test_fired_instant_is_a_waiting_job: (("fire", "ring(put)", "ring(0)"),),
+    test_schedules.test_instant_fired_by_another_consumer_is_not_fired_again: (
+        ("fire", "if not due or tonumber(due) ~= tonumber(expected) then", "if not due then"),
+    ),
+    test_schedules.test_fired_instant_stays_fired_if_the_clock_was_set_back: (
+        ("fire", "if instant > was.at then", "if true then"),
+        ("fire", "    was.at = instant", ""),
+    ),
+    test_schedules.test_unknown_and_paused_schedules_fire_nothing: (
+        ("reschedule", "redis.call('ZREM', INSTANTS, name)", ""),
+    ),
+    test_schedules.test_schedule_without_a_further_instant_ends: (
+        ("fire", "then redis.call('ZREM', INSTANTS, name) else", "then following = 0 else"),
+    ),
+    test_schedules.test_known_id_counts_as_fired: (
+        (
+            "fire",
+            "if redis.call('HEXISTS', JOBS, id) + redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0 then",
+            "if true then",
+        ),
+    ),
+    test_schedules.test_shut_queue_keeps_the_instant: (("fire", "if meta[3] then return {'SHUT'} end", ""),),
+    test_schedules.test_full_queue_takes_one_job_of_each_schedule: (
+        ("fire", "elseif not has_room() then", "elseif false then"),
+        (
+            "fire",
+            "return not is_unfinished() or redis.call('ZSCORE', LEASED, was.job)",
+            "return not is_unfinished()",
+        ),
+        ("fire", "following = ARGV[place]", ""),
+    ),
+    test_schedules.test_dead_job_does_not_count_as_unfinished: (
+        ("fire", " and not redis.call('ZSCORE', DEAD, was.job)", ""),
+    ),
+    test_schedules.test_instant_is_held_until_the_job_before_has_finished: (
+        ("fire", "if overlap == 'queue' and", "if false and"),
+        ("fire", "was.held, was.skipped, was.missed = '0',", "was.held, was.skipped, was.missed = was.held,"),
+    ),
+    test_schedules.test_nothing_is_held_if_nothing_is_to_be_fired: (("fire", "#ARGV >= FIRST and", ""),),
+    test_schedules.test_equal_timing_keeps_the_next_instant: (
+        ("schedule", " and timing ~= old_timing then", " then"),
+        ("schedule", " and timing ~= old_timing then", " and not old_timing then"),
+    ),
+    test_schedules.test_paused_schedule_stays_paused_if_set_again: (
+        ("schedule", "if not is_paused and timing", "if timing"),
+    ),
+    test_schedules.test_module_replaces_its_own_schedules_only: (
+        ("schedule", "if read(text) == module and not kept[name] then", "if not kept[name] then"),
+        ("schedule", "if read(text) == module and not kept[name] then", "if false then"),
+    ),
+    test_schedules.test_consumer_that_started_later_decides: (
+        ("schedule", "if start < last and", "if false and"),
+        ("schedule", "if start < last and", "if start <= last and"),
+    ),
+    test_schedules.test_start_in_the_future_decides_nothing: (
+        ("schedule", " and last <= server_time() then", " then"),
+    ),
+    test_schedules.test_schedule_of_code_is_not_replaced_at_run_time: (
+        ("schedule", "read(before[name]) ~= '' then", "false then"),
+    ),
+    test_schedules.test_queue_has_a_limited_number_of_schedules: (
+        ("schedule", "if size > MAX_SCHEDULES then", "if false then"),
+    ),
+    test_schedules.test_removed_schedule_leaves_nothing: (
+        ("shared/schedule", "redis.call('HDEL', SCHEDULES, name)", ""),
+        ("shared/schedule", "redis.call('ZREM', INSTANTS, name)", ""),
+        ("shared/schedule", "redis.call('HDEL', FIRED, name)", ""),
+    ),
+    test_schedules.test_queue_with_schedules_is_kept_unless_deleted: (
+        ("forget", " or redis.call('EXISTS', SCHEDULES) == 1 then", " then"),
     ),
     test_retry.test_last_twenty_attempts_are_kept_for_a_day: (
         ("shared/settle", "redis.call('LTRIM', list, -MAX_ATTEMPTS, -1)", ""),

@@ -11,6 +11,7 @@ from tests.store import lifecycle
 
 from conveyor.store import commands
 from conveyor.store.commands import PutParams, RowRange, Settlement
+from conveyor.store.schedules import DueSchedule, Entry, Fired, How, Put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,8 @@ class Backlog:
         self.fill("due", DUE, delay=LONG)
         batches = [lane.claim(MAX_JOBS) for _ in range(taken // MAX_JOBS)]
         self.held = [(job.id, batches[0].token) for job in batches[0].jobs]
+        self.entries = [Entry(f"job{number:03}", "every 60", bytes(1000), 60.0) for number in range(1000)]
+        self.instants = [Put(float(at), f"job:{at}", b"bytes", 0.0) for at in range(60, 160)]
         self.dead = [job.id for job in batches[1].jobs]
         settlements = [Settlement(one, b"no", 60.0) for one in self.dead]
         lane.client.run_all([commands.fail(lane.queue, batches[1].token, one) for one in settlements])
@@ -79,6 +82,10 @@ class Backlog:
             "tally": ("owner", 1, None, [("task", "s=1")]),
             "bound": (100_000,),
             "forget": (LONG,),
+            "schedule": ("module", 1.0, self.entries),
+            "due": (),
+            "fire": (DueSchedule("job000", 60.0, b"", Fired()), 120.0, self.instants, How()),
+            "reschedule": ("job001", "pause"),
             "pause": (),
             "resume": (),
             "shut": (),
@@ -99,7 +106,7 @@ def check_work(server: Server, lane: Lane, quickest: Callable[..., float], waiti
         words = [f"nonce.{next(numbers)}" if word == "nonce" else word for word in calls[verb]]
         count = lane.count()
         before = processor_time(server.pid)
-        lane.run(getattr(commands, verb), *words)
+        lane.run(lifecycle.function_of(verb), *words)
         time = processor_time(server.pid) - before
         moves = {name: getattr(lane.count(), name) - getattr(count, name) for name in MOVES}
         assert {name: moved for name, moved in moves.items() if abs(moved) > MAX_JOBS} == {}, verb

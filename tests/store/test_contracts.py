@@ -12,12 +12,15 @@ import pytest
 from tests.store import lifecycle
 
 from conveyor.errors import LeaseLost
-from conveyor.store import commands, keys, scripts
+from conveyor.store import commands, keys, schedules, scripts
 from conveyor.store.client import Listener
 from conveyor.store.command import PROTOCOL
 from conveyor.store.commands import PutParams, RowRange, Settlement
+from conveyor.store.schedules import DueSchedule, Entry, Fired, How, Put
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from conftest import Server
 
 FOLDER = Path(scripts.__file__).parent
@@ -52,10 +55,14 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowRange(1)),
+    "due": (),
+    "fire": (DueSchedule("report", 60.0, b"", Fired()), 120.0, [Put(60.0, "id", b"bytes", 0.0)], How()),
+    "schedule": ("module", 1.0, [Entry("report", "every 60", b"definition", 60.0)]),
+    "reschedule": ("report", "pause"),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
-REFUSED_WITHOUT_MEMORY = {"put", "revive", "append"}
-READING = {"count", "state", "series", "rows"}
+REFUSED_WITHOUT_MEMORY = {"put", "revive", "append", "fire"}
+READING = {"count", "state", "series", "rows", "due"}
 
 
 def header(verb: str) -> list[str]:
@@ -80,8 +87,10 @@ def entry(verb: str, word: str) -> str:
     return found[0].removeprefix(word).strip()
 
 
-#: Functions in store/commands.py that are no verbs.
+#: Functions in store/commands.py and store/schedules.py that are no verbs.
 WITHOUT_VERB = {
+    *("note_scheduled", "scheduled_queues", "scheduled_among", "declared", "setting", "stored", "stored_one"),
+    *("schedule_clock", "set_ahead", "read_fired"),
     *(
         "settlement_of_failure",
         "key_priority",
@@ -96,15 +105,19 @@ WITHOUT_VERB = {
 }
 
 
-def is_public_function(name: str, one: object) -> bool:
-    return inspect.isfunction(one) and one.__module__ == commands.__name__ and not name.startswith("_")
+def public_functions(module: ModuleType) -> set[str]:
+    return {
+        name
+        for name, one in vars(module).items()
+        if inspect.isfunction(one) and one.__module__ == module.__name__ and not name.startswith("_")
+    }
 
 
 def test_each_verb_has_a_script_and_function_and_a_known_effect() -> None:
     moves = {move.verb for move in lifecycle.TRANSITIONS}
     assert moves & lifecycle.NOT_MOVES == set()
     assert set(scripts.names()) == moves | lifecycle.NOT_MOVES == lifecycle.VERBS
-    functions = {name for name, one in vars(commands).items() if is_public_function(name, one)}
+    functions = public_functions(commands) | public_functions(schedules)
     assert functions - WITHOUT_VERB == lifecycle.VERBS
     assert SAMPLES.keys() == lifecycle.VERBS
 
@@ -126,7 +139,7 @@ def test_script_starts_with_its_contract(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
 def test_script_header_numbers_the_arguments_of_its_function(verb: str) -> None:
-    command = getattr(commands, verb)("queue", *SAMPLES[verb])
+    command = lifecycle.function_of(verb)("queue", *SAMPLES[verb])
     documented = entry(verb, "ARGV")
     numbers = [int(number) for number in re.findall(r"(?:^|; ?| )(\d+)(?:\.\.)? [a-z]", f"; {documented}")]
     sent = len(command.words) - 2
@@ -150,7 +163,7 @@ def test_verbs_do_not_contain_the_time_of_the_client(verb: str, monkeypatch: pyt
         with monkeypatch.context() as shifted:
             for name in ("time.time", "conveyor.clock.wall"):
                 shifted.setattr(name, lambda shift=shift: 1_700_000_000.0 + shift)
-            sent.append(getattr(commands, verb)("queue", *SAMPLES[verb]).words)
+            sent.append(lifecycle.function_of(verb)("queue", *SAMPLES[verb]).words)
     assert sent[0] == sent[1] == sent[2]
 
 
@@ -203,7 +216,7 @@ def test_protocol_version_is_equal_in_lua_and_python() -> None:
 @pytest.mark.parametrize("verb", sorted(SAMPLES))
 def test_unknown_script_is_loaded_automatically(server: Server, verb: str) -> None:
     server.raw.script_flush()
-    command = getattr(commands, verb)("films", *SAMPLES[verb])
+    command = lifecycle.function_of(verb)("films", *SAMPLES[verb])
     with suppress(LeaseLost):
         server.client.run(command)
     assert server.raw.script_exists(command.script.sha) == [True]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: How a test fails; any other error may be one of the mutant itself, which is then no proof.
 FAILURES = (AssertionError, pytest.fail.Exception, ShutDown)
-READING = {"count", "rows", "series", "state", "plain/groups", "plain/trail"}
+READING = {"count", "due", "rows", "series", "state", "plain/groups", "plain/trail"}
 #: Code that compares a token or a version, or removes something that does not expire.
 GUARD = re.compile(
     r"if [^\n]*\bis_(?:holder|foreign)\([^\n]*|(?<=\(')(?:HDEL|ZREM\w*|SREM|DEL|UNLINK|LTRIM|ZPOPMIN)\b"

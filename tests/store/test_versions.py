@@ -14,6 +14,7 @@ from conveyor.errors import StoreMismatch
 from conveyor.store import commands, scripts
 from conveyor.store.command import PROTOCOL, Command
 from conveyor.store.commands import PutParams, RowRange, Settlement
+from conveyor.store.schedules import DueSchedule, Entry, Fired, How, Put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,9 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "tally": ("ann", 1, None, [("task", "s=1")]),
     "promote": (),
     "reap": (),
+    "fire": (DueSchedule("report", 60.0, b"", Fired()), 120.0, [Put(60.0, "id", b"bytes", 0.0)], How()),
+    "schedule": ("", 0.0, [Entry("report", "every 60", b"definition", 60.0)]),
+    "reschedule": ("report", "remove"),
 }
 #: Verbs that the holder of a lease may use.
 HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
@@ -143,6 +147,7 @@ HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "append": lambda token: (token, "leased", 0, [b"\x01"]),
 }
 LOOKING: dict[str, tuple[Any, ...]] = {
+    "due": (),
     "count": (),
     "rows": ("dead", RowRange(9)),
     "state": ("waiting",),
@@ -162,7 +167,7 @@ def test_newer_queue_is_left_alone(newer: Lane, verb: str) -> None:
     newer.let_leases_run_out()
     before = newer.dump()
     with pytest.raises(StoreMismatch):
-        newer.run(getattr(commands, verb), *REFUSED[verb])
+        newer.run(lifecycle.function_of(verb), *REFUSED[verb])
     assert newer.changes(before) == {}
 
 
@@ -170,7 +175,7 @@ def test_newer_queue_is_left_alone(newer: Lane, verb: str) -> None:
 def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
     newer.let_leases_run_out("other")
     states = {"waiting": "ready", "delayed": "delayed", "dead": "dead", "other": "leased"}
-    newer.run(getattr(commands, verb), *HOLDING[verb](newer.tokens[1]))
+    newer.run(lifecycle.function_of(verb), *HOLDING[verb](newer.tokens[1]))
     assert {job: newer.run(commands.state, job).state for job in states} == states
     left = newer.run(commands.state, "leased").state
     assert (left == "leased") == (verb in {"renew", "append"})
@@ -180,7 +185,7 @@ def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
 @pytest.mark.parametrize("verb", LOOKING)
 def test_queries_change_no_job_of_a_newer_queue(newer: Lane, verb: str) -> None:
     before = newer.dump()
-    newer.run(getattr(commands, verb), *LOOKING[verb])
+    newer.run(lifecycle.function_of(verb), *LOOKING[verb])
     assert newer.changes(before).keys() <= {"joiners", "seen"}
 
 

@@ -13,15 +13,25 @@ from conveyor import (
     CurrentJob,
     Executor,
     Job,
+    JobCancelled,
+    JobEnd,
+    JobFailed,
+    Limit,
     Queue,
+    Retry,
     SubmittedCall,
     Task,
+    Throttle,
+    Unique,
     aio,
     around_run,
     around_submit,
     from_worker,
     resource,
+    result_of,
+    results_of,
     task,
+    webhook,
 )
 from conveyor.executor import JobFuture
 
@@ -38,6 +48,17 @@ def count(limit: int, low: int = 2, *, slow: bool = False) -> int:
 @task(name="fetch", redact=["token"], keep=timedelta(days=1), first_delay=0.5, durability="fsync")
 async def fetch(url: str) -> bytes:
     return url.encode()
+
+
+def growing(retry: int, error: Exception) -> float:
+    return 2.0 * retry
+
+
+@task(retries=5, retry_on=(ConnectionError, TimeoutError), give_up_on=ValueError, backoff=growing)
+def sync(order: str) -> int:
+    if not order:
+        raise Retry(after=timedelta(seconds=30))
+    raise Retry(30, "busy")
 
 
 def name_of(first: str, last: str, *, title: str = "") -> str:
@@ -278,10 +299,25 @@ assert_type(
 assert_type(fetch.options(wait=0.5, keep=60).submit("x"), Job[bytes])
 count.options(delay=timedelta(hours=1), first_delay=timedelta(seconds=1), wait=timedelta(seconds=1))
 count.options(delay=datetime(2030, 1, 1, tzinfo=UTC))
+count.options(eta=datetime(2030, 1, 1, tzinfo=UTC), expires=timedelta(hours=1))
+count.options(expires=datetime(2030, 1, 1, tzinfo=UTC)).options(expires=None)
+task(expires=60)
+count.options(eta=60)  # refused: arg-type; reportArgumentType
+count.options(expires="60")  # refused: arg-type; reportArgumentType
+task(eta=datetime(2030, 1, 1, tzinfo=UTC))  # refused: call-overload; reportCallIssue
 count.options(retires=3)  # refused: call-arg; reportCallIssue
 count.options(retries="3")  # refused: arg-type; reportArgumentType
 count.options(delay="tomorrow")  # refused: arg-type; reportArgumentType
 count.options(redact=["limit"])  # refused: call-arg; reportCallIssue
+assert_type(sync.submit("a"), Job[int])
+task(retries=1, retry_on={OSError}, backoff=lambda retry, error: timedelta(seconds=retry))
+task(retries=1, backoff=[1, 2.5, timedelta(minutes=1)])
+task(retries=1, backoff=(1, 2))
+Retry(after="soon")  # refused: arg-type; reportArgumentType
+sync.options(retry_on=OSError)  # refused: call-arg; reportCallIssue
+task(retry_on="OSError")  # refused: arg-type; reportArgumentType
+task(give_up_on=[int])  # refused: list-item; reportArgumentType
+task(backoff=5)  # refused: call-overload; reportArgumentType
 task(delay=5)  # refused: call-overload; reportCallIssue
 task(retires=5)  # refused: call-overload; reportCallIssue
 task(priority="high")  # refused: call-overload; reportArgumentType
@@ -307,3 +343,37 @@ def with_resources(fake: Client) -> None:
     use.submit(1)  # refused: arg-type; reportArgumentType
     use("a", client="text")  # refused: arg-type; reportArgumentType
     use.options(headers=[("a", "b")])  # refused: arg-type; reportArgumentType
+
+
+# Flow
+
+some_count = count.submit(5)
+assert_type(result_of(some_count), int)
+assert_type(results_of([some_count, some_count]), list[int])
+assert_type(count.submit(result_of(some_count)), Job[int])
+assert_type(some_count.then(count), Job[int])
+assert_type(some_count.then(count, 3, slow=True), Job[int])
+assert_type(some_count.then(ping), Job[None])
+some_count.then(three)  # refused: arg-type; reportArgumentType
+fetch.submit(result_of(some_count))  # refused: call-overload; reportArgumentType reportCallIssue
+count.options(after=[some_count], when="ended").submit(5)
+count.options(after=some_count)  # refused: arg-type; reportArgumentType
+count.options(when="later")  # refused: arg-type; reportArgumentType
+
+
+def told(end: JobEnd) -> None:
+    assert_type(end.error, JobFailed | JobCancelled | None)
+
+
+@task(
+    limit=Limit(running=2, starts=10, per=timedelta(minutes=1), by="user"), unique=Unique(by=("user", "day"))
+)
+def report(user: str, day: str) -> str:
+    return user + day
+
+
+report.options(limit=None, unique=True, on_failure=told, on_success=webhook("https://example.com"))
+report.options(limit=3)  # refused: arg-type; reportArgumentType
+Limit(running="2")  # refused: arg-type; reportArgumentType
+Unique(until="never")  # refused: arg-type; reportArgumentType
+raise Throttle(timedelta(seconds=5), whole_queue=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.wire.travel_kit import Color, Point
 
-from conveyor.errors import JobCancelled, JobFailed, JobLost
+from conveyor.errors import JobCancelled, JobExpired, JobFailed, JobLost
 from conveyor.wire import codec, outcome
 
 
@@ -42,6 +42,13 @@ def test_failure_is_raised_with_type_message_and_traceback(state: str, kind: typ
 def test_cancellation_is_raised_as_cancelled_error() -> None:
     with pytest.raises(JobCancelled):
         settled("cancelled").result()
+
+
+def test_expiry_is_raised_as_a_cancellation_with_its_reason() -> None:
+    one = outcome.decode_settled(outcome.encode_settled("expired", outcome.describe_expiry(60.0)))
+    with pytest.raises(JobCancelled, match=r"^no worker started it within 60 s of its put$") as error:
+        one.result()
+    assert type(error.value) is JobExpired
 
 
 def test_exception_is_described_with_its_traceback() -> None:

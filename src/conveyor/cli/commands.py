@@ -6,12 +6,13 @@ import importlib
 import inspect
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 import conveyor
+from conveyor import logs
 from conveyor.cli.exit_codes import Usage
 from conveyor.errors import MissingExtra
 
@@ -42,6 +43,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "delete": ("control", "Delete an empty queue with its settings, histories and outcomes."),
         "cancel": ("control", "Cancel jobs: queued ones immediately, running ones through their worker."),
         "retry": ("control", "Return dead jobs to their queue as if they had never run."),
+        "schedule": ("schedule", "Control recurring jobs: list, add, pause, resume, run and remove them."),
         "scale": ("scale", "Add workers to a running consumer, or stop some after their current jobs."),
         "kill": ("kill", "Stop workers after their current job, or immediately with --now."),
     },
@@ -53,6 +55,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 }
 #: Commands with arguments that may begin with a dash.
 WITH_NEGATIVE_NUMBERS = {"scale"}
+#: How lines on standard error are written.
+LogFormat = Literal["text", "json"]
 #: How the URL of a server may begin.
 SCHEMES = ("redis://", "rediss://", "unix://", "sentinel://", "sentinels://")
 _EPILOG = (
@@ -110,6 +114,13 @@ def parser() -> typer.Typer:
     return app
 
 
+def _use_format(name: str) -> str:
+    """Set the format at once, since errors in further arguments have it as well, and so do child processes."""
+    os.environ[logs.FORMAT] = name
+    logs.format_others()
+    return name
+
+
 def _root(
     context: typer.Context,
     url: Annotated[
@@ -123,6 +134,17 @@ def _root(
         ),
     ] = "",
     *,
+    log_format: Annotated[  # noqa: ARG001 - its callback has used it
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            help="Lines on standard error: text, or one JSON object each. Also valid after the command.",
+            envvar=logs.FORMAT,
+            case_sensitive=False,
+            is_eager=True,
+            callback=_use_format,
+        ),
+    ] = "text",
     version: Annotated[
         bool, typer.Option("--version", "-V", metavar="", help="Print the version.", is_eager=True)
     ] = False,

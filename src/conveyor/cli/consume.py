@@ -21,7 +21,7 @@ from conveyor.cli.output import note
 from conveyor.cli.prompts import BUILTIN_TASKS, Choice, open_prompt, require_terminal
 from conveyor.cli.status import queue_labels
 from conveyor.consumer import command_line, known_tasks, search_here
-from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel, read_size
+from conveyor.consumer.settings import MAX_GRACE, ConsumerSettings, Kind, LogLevel, read_queues, read_size
 from conveyor.wire import ids
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ MAX_WORKERS = 10
 def consume(
     queues: Annotated[
         list[str],
-        arguments("QUEUE", "Queues in order of precedence.", options.queues),
+        arguments("QUEUE", "Queues in order of precedence, or with weights: fast:5 slow:1.", options.queues),
     ],
     *,
     workers: Annotated[
@@ -180,9 +180,8 @@ def settings_for(
     else:
         search_here()
     modules = tuple(modules) or tuple(task_loading.found_modules())
-    return ConsumerSettings(
-        queues=tuple(queues) or ("default",), modules=modules, path=tuple(sys.path), **options
-    )
+    names, weights = read_queues(queues or "default")
+    return ConsumerSettings(queues=names, weights=weights, modules=modules, path=tuple(sys.path), **options)
 
 
 def become_supervisor(settings: ConsumerSettings) -> NoReturn:
@@ -219,7 +218,8 @@ def prompt_consume(prompt: Prompt, settings: ConsumerSettings, *, reload: bool =
 def command_of(settings: ConsumerSettings, *more: str) -> list[str]:
     """Return the command line with these settings, without what is the default anyway."""
     default = ConsumerSettings()
-    command = ["conveyor", "consume", *settings.queues]
+    weights = [f":{weight}" for weight in settings.weights] or [""] * len(settings.queues)
+    command = ["conveyor", "consume", *map("".join, zip(settings.queues, weights, strict=True))]
     for name, setting in _OPTIONS.items():
         if (value := getattr(settings, setting)) != getattr(default, setting):
             command += [name, f"{value:g}" if isinstance(value, float) else str(value)]

@@ -151,7 +151,7 @@ def run_operation(actions: Actions, kind: str, queue: str, reason: str) -> int:
     return done
 
 
-_FINISHED = {"done", "failed", "lost", "cancelled"}
+_FINISHED = {"done", "failed", "lost", "cancelled", "expired"}
 
 
 def cancel(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from conveyor import errors
+from conveyor import errors, logs
 from conveyor.errors import ConveyorError
 from conveyor.wire.redaction import redacted
 
@@ -84,6 +84,8 @@ def write_error(message: str, hint: str, code: int, *, as_json: bool) -> int:
         if as_json:
             error = {"code": code, "message": message, "hint": hint}
             print(json.dumps(error, ensure_ascii=False), file=sys.stderr)
+        elif logs.is_json():
+            print(logs.as_line(message, "ERROR", code=code, hint=hint), file=sys.stderr, flush=True)
         else:
             in_color = (
                 sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

@@ -10,7 +10,7 @@ from conveyor import clock
 from conveyor.cli import exit_codes
 from conveyor.cli.jobs import error_document
 from conveyor.cli.output import document, is_lively, margin, note, screen, value_lines
-from conveyor.errors import ConveyorError, JobCancelled, JobFailed
+from conveyor.errors import ConveyorError, JobCancelled, JobExpired, JobFailed
 from conveyor.monitor import Inspector
 from conveyor.monitor.follow import WorkerMonitor
 from conveyor.monitor.format import count_of, duration, printable, safe
@@ -118,7 +118,7 @@ def _print_result(order: Order, result: Any, error: ConveyorError | None) -> Non
         return
     message, hint = str(error), error.hint
     if failed := order.failed():  # otherwise joining their results failed
-        kinds = {JobCancelled: "cancelled", JobFailed: "failed"}
+        kinds = {JobExpired: "expired", JobCancelled: "cancelled", JobFailed: "failed"}
         outcome = next((name for kind, name in kinds.items() if isinstance(error, kind)), "lost")
         message = f"{len(failed):,} of {count_of(len(order.jobs), 'job')} {outcome}: {printable(message)}"
         hint = f"conveyor job {failed[0].id}"

@@ -246,6 +246,8 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "due_in": details.due_in,
         "worker": details.worker or None,
         "progress": steps,
+        "expires_at": None if details.expires_at is None else utc(details.expires_at),
+        "last_error": job_record.last_error(details) or None,
         "retries": details.retries,
         "crashes": details.crashes,
         "cancelled_by": details.cancelled_by or None,

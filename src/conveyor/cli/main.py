@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
 
     def command() -> int:
-        return int(parser()(url_first(arguments), prog_name="conveyor", standalone_mode=False) or 0)
+        return int(parser()(root_options_first(arguments), prog_name="conveyor", standalone_mode=False) or 0)
 
     return exit_code(command, as_json="--json" in own)
 
@@ -73,13 +73,21 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def url_first(arguments: list[str]) -> list[str]:
-    """Move `--url ADDRESS` to the front: it may also follow the command."""
-    for position, word in enumerate(arguments):
-        if word == "--":
-            break
-        length = 1 if word.startswith("--url=") else 2 if word in {"--url", "-u"} else 0
-        if length and position + length <= len(arguments):
-            end = position + length
-            return arguments[position:end] + arguments[:position] + arguments[end:]
-    return arguments
+#: The options of `conveyor` that may also follow the command.
+_MOVABLE = ("--url", "--log-format")
+
+
+def root_options_first(arguments: list[str]) -> list[str]:
+    """Move `--url ADDRESS` and `--log-format FORMAT` to the front: they may also follow the command."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    front: list[str] = []
+    rest: list[str] = []
+    words = iter(arguments[:end])
+    for word in words:
+        if word.startswith(tuple(f"{name}=" for name in _MOVABLE)):
+            front.append(word)
+        elif word in {*_MOVABLE, "-u"} and (value := next(words, None)) is not None:
+            front += [word, value]
+        else:
+            rest.append(word)
+    return front + rest + arguments[end:]

@@ -17,6 +17,7 @@ import typer
 from conveyor.cli.connection import queue_counts
 from conveyor.consumer import known_tasks
 from conveyor.monitor import Inspector
+from conveyor.monitor.schedules import all_schedules
 from conveyor.store import Client, embedded
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _tasks(_: str) -> list[str]:
     return known_tasks().names()
 
 
+schedules = _completion(lambda url: [one.name for one in all_schedules().ask(_inspector(url).client)])
 queues = _completion(lambda url: sorted(queue_counts(_inspector(url))))
 workers = _completion(_workers)
 queues_and_workers = _completion(lambda url: [*sorted(queue_counts(_inspector(url))), *_workers(url)])

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from conveyor import logs
 from conveyor.monitor.format import printable
 from conveyor.wire import objects
 from conveyor.wire.objects import ObjectData
@@ -50,8 +51,9 @@ def margin() -> Console:
 
 
 def note(text: str = "") -> None:
-    """Write a line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Write a line to standard error; as JSON, if that is chosen, without blank ones."""
+    if text or not logs.is_json():
+        print(logs.as_line(text), file=sys.stderr, flush=True)
 
 
 def document(schema: str, **body: Any) -> None:

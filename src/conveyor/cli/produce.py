@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shlex
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 from conveyor.cli import exit_codes, options
 from conveyor.cli.connection import open_inspector, open_store
+from conveyor.cli.exit_codes import Usage
 from conveyor.cli.follow import follow
 from conveyor.cli.options import Json, TaskModules, argument, arguments, flag, option, queue_option
 from conveyor.cli.output import document, is_lively, margin, note, progress_bar
@@ -48,6 +50,14 @@ def produce(
     count: Annotated[int, option("N", "Number of times to enqueue it.", min=1)] = 1,
     wait: Annotated[bool, flag("Follow the jobs and print the time and the result.")] = False,
     delay: Annotated[float | None, option("SECONDS", "Delay in seconds.")] = None,
+    eta: Annotated[
+        str,
+        option("TIME", "Time from which it may run, such as 2030-12-31T08:00; local without a time zone."),
+    ] = "",
+    expires: Annotated[
+        float | None,
+        option("SECONDS", "Seconds after which it is not started any more, from when it may run."),
+    ] = None,
     priority: Annotated[
         int | None, option("0..255", "Priority, higher first, instead of the task's own.")
     ] = None,
@@ -79,6 +89,8 @@ def produce(
     changes: dict[str, Any] = {
         "queue": queue or None,
         "delay": delay,
+        "eta": _time(eta) if eta else None,
+        "expires": expires,
         "priority": priority,
         "retries": retries,
         "timeout": timeout,
@@ -99,6 +111,14 @@ def produce(
     for job in order.jobs:
         print(job.id)
     return exit_codes.OK
+
+
+def _time(text: str) -> dt.datetime:
+    """Return a time that was typed, in the local time zone unless it names one. Raises Usage."""
+    try:
+        return dt.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise Usage(f"--eta {text!r:.80} is not a time: {error}", hint="such as 2030-12-31T08:00") from None
 
 
 def place_order(

@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import msgspec
 
-from conveyor import task_def, task_loading
-from conveyor.consumer.settings import STOP_SIGNALS, ConsumerSettings, Kind, LogLevel, read_size
+from conveyor import schedules, task_def, task_loading
+from conveyor.consumer.settings import (
+    STOP_SIGNALS,
+    ConsumerSettings,
+    Kind,
+    LogLevel,
+    read_queues,
+    read_size,
+)
 from conveyor.errors import BadCall, ConveyorError
 from conveyor.store import Client, connect
 from conveyor.tasks import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conveyor.consumer.in_process import OwnConsumer
     from conveyor.tasks import Registry
@@ -40,7 +47,8 @@ class Consumer:
     `Consumer("sums").run()` works until it is stopped (Ctrl-C, SIGTERM, `conveyor kill`). As a context manager it works
     alongside the caller's own code and stops at the end of the block, after the current jobs; functions of the caller's
     own script may be submitted then. `tasks` names further modules whose tasks may run; `tasks.py` and `task_def` in
-    the working folder are found automatically. With several queues, the next job comes from the first that has one.
+    the working folder are found automatically. With several queues, the next job comes from the first that has one; or
+    with weights, `{"fast": 5, "slow": 1}`, five times as often from one as from the other, as long as both have some.
     A worker of `kind` "process" has a process of its own, one of kind "thread" or "coroutine" shares one, or is spread
     with the others over `processes`; `workers` is how many jobs run at a time.
     `grace` limits, in seconds, how long a stopping consumer waits for its current jobs; then they are cancelled and
@@ -58,7 +66,7 @@ class Consumer:
 
     def __init__(  # noqa: PLR0913 - one for each option of `conveyor consume`, most of them by name
         self,
-        queues: str | Iterable[str] = "default",
+        queues: str | Iterable[str] | Mapping[str, int] = "default",
         workers: int | None = None,
         kind: Kind = "process",
         *,
@@ -83,8 +91,10 @@ class Consumer:
                 capture=prints or log_level.lower() != "info",
             )
         script, script_name = _own_script()
+        names, weights = read_queues(queues)
         self.settings = ConsumerSettings(
-            queues=(queues,) if isinstance(queues, str) else tuple(queues),
+            queues=names,
+            weights=weights,
             workers=workers,
             kind=kind,
             processes=processes,
@@ -136,6 +146,9 @@ class Consumer:
             registry.modules.add(self.settings.script_name)  # its functions may run
         # Starts the embedded server here, so that its line appears here.
         client = connect(self.settings.url or None)
+        if not self.settings.until_empty and (self.in_process or self.settings.script):
+            # Those of a script; its workers declare those of the modules that they load.
+            schedules.declare(client, self.settings.queues, registry)
         self._stop_requests, self.jobs_done = 0, []
         self._lifeline, self._theirs = socket.socketpair()
         with self._theirs as theirs, self._lifeline.makefile("rb") as messages:

@@ -45,6 +45,7 @@ from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Fail, Release, describe_error
@@ -103,6 +104,7 @@ class _CrewWorker:
     def __init__(self, name: str, status: SharedStatus, crew: Crew) -> None:
         self.name = name
         self.status = status
+        self.status.worker = name
         self.crew = crew
         of_crew = crew.executor.resources
         own = partial(Resources, outer=of_crew)  # asynchronous ones, in the event loop of its thread
@@ -192,6 +194,13 @@ class _CrewWorker:
         """Hold these jobs, as far as they are gathered."""
         number = self.status.hold(gathering.held(self.status.claim()[0]))
         self.batch = ClaimedBatch(gathering.queue, "", number)
+
+    def leave_out_expired(self, gathering: Gathering) -> list[Command]:
+        """Leave out the gathered jobs that have expired. Return the commands that settle them."""
+        expired = self.executor.expired(gathering.jobs, self.crew.client)
+        self.jobs_done += len(expired)
+        self.status.end(self.jobs_done)
+        return gathering.leave_out(self.settler, expired)
 
     def start_gathered(self, gathering: Gathering) -> None:
         """Start the gathered jobs together."""
@@ -320,6 +329,7 @@ class _CrewWorker:
                     found = partial(self._found, run)
                     outcome = self.executor.run(run.call, run.current, run.job.retries, found)
                 else:
+                    assert isinstance(run.current, RunningBatch)
                     self._found(run)
                     outcome = self.executor.run_batch(run.gathering.jobs, run.call, run.current)
             finally:
@@ -346,6 +356,7 @@ class _CrewWorker:
                 if run.gathering is None:
                     outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
                 else:
+                    assert isinstance(run.current, RunningBatch)
                     outcome = await self.executor.run_batch_async(run.gathering.jobs, run.call, run.current)
                 await self.crew.loop.end_children(run.current)
         finally:
@@ -359,6 +370,10 @@ class _CrewWorker:
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
         self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
+        if limit and run.gathering is not None:
+            self.status.limit_delay = self.executor.longest_delay_after_limit(run.gathering.jobs)
+        elif limit:
+            self.status.limit_delay = self.executor.delay_after_limit(run.call, run.job.retries)
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
     def _finish(self, run: _Run, outcome: Outcome | list[Outcome] | None, elapsed: float) -> None:
@@ -367,7 +382,6 @@ class _CrewWorker:
             os._exit(0)  # a task that forks and returns twice: there is only one crew
         assert self.batch is not None
         request = self.status.request_for(self.batch.number, 0)
-        run.current.end(cancelled=request != NO_REQUEST)
         jobs = [(run.job, run.call)]
         if run.gathering is not None:
             jobs = [(one.claimed, one.call) for one in run.gathering.jobs]
@@ -381,6 +395,7 @@ class _CrewWorker:
                 self.executor.timed_out(call, job.retries, limit) if isinstance(one, Cancel) else one
                 for one, (job, call) in zip(ended, jobs, strict=True)
             ]
+        run.current.end_each(ended, cancelled=request != NO_REQUEST)
         outcomes = [one for one in ended if one is not None]
         self.jobs_done += sum(not isinstance(one, Release) for one in outcomes)
         self.status.end(self.jobs_done)
@@ -650,6 +665,8 @@ class Crew:
                 *replies, last = self._send([*settling, *claims], patience=LEASE)
                 self._settled(settling, replies)
                 batches: list[Batch] = [*replies[len(settling) :], last]
+                if any(batch.has_messages for batch in batches):
+                    self.client.perform(deliver_soon(queue_name))
                 ready.extend(self._begin(queue_name, some, batches))
                 settling, self._unsure = self._unsure, []
                 self._left[queue_name] = last.left if last.jobs else 0
@@ -688,6 +705,7 @@ class Crew:
             settling = gathering.releases()
             if goes_on:
                 settling = gathering.confirm(self._send(gathering.renewals(), patience=LEASE))
+                settling += worker.leave_out_expired(gathering)
             self._settle(settling)
             if goes_on and gathering.jobs:
                 self._begun += len(gathering.jobs) - 1
@@ -702,7 +720,7 @@ class Crew:
         claim = worker.claim(queue_name, gathering.room, first=commands.HELD)
         batch: Batch
         (batch,) = self._send([claim], patience=LEASE)
-        gathering.asked()
+        gathering.asked(batch.left)
         self._left[queue_name] = batch.left if batch.jobs else 0
         others = [job.id for job in batch.jobs]
         if worker.may_begin():
@@ -715,6 +733,8 @@ class Crew:
         if not batch.jobs:
             self._due = clock.Deadline(min(self._due.left(batch.wait), batch.wait))
         worker.hold(gathering)  # not sooner, or the others would not be released if this process died
+        if batch.has_messages:
+            self.client.perform(deliver_soon(queue_name))
 
     def _take_finished(self) -> list[_Finished]:
         """Return the runs that have ended, once their lines are sent: these are there when the outcomes are."""
@@ -769,7 +789,7 @@ class Crew:
 
     def _queues_to_ask(self) -> list[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
-        names = [name for name in self.settings.queues if self._left[name]]
+        names = [name for name in self.settings.order() if self._left[name]]
         if len(names) <= FEW_QUEUES:
             return names
         found = self._send([commands.any_work([name]) for name in names])

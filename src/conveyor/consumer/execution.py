@@ -14,52 +14,62 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from conveyor import errors, retry_policy
 from conveyor.consumer import stack
 from conveyor.consumer.interruption import raise_here
 from conveyor.consumer.item_stream import ItemStream, RunLostError, run_async_generator, run_generator
 from conveyor.consumer.settlement import TIMED_OUT
-from conveyor.consumer.shared_status import NO_REQUEST
+from conveyor.consumer.shared_status import NO_REQUEST, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.soft_limit import SoftLimit
 from conveyor.context import CurrentJob, running
 from conveyor.errors import (
     BadCall,
-    BadInput,
     JobCancelled,
     ResourceUnavailable,
     SoftTimeout,
-    TooLarge,
+    StoreError,
+    Throttle,
     UnknownTask,
 )
 from conveyor.middleware import runs
 from conveyor.resources import Resources, needs_of
+from conveyor.store import commands
 from conveyor.store.records import MAX_LINE
+from conveyor.store.server_clock import ServerClock
 from conveyor.wire import call, codec
 from conveyor.wire.outcome import (
     Cancel,
+    Expire,
     Fail,
     Outcome,
     Release,
     Retry,
+    decode_settled,
     delay_before,
     describe_error,
+    describe_expiry,
     describe_text,
     describe_timeout,
     describe_undecodable,
     result_bytes,
 )
 from conveyor.wire.redaction import Labels, preview, secret_texts, without
-from conveyor.wire.signature import Signature, signature_of
+from conveyor.wire.signature import NO_INPUTS, Signature, signature_of
+from conveyor.wire.terms import JobEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from conveyor.batch_tasks import BatchFunction
     from conveyor.consumer.gathering import GatheredJob
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
+    from conveyor.retry_policy import RetryPolicy
+    from conveyor.store import Client
     from conveyor.store.commands import Claimed
     from conveyor.tasks import Registry, Task
+    from conveyor.wire.terms import InputKind
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
     #: Positional and named arguments of jobs, by their positions in a batch.
@@ -69,10 +79,10 @@ if TYPE_CHECKING:
 MAX_TRACEBACK = 4000
 #: Seconds for tasks that a coroutine has left in its event loop to end once they are cancelled.
 ENDING = 1.0
+#: Jobs of a batch whose inputs are read in one round trip.
+MAX_READ = 20
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
-#: Errors that the same input causes again; a retry would be a waste.
-_HOPELESS = (BadInput, BadCall, TooLarge, UnknownTask)
 
 
 class ClaimedBatch(NamedTuple):
@@ -90,6 +100,7 @@ class RunningJob(CurrentJob):
     lines_logged = 0
     gathered: Sequence[RunningJob] = ()
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
+    _on_outcome: tuple[Callable[[Outcome], object], ...] = ()
 
     def __init__(
         self,
@@ -123,6 +134,16 @@ class RunningJob(CurrentJob):
         return self._call.task
 
     @property
+    def worker(self) -> str:  # type: ignore[override]
+        """The name of the worker that runs it."""
+        return self._status.worker
+
+    @property
+    def put_at(self) -> float:
+        """When it was put, by the producer's clock."""
+        return self._call.put_at
+
+    @property
     def headers(self) -> dict[str, str]:
         """The headers that travelled with the job."""
         return dict(self._call.headers)
@@ -134,10 +155,25 @@ class RunningJob(CurrentJob):
             return self._was_cancelled
         return self._status.request_for(self._batch.number, self._position) != NO_REQUEST
 
-    def end(self, *, cancelled: bool) -> None:
-        """Keep whether it was to end: a thread of the task may ask when the request is for another run."""
+    def on_outcome(self, function: Callable[[Outcome], object]) -> None:
+        """Call a function with the outcome once the run has ended."""
+        self._on_outcome += (function,)
+
+    def end_each(self, outcomes: Sequence[Outcome | None], *, cancelled: bool) -> None:
+        """Note the end, with the outcome of each of its jobs: here of the only one."""
+        self.end(*outcomes, cancelled=cancelled)
+
+    def end(self, outcome: Outcome | None, *, cancelled: bool) -> None:
+        """Note the end, with an outcome unless the supervisor has released the job before the run began.
+
+        Keep whether it was to end: a thread of the task may ask when the request is for another run.
+        """
         if self._printed is not None:
             self._end_lines(self._printed)
+        if self._on_outcome and outcome is not None:
+            for function in self._on_outcome:
+                with contextlib.suppress(Exception):
+                    function(outcome)
         self._was_cancelled = cancelled
         self._is_over = True
 
@@ -184,9 +220,24 @@ class RunningJob(CurrentJob):
             with contextlib.suppress(Exception):  # a formatter of the user's
                 self._keep_printed_line(label, rest)
 
+    def inputs(self, job: call.Call) -> dict[int | str, Any]:
+        """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+        (known,) = _read_inputs(self.client, self.queue, [self.id])
+        return _inputs(job, known)
+
+    @property
+    def origin(self) -> tuple[int, str, Client]:
+        """The number of the attempt, and where the job is from: the queue, and the client of its server."""
+        return self.attempt, self.queue, self.client
+
+    @property
+    def client(self) -> Client:
+        """The client of its server."""
+        return self._lines.client
+
     def open_stream(self) -> ItemStream:
         """Return what takes the items that the task yields."""
-        return ItemStream(self._lines.client, self.queue, self.id, self._batch.token)
+        return ItemStream(self.client, self.queue, self.id, self._batch.token)
 
     def _redacted(self, text: object) -> str:
         """Return a text without the secrets among the job's arguments. Raises BadCall if it is not a str."""
@@ -213,8 +264,10 @@ class RunningInBatch(RunningJob):
 class RunningBatch(RunningJob):
     """The run of a batch task, as that of its first job; it is cancelled once all of its jobs are.
 
-    `number` is that of the batch in the shared status.
+    `number` is that of the batch in the shared status. Of `each` of its jobs, those in `gathered` take part in the run.
     """
+
+    of_one: type[RunningJob] = RunningInBatch
 
     def __init__(
         self,
@@ -226,16 +279,59 @@ class RunningBatch(RunningJob):
     ) -> None:
         batches = [ClaimedBatch(one.queue, one.token, number) for one in jobs]
         super().__init__(status, lines, executor, batches[0], 0, jobs[0].claimed)
-        self.gathered = [
-            RunningInBatch(status, lines, executor, batch, place, one.claimed)
+        self.each = self.gathered = [
+            self.of_one(status, lines, executor, batch, place, one.claimed)
             for place, (batch, one) in enumerate(zip(batches, jobs, strict=True))
         ]
 
-    def end(self, *, cancelled: bool) -> None:
-        """Keep, for each of its jobs, whether it was to end."""
-        super().end(cancelled=cancelled)
-        for one in self.gathered:
-            one.end(cancelled=cancelled or one.cancelled)
+    def leave_only(self, places: Collection[int]) -> None:
+        """Leave out all jobs but those at these positions, before the task's own code runs."""
+        if places and len(places) < len(self.each):
+            self.gathered = [self.each[place] for place in places]
+            first = self.gathered[0]
+            self.id, self.attempt, self.token = first.id, first.attempt, first.token
+            self._data = first._data  # noqa: SLF001 - it stands for that job
+            vars(self).pop("_call", None)
+
+    def end_each(self, outcomes: Sequence[Outcome | None], *, cancelled: bool) -> None:
+        """Note the end of each job, with its own outcome, and then of all, with that of the first one."""
+        ended = dict(zip(self.each, outcomes, strict=True))
+        for one, outcome in ended.items():
+            one.end(outcome, cancelled=cancelled or one.cancelled)
+        self.end(ended[self.gathered[0]], cancelled=cancelled)
+
+
+def _read_inputs(client: Client, queue: str, ids: Sequence[str]) -> list[Mapping[str, bytes]]:
+    """Return the outcomes that jobs get of those before them, for each by queue and id. Raises RunLostError."""
+    sent = [commands.inputs(queue, one) for one in ids]
+    found: list[Mapping[str, bytes]] = []
+    try:
+        for first in range(0, len(sent), MAX_READ):
+            found += client.run_all(sent[first : first + MAX_READ])
+    except StoreError as error:
+        raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
+    return found
+
+
+def _inputs(job: call.Call, known: Mapping[str, bytes]) -> dict[int | str, Any]:
+    """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+    try:
+        return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
+    except KeyError as error:
+        raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+
+
+def _input(kind: InputKind, jobs: Sequence[str], known: Mapping[str, bytes]) -> Any:
+    """Return the argument that is made of jobs before: a result or an error, several, or how one has ended."""
+    ends = [decode_settled(known[job]) for job in jobs]
+    values = [one.error() or one.result() for one in ends]
+    if kind == "list":
+        return values
+    if kind == "one":
+        return values[0]
+    (one,), (queue, _, job_id) = ends, jobs[0].partition(" ")
+    task, error = one.run.task if one.run else "", one.error()
+    return JobEnd(job_id, queue, task, one.state, None if error else values[0], error, one.elapsed)
 
 
 class Runnable(NamedTuple):
@@ -250,6 +346,7 @@ class Runnable(NamedTuple):
     """The resources that it takes, by parameter."""
     batch: BatchFunction | None
     """What takes the arguments of several jobs, if it is a batch task."""
+    retry_policy: RetryPolicy = retry_policy.DEFAULT
 
 
 class Executor:
@@ -276,6 +373,7 @@ class Executor:
         self._lasting: set[asyncio.Task[Any]] = set()
         """Tasks of resources in the event loop, which outlast a job."""
         self._is_finding = False
+        self._server_clock: ServerClock | None = None
         self._soft_limit = SoftLimit()
 
     def decode(self, data: bytes) -> call.Call | Fail:
@@ -298,6 +396,8 @@ class Executor:
         it is a batch task, returns None: the worker is to gather jobs first.
         """
         try:
+            if job.options.expires is not None and self._has_expired(job, *current.origin):
+                return Expire(describe_expiry(job.options.expires))
             if found is not None:
                 was_known = self.knows(job.task)
                 self._find_whole(job.task)
@@ -306,7 +406,8 @@ class Executor:
                 found()
                 if current.cancelled:
                     return Cancel()
-            runnable, args, kwargs, encode = self._prepared(job)
+            inputs = current.inputs(job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if runnable.needs:
                 kwargs |= self._values(runnable.needs)
             mark = running.set(current)
@@ -325,7 +426,13 @@ class Executor:
     async def run_async(self, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
-            runnable, args, kwargs, encode = self._prepared(job)
+            # On another thread, since it may ask the server.
+            if job.options.expires is not None and await asyncio.to_thread(
+                self._has_expired, job, *current.origin
+            ):
+                return Expire(describe_expiry(job.options.expires))
+            inputs = await asyncio.to_thread(current.inputs, job) if job.options.inputs else NO_INPUTS
+            runnable, args, kwargs, encode = self._prepared(job, inputs)
             if runnable.needs:
                 kwargs |= await self._values_async(runnable.needs)
             mark = running.set(current)
@@ -345,17 +452,27 @@ class Executor:
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
 
+    def expired(self, jobs: Iterable[GatheredJob], client: Client) -> dict[str, Outcome]:
+        """Return the outcomes of gathered jobs that have expired, by id; the others are to run."""
+        return {
+            one.id: Expire(describe_expiry(one.call.options.expires))
+            for one in jobs
+            if one.call.options.expires is not None
+            and self._has_expired(one.call, one.tries + 1, one.queue, client)
+        }
+
     def run_batch(
-        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningJob
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningBatch
     ) -> list[Outcome]:
         """Run the jobs of a known batch task together, and return the outcome of each, as `run` does.
 
-        `limited` is a call with the limits of the run, and `current` the run, with each job in `gathered`.
+        `limited` is a call with the limits of the run, and `current` the run, of these jobs.
         """
         arguments: _Arguments = {}
         outcomes: dict[int, Outcome] = {}
         try:
-            runnable = self._decode_all(jobs, current, arguments, outcomes)
+            known = _known_inputs(jobs, current) if _take_inputs(jobs) else {}
+            runnable = self._decode_all(jobs, current, known, arguments, outcomes)
             if arguments:
                 needs = self._values(runnable.needs) if runnable.needs else {}
                 mark = running.set(current)
@@ -370,13 +487,14 @@ class Executor:
         return [outcomes[place] for place in range(len(jobs))]
 
     async def run_batch_async(
-        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningJob
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningBatch
     ) -> list[Outcome]:
         """Run the jobs of an asynchronous batch task in the running event loop; otherwise as `run_batch`."""
         arguments: _Arguments = {}
         outcomes: dict[int, Outcome] = {}
         try:
-            runnable = self._decode_all(jobs, current, arguments, outcomes)
+            known = await asyncio.to_thread(_known_inputs, jobs, current) if _take_inputs(jobs) else {}
+            runnable = self._decode_all(jobs, current, known, arguments, outcomes)
             if arguments:
                 needs = await self._values_async(runnable.needs) if runnable.needs else {}
                 mark = running.set(current)
@@ -412,19 +530,27 @@ class Executor:
     def _decode_all(
         self,
         jobs: Sequence[GatheredJob],
-        current: RunningJob,
+        current: RunningBatch,
+        known: Mapping[int, Mapping[str, bytes]],
         arguments: _Arguments,
         outcomes: dict[int, Outcome],
     ) -> Runnable:
-        """Decode the arguments of each job, by position, or note the outcome of one whose arguments do not fit."""
+        """Decode the arguments of each job, by position, or note the outcome of one that has none which fit.
+
+        That job is left out of the run. `known` are the outcomes of jobs before, for each job that takes some.
+        """
         runnable = self._find(jobs[0].call.task)
-        for place, (job, own) in enumerate(zip(jobs, current.gathered, strict=True)):
+        for place, (job, own) in enumerate(zip(jobs, current.each, strict=True)):
             try:
-                arguments[place] = runnable.signature.decode(job.call.args, job.call.kwargs, job.call.task)
+                inputs = _inputs(job.call, known[place]) if place in known else NO_INPUTS
+                arguments[place] = runnable.signature.decode(
+                    job.call.args, job.call.kwargs, job.call.task, inputs
+                )
             except JobCancelled:
                 raise
             except Exception as error:  # noqa: BLE001 - the failure of this job
                 outcomes[place] = self._ended_by(error, job.call, own, job.claimed.retries)
+        current.leave_only(arguments)
         return runnable
 
     def _outcomes(
@@ -432,7 +558,7 @@ class Executor:
         runnable: Runnable,
         returned: object,
         jobs: Sequence[GatheredJob],
-        current: RunningJob,
+        current: RunningBatch,
         places: Collection[int],
     ) -> dict[int, Outcome]:
         """Return the outcome of each job at these positions, by what a batch task has returned."""
@@ -441,7 +567,7 @@ class Executor:
         for place, value in zip(places, runnable.batch.results(returned, len(places)), strict=True):
             job = jobs[place]
             if isinstance(value, BaseException):
-                own = current.gathered[place]
+                own = current.each[place]
                 outcomes[place] = self._ended_by(value, job.call, own, job.claimed.retries)
             else:
                 outcomes[place] = _carried(value, call.encoder(job.call.options.serializer))
@@ -451,14 +577,28 @@ class Executor:
         self,
         error: BaseException,
         jobs: Sequence[GatheredJob],
-        current: RunningJob,
+        current: RunningBatch,
         outcomes: dict[int, Outcome],
     ) -> list[Outcome]:
         """Return the outcome of each job of a run that raised, or was cancelled."""
         return [
             outcomes.get(place) or self._ended_by(error, job.call, own, job.claimed.retries)
-            for place, (job, own) in enumerate(zip(jobs, current.gathered, strict=True))
+            for place, (job, own) in enumerate(zip(jobs, current.each, strict=True))
         ]
+
+    def _has_expired(self, job: call.Call, attempt: int, queue: str, client: Client) -> bool:
+        """Return True if a job was never started, and no longer should be."""
+        expires = job.options.expires
+        if expires is None or attempt > 1:
+            return False
+        # 0: the time had passed when the job was put, whatever the clocks say now.
+        return expires == 0 or self._server_time(queue, client) >= job.put_at + expires
+
+    def _server_time(self, queue: str, client: Client) -> float:  # noqa: ARG002 - in tests, each queue has its own
+        """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
+        if self._server_clock is None:
+            self._server_clock = ServerClock(client)
+        return self._server_clock.now()
 
     def _value(
         self,
@@ -480,11 +620,11 @@ class Executor:
         return value
 
     def _prepared(
-        self, job: call.Call
+        self, job: call.Call, inputs: Mapping[int | str, Any]
     ) -> tuple[Runnable, tuple[Any, ...], dict[str, Any], Callable[[object], bytes]]:
         """Return the task of a job, its arguments, and what encodes its result."""
         runnable = self._find(job.task)
-        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task)
+        args, kwargs = runnable.signature.decode(job.args, job.kwargs, job.task, inputs)
         return runnable, args, kwargs, call.encoder(job.options.serializer)
 
     def _ended_by(
@@ -496,21 +636,65 @@ class Executor:
             return Cancel()
         if isinstance(error, RunLostError):
             return Release(error.message)
-        return self.judge(error, job, retries_used)
+        if isinstance(error, Throttle):
+            return Release(error.message, error.seconds, error.whole_queue)
+        return self.judge(error, job, current, retries_used)
 
     def timed_out(self, job: call.Call, retries_used: int, limit: float | None) -> Outcome:
         """Return the outcome of a job whose run ended because it was over its time limit."""
         data = describe_timeout(limit)
         if retries_used < job.options.retries:
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay), TIMED_OUT)
+            delay = self._policy_of(job).delay_after_limit(retries_used + 1, job.options.first_delay)
+            if delay is not None:
+                return Retry(data, delay, TIMED_OUT)
         return Fail(data, TIMED_OUT)
 
-    def judge(self, error: BaseException, job: call.Call, retries_used: int) -> Outcome:
+    def delay_after_limit(self, job: call.Call, retries_used: int) -> float:
+        """Return the same for the supervisor, before the run, as `SharedStatus.limit_delay`."""
+        policy = self._policy_of(job)
+        if policy is retry_policy.DEFAULT:
+            return USUAL_DELAY
+        delay = policy.delay_after_limit(retries_used + 1, job.options.first_delay)
+        return NO_RETRY if delay is None else delay
+
+    def longest_delay_after_limit(self, jobs: Iterable[GatheredJob]) -> float:
+        """Return it for jobs that run together: the longest, with which all of them are retried together."""
+        return max(self.delay_after_limit(one.call, one.claimed.retries) for one in jobs)
+
+    def judge(self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
-        data = describe_error(error, self.secrets(job))
-        if retries_used < job.options.retries and not isinstance(error, _HOPELESS):
-            return Retry(data, delay_before(retries_used + 1, job.options.first_delay))
+        policy, data = self._policy_of(job), describe_error(error, self.secrets(job))
+        if not policy.retries(error):
+            return Fail(data)
+        if retries_used < job.options.retries:
+            return Retry(data, self._delay(policy, error, job, current, retries_used + 1))
+        if isinstance(error, errors.Retry):
+            kind, message, traceback = codec.decode(data)
+            data = describe_text(
+                kind, f"no retry is left (retries={job.options.retries}): {message}", traceback
+            )
         return Fail(data)
+
+    def _delay(
+        self, policy: RetryPolicy, error: BaseException, job: call.Call, current: RunningJob, retry: int
+    ) -> float:
+        """Return the seconds before a retry: the usual ones if the task's own code fails to compute them."""
+        try:
+            return policy.delay(retry, error, job.options.first_delay)
+        except JobCancelled:
+            raise
+        except BaseException as failed:  # noqa: BLE001 - code of the task
+            delay = delay_before(retry, job.options.first_delay)
+            kind, message, traceback = codec.decode(describe_error(failed, self.secrets(job)))
+            text = f"backoff failed, so the retry comes in {delay:.3g} s: {kind}: {message}"
+            with contextlib.suppress(Exception):  # a formatter of the user's
+                current.keep("ERROR", text, traceback)
+            return delay
+
+    def _policy_of(self, job: call.Call) -> RetryPolicy:
+        """Return which errors of a job are retried: what its task says here, if that was found."""
+        known = self._known.get(job.task)
+        return retry_policy.DEFAULT if known is None else known.retry_policy
 
     def preview(self, job: call.Call) -> str | None:
         """Return the arguments as one line, or None before the task is found, since its secrets are not known.
@@ -726,7 +910,19 @@ def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     labels = signature.labels(task.redact)
-    return Runnable(function, signature, is_async, labels, needs_of(function), task.batch)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.batch, task.retry_policy)
+
+
+def _take_inputs(jobs: Iterable[GatheredJob]) -> bool:
+    """Return True if some of the jobs take results of others."""
+    return any(one.call.options.inputs for one in jobs)
+
+
+def _known_inputs(jobs: Sequence[GatheredJob], current: RunningBatch) -> dict[int, Mapping[str, bytes]]:
+    """Return the outcomes that jobs of a batch get of those before them, by position. Raises RunLostError."""
+    places = [place for place, one in enumerate(jobs) if one.call.options.inputs]
+    found = _read_inputs(current.client, current.queue, [jobs[place].id for place in places])
+    return dict(zip(places, found, strict=True))
 
 
 def _call_of(runnable: Runnable, arguments: _Arguments) -> tuple[Callable[..., Any], list[list[Any]]]:

@@ -19,7 +19,7 @@ from conveyor.store import commands, leases
 from conveyor.wire import call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conveyor.batch_tasks import BatchFunction
     from conveyor.consumer.settlement import Settler
@@ -103,9 +103,9 @@ class Gathering:
         self._is_over = self._is_over or bool(others)
         return others
 
-    def asked(self) -> None:
-        """Note that the queue was asked for more."""
-        self._has_asked = True
+    def asked(self, left: int) -> None:
+        """Note that the queue was asked for more, and how many jobs it has left: these are taken without a wait."""
+        self._has_asked = left == 0
 
     def held(self, nonce: str) -> HeldBatch:
         """Return it for the shared status; `nonce` is that of the last claim."""
@@ -144,15 +144,27 @@ class Gathering:
         changed = structs.replace(first.options, timeout=limit, soft_timeout=soft_limit)
         return structs.replace(first, options=changed)
 
+    def leave_out(self, settler: Settler, ended: Mapping[str, Outcome]) -> list[Command]:
+        """Leave out jobs whose outcomes are certain before the run. Return the commands that settle them."""
+        jobs = [one for one in self.jobs if one.id in ended]
+        self.jobs = [one for one in self.jobs if one.id not in ended]
+        settling = self._settling(settler, jobs, [ended[one.id] for one in jobs], 0.0)
+        return [*itertools.chain.from_iterable(settling)]
+
     def settle(
         self, settler: Settler, outcomes: Sequence[Outcome], elapsed: float
     ) -> Iterator[list[Command]]:
         """Yield the commands that settle the jobs, as many at a time as may travel together."""
+        return self._settling(settler, self.jobs, outcomes, elapsed)
+
+    def _settling(
+        self, settler: Settler, settled: Sequence[GatheredJob], outcomes: Sequence[Outcome], elapsed: float
+    ) -> Iterator[list[Command]]:
         # As of jobs that run alone, more is kept than the result, unless they are so short that this would be the main
         # cost.
-        is_burst = elapsed < TINY * len(self.jobs)
+        is_burst = elapsed < TINY * len(settled)
         outcome = iter(outcomes)
-        for token, some in self._by_token():
+        for token, some in self._by_token(settled):
             jobs = list(some)
             settler.begin(self.queue, token, len(jobs) if is_burst else 1)
             for one in jobs:

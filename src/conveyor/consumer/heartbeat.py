@@ -142,7 +142,7 @@ class Heartbeat:
         if held is None:
             return
         if not worker.killed:
-            self._tally.died(held.queue, task)
+            self._tally.add_event(held.queue, task, "died")
         elapsed = max(0.0, clock.monotonic() - worker.status.read().since)
         for became in ended.values():
             if counted := _COUNTED.get(became):

@@ -9,7 +9,7 @@ import msgspec
 
 from conveyor import clock
 from conveyor.consumer.settings import LEASE, SURE
-from conveyor.consumer.shared_status import BUSY
+from conveyor.consumer.shared_status import BUSY, NO_RETRY, USUAL_DELAY
 from conveyor.consumer.worker_handle import REQUEST_SIGNALS
 from conveyor.errors import StoreError
 from conveyor.store import commands
@@ -169,7 +169,7 @@ def _settle_run(worker: WorkerHandle, queue: str, token: str, ended: _EndedRun, 
         return commands.finish(queue, token, [settlement], counter="cancelled")
     reading = worker.status.read()
     if worker.timed_out == reading.run:
-        return _settle_timeout(ended, queue, token, reading.limit)
+        return _settle_timeout(ended, queue, token, reading.limit, worker.status.limit_delay)
     if worker.killed:
         error = describe_text("WorkerKilled", _killer(worker, how))
         return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
@@ -195,13 +195,17 @@ def _killer(worker: WorkerHandle, how: str) -> str:
     )
 
 
-def _settle_timeout(ended: _EndedRun, queue: str, token: str, limit: float) -> Command:
-    """Return the command for a run over its time limit: it has failed, and is retried if retries are left."""
+def _settle_timeout(ended: _EndedRun, queue: str, token: str, limit: float, delay: float) -> Command:
+    """Return the command for a run over its time limit: it has failed, and is retried if retries are left.
+
+    `delay` is what the worker noted for this case, since only it knows the task.
+    """
     options = ended.options
     one = ended.settlement("timed out", describe_timeout(limit))
-    if ended.retries >= options.retries:
+    if ended.retries >= options.retries or delay == NO_RETRY:
         return commands.fail(queue, token, one)
-    delay = delay_before(ended.retries + 1, options.first_delay)
+    if delay == USUAL_DELAY:
+        delay = delay_before(ended.retries + 1, options.first_delay)
     return commands.retry(queue, token, ended.job_id, delay, one.note, one.attempt)
 
 

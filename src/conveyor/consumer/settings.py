@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -32,6 +34,8 @@ HEARTBEAT = 5.0
 TICK = 0.5
 #: Seconds between two checks for the end of all jobs, if the worker is to exit then: no wake-up announces that.
 POLL_EMPTY = 0.25
+#: Highest weight of a queue.
+MAX_WEIGHT = 1000
 #: Queues of which each is asked for jobs by a claim.
 FEW_QUEUES = 4
 #: Seconds that a worker takes to send its counts when it exits.
@@ -45,11 +49,16 @@ MIN_MEMORY = 1 << 20
 MAX_GRACE = 30 * 86_400
 
 
+_chance = random.SystemRandom()  # the program's own random numbers are its own
+
+
 class ConsumerSettings(msgspec.Struct, frozen=True):
     """Everything the supervisor needs to know."""
 
     queues: tuple[str, ...] = ("default",)
     """In order of precedence: the next job comes from the first queue that has one."""
+    weights: tuple[int, ...] = ()
+    """Of each queue, instead of the precedence: how often it is asked first, compared with the others."""
     workers: int | None = None
     """Jobs that run at a time. None: one per core, 10 threads, or 100 coroutines."""
     kind: Kind = "process"
@@ -89,11 +98,7 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
     """True if standard input leads to the caller: each byte raises the stop level, and so does the end of file."""
 
     def __post_init__(self) -> None:
-        if not self.queues:
-            message = "a consumer needs a queue"
-            raise BadCall(message, hint="name one or more")
-        for queue in self.queues:
-            ids.checked_queue(queue)
+        self._check_queues()
         if self.workers is not None and not (type(self.workers) is int and 1 <= self.workers <= MAX_WORKERS):
             message = f"workers must be a whole number between 1 and {MAX_WORKERS}, got {self.workers!r}"
             is_more = type(self.workers) is int and self.workers > MAX_WORKERS
@@ -124,6 +129,20 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
                 raise BadCall(message, hint="leave it out for one process")
         self._check_limits()
 
+    def _check_queues(self) -> None:
+        """Raise BadCall without a queue, or for an invalid name or weight."""
+        if not self.queues:
+            message = "a consumer needs a queue"
+            raise BadCall(message, hint="name one or more")
+        for queue in self.queues:
+            ids.checked_queue(queue)
+        if self.weights and not (
+            len(self.weights) == len(self.queues)
+            and all(_is_whole(one, 1, MAX_WEIGHT) for one in self.weights)
+        ):
+            message = f"the weight of a queue must be a whole number between 1 and {MAX_WEIGHT}"
+            raise BadCall(message, hint='name a queue with a weight so: "mail:5"')
+
     def _check_limits(self) -> None:
         """Raise BadCall for invalid limits of the number of workers, or of a worker process."""
         if self.max_workers is None and self.min_workers is not None:
@@ -147,6 +166,16 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
             message = f"max_memory must be at least {MIN_MEMORY} bytes (1M), got {self.max_memory!r}"
             raise BadCall(message, hint="give it as bytes, or with a unit: 512M, 2G")
 
+    def order(self) -> Sequence[str]:
+        """Return the queues in the order in which to ask them now: that of precedence or, with weights, by chance.
+
+        The queue with the shortest of exponentially distributed times comes first as often as its weight says.
+        """
+        if not self.weights:
+            return self.queues
+        times = [_chance.expovariate(weight) for weight in self.weights]
+        return [queue for _, queue in sorted(zip(times, self.queues, strict=True))]
+
     @property
     def worker_count(self) -> int:
         """Number of workers on this machine at the start: of jobs that run at a time."""
@@ -162,6 +191,19 @@ class ConsumerSettings(msgspec.Struct, frozen=True):
 
 def _is_whole(number: object, least: int, most: float = float("inf")) -> bool:
     return type(number) is int and least <= number <= most
+
+
+def read_queues(queues: str | Iterable[str] | Mapping[str, int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names and weights of queues, such as `mail:5` or {"mail": 5}: empty if no queue has a weight."""
+    if isinstance(queues, Mapping):
+        return tuple(queues), tuple(queues.values())
+    names, weights, has_weights = [], [], False
+    for queue in (queues,) if isinstance(queues, str) else queues:
+        name, colon, weight = queue.partition(":")
+        names.append(name)
+        weights.append(int(weight) if weight.isdecimal() else 0 if colon else 1)
+        has_weights = has_weights or bool(colon)
+    return tuple(names), tuple(weights) if has_weights else ()
 
 
 def read_size(size: int | str | None) -> int | None:

@@ -15,6 +15,7 @@ from conveyor.wire.call import KEEP, Call
 from conveyor.wire.outcome import (
     Cancel,
     Done,
+    Expire,
     Fail,
     Outcome,
     Release,
@@ -40,7 +41,7 @@ HALVED = 32
 #: Finished jobs of a batch of which more is kept than the result; in a burst of tiny jobs it would be the main cost.
 SAMPLED = 1
 #: How a run that did not return is counted, by its outcome; a released run is not.
-_COUNTED = {Fail: "failed", Retry: "retried", Cancel: "cancelled"}
+_COUNTED = {Fail: "failed", Retry: "retried", Cancel: "cancelled", Expire: "expired"}
 #: The word of a run over its time limit.
 TIMED_OUT = "timed out"
 #: Seconds between two tallies of a busy worker.
@@ -163,6 +164,9 @@ class Settler:
         """Count a run by its outcome; None is not counted."""
         if counted is None:
             return
+        if counted == "expired":
+            self.tally.add_event(self._queue, "?" if job is None else job.task, counted)
+            return
         if job is None:
             self.tally.add(self._queue, "?", counted, elapsed)
             return
@@ -183,9 +187,15 @@ class Settler:
                 ended = encode_settled("cancelled", elapsed=elapsed, run=run)
                 settlement = Settlement(job_id, ended, keep, note_of(job_id, "cancelled", run, elapsed))
                 return commands.finish(queue, token, [settlement], counter="cancelled")
-            case Release(reason):
-                error = describe_text("Returned", reason)
+            case Expire(error):
+                ended = encode_settled("expired", error, run=run)
+                settlement = Settlement(job_id, ended, keep, note_of(job_id, "expired", run, elapsed))
+                return commands.finish(queue, token, [settlement], counter="cancelled")
+            case Release(reason, rest, whole_queue):
+                error = describe_text("Throttle" if rest else "Returned", reason)
                 attempt = attempt_of("given back", run, elapsed, error)
+                if rest:
+                    return commands.throttle(queue, token, job_id, rest, attempt, whole_queue=whole_queue)
                 return commands.release(queue, token, [job_id], attempt)
         message = f"no command for {outcome!r}"
         raise AssertionError(message)
@@ -234,9 +244,9 @@ class Tally:
             _add_seconds(counts, waits, _WAIT_SUM, _MAX_WAIT, _WAITS)
         self._runs = {}
 
-    def died(self, queue: str, task: str) -> None:
-        """Count a worker that died while it ran a job; `add` counts what became of the job."""
-        self._counts_of(queue, task)[_POSITIONS["died"]] += 1
+    def add_event(self, queue: str, task: str, event: str) -> None:
+        """Count an event without a run: a job that expired, or a worker that died during a run, which `add` counts."""
+        self._counts_of(queue, task)[_POSITIONS[event]] += 1
 
     def commands(self, *, resting: bool = False) -> list[Command]:
         """Return the counts to send now: none before a second has passed, unless the process is about to rest."""

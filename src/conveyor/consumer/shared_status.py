@@ -22,12 +22,15 @@ STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
 MAX_JOBS, MAX_MEMORY = 1, 2
 #: How the supervisor wants a run to end.
 NO_REQUEST, REQUEST_CANCEL, REQUEST_RETURN, REQUEST_TIMEOUT = range(4)
+#: In place of the seconds before a retry: those of a task without a policy; and none, since it is not retried.
+USUAL_DELAY, NO_RETRY = -1.0, -2.0
 
 # Offsets in the memory: of integers and floats in units of eight bytes, then of texts and batches in bytes.
 _STATE, _BATCH, _POSITION, _SINCE, _LIMIT, _JOBS_DONE = range(6)
 _REQUEST_BATCH, _REQUEST_POSITION, _REQUEST, _STEP, _STEP_DONE, _STEP_TOTAL = range(6, 12)
 _RELEASED, _LAST, _ATTEMPT, _STOP, _PAUSE, _STACK_FILE, _SETTLED = range(12, 19)
 _WAIT, _WAITING_SINCE, _TAKEN_BACK, _UNCONFIRMED, _STACK, _SOFT_LIMIT, _SPENT = range(19, 26)
+_LIMIT_DELAY = 26
 _CLAIM_AT, _CLAIM_ROOM = 224, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
@@ -148,6 +151,8 @@ class SharedStatus:
     """The batch before, if its outcomes were sent and not confirmed so far, or 0."""
     soft_limit = _Float(_SOFT_LIMIT)
     """Seconds of the run after which SoftTimeout is to be raised in it; 0 for never, and once that is done."""
+    limit_delay = _Float(_LIMIT_DELAY)
+    """Seconds before the retry of the running job, should it reach its time limit; or USUAL_DELAY, or NO_RETRY."""
     stack_file = _Integer(_STACK_FILE)
     """File descriptor, in the worker, that its stacks are written to, or -1 for none."""
     spent = _Integer(_SPENT)
@@ -164,11 +169,15 @@ class SharedStatus:
     stack_requested = _Integer(_STACK)
     """1 if a worker that shares its process is to write the stack of its own job, too."""
 
+    worker = ""
+    """The worker's name; not shared: known in its own process."""
+
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _ENDED_AT + 8 + MAX_BATCH)
         self._view = memoryview(self.memory)
         self.integers, self.floats = self._view.cast("q"), self._view.cast("d")
         self.integers[_POSITION] = self.integers[_STACK_FILE] = -1
+        self.floats[_LIMIT_DELAY] = USUAL_DELAY
 
     # Methods of the worker.
 

@@ -25,6 +25,7 @@ from conveyor.consumer.heartbeat import Heartbeat
 from conveyor.consumer.process_usage import first_report
 from conveyor.consumer.recovery import ORDERLY, recover, release_stuck_jobs
 from conveyor.consumer.scaling import Scaling
+from conveyor.consumer.scheduler import Scheduler
 from conveyor.consumer.settings import HEARTBEAT, LEASE, STOP_SIGNALS, TICK
 from conveyor.consumer.shared_status import REQUEST_TIMEOUT
 from conveyor.consumer.worker_handle import (
@@ -90,6 +91,7 @@ class Supervisor:
         self.to_start: dict[str, float] = {}
         """When workers are to start, by name."""
         self.scaling = Scaling(name, settings, self.workers, self.to_start)
+        self.scheduler = Scheduler(self.client, settings.queues)
         self.unsettled: list[tuple[WorkerHandle, str]] = []
         """Ended workers whose jobs the server does not know about yet, and how they ended."""
         self.channel = ControlChannel(self.client, name)
@@ -153,6 +155,7 @@ class Supervisor:
             self._release_stuck_jobs,
             self._send_heartbeat,
             self._handle_notices,
+            self._fire_schedules,
             lambda: self._report_ready(ready),
         )
         while self.workers or self.to_start or self.scaling.is_kept:
@@ -201,6 +204,7 @@ class Supervisor:
         is_urgent = not self.is_ready or self.control.is_urgent or has_replies
         due = [*self._start_times().values(), *([self._cancel_at] if self.stop_level == FINISH else [])]
         due += [self._limit_at, self.scaling.count_at]
+        due += [self.scheduler.due_at] if self._may_fire else []
         until = min([SHORT_TICK if is_urgent else TICK, *(at - clock.monotonic() for at in due)])
         readable, _, _ = select.select([file for file in waiting if file >= 0], [], [], max(0.0, until))
         if wakeup in readable:
@@ -532,6 +536,15 @@ class Supervisor:
             with self.isolation:
                 self.control.handle_notice(notice)
 
+    @property
+    def _may_fire(self) -> bool:
+        """True if this consumer puts recurring jobs now: it stays, and so may run them."""
+        return not (self.stop_level or self.settings.until_empty or self.server.is_silent)
+
+    def _fire_schedules(self) -> None:
+        if self._may_fire:
+            self.scheduler.run()
+
     def _send_heartbeat(self) -> None:
         """Renew leases and report. A stop signal interrupts it, so that a hanging server cannot delay the stop."""
         if self.stop_level >= KILL:
@@ -572,6 +585,7 @@ class Supervisor:
             return
         if all(one.status.state != shared_status.STARTING for one in self.workers.values()):
             self.is_ready = True
+            self.scheduler.hurry()
             ready()
 
     def _end(self) -> int:

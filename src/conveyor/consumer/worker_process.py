@@ -24,6 +24,7 @@ from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatc
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.store import commands
 from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, describe_error
@@ -72,6 +73,7 @@ class WorkerProcess:
         self.name = name
         self.settings = settings
         self.status = status
+        self.status.worker = name
         self.client = client
         self.executor = Executor(registry)
         self.settler = Settler(name, self.executor.preview)
@@ -114,6 +116,7 @@ class WorkerProcess:
         self._is_stopping = self._was_signalled = False
         self._is_waiting = False
         self._is_paused = False
+        self._is_throttled = False  # a job of the batch has asked for a rest
         self._pid = os.getpid()
         self._send = Sender(client, status, lambda: self._is_stopping, self._starve).send
 
@@ -221,6 +224,8 @@ class WorkerProcess:
             *replies, batch = self._send([*settling, claim], patience=LEASE if owed else 0.0)
             self.settler.settled(settling, replies)
             self.lines.resume()
+            if batch.has_messages:
+                self.client.perform(deliver_soon(queue))
             if batch.jobs:
                 return queue, batch
             if soonest is None or batch.wait < soonest.wait:
@@ -240,7 +245,7 @@ class WorkerProcess:
         Only from the first queue, or a job of an earlier one might wait for it. The jobs are held, none counts as
         started. If this batch takes long, or this process is suspended, the claim is taken back, as one that waits.
         """
-        if not self._left or self._ahead is not None or batch.queue != self.settings.queues[0]:
+        if not self._left or self._ahead is not None or not self._comes_first(batch.queue):
             return []
         size = self._batch_size(waiting)
         if not size:
@@ -279,6 +284,8 @@ class WorkerProcess:
             self.status.unconfirmed = self.batch_number
             self.pipeline.send(settling)
         self.lines.resume()
+        if batch.has_messages:
+            self.client.perform(deliver_soon(ahead.queue))
         self._sure_until = ahead.sure_until
         if not batch.jobs and len(self.settings.queues) > 1:
             return self._claim()
@@ -293,13 +300,18 @@ class WorkerProcess:
 
     def _queues_to_ask(self) -> Sequence[str]:
         """Return the queues to claim from; of many only those that have jobs, found in one round trip."""
-        queues = self.settings.queues
+        queues = self.settings.order()
         if len(queues) <= FEW_QUEUES:
             return queues
         settling = self._owed()
         replies = self._send([*settling, *self._looks], patience=LEASE)
         self.settler.settled(settling, replies[: len(settling)])
-        return [queue for queue, has_work in zip(queues, replies[len(settling) :], strict=True) if has_work]
+        has_work = dict(zip(self.settings.queues, replies[len(settling) :], strict=True))
+        return [queue for queue in queues if has_work[queue]]
+
+    def _comes_first(self, queue: str) -> bool:
+        """Return True if no job of another queue could be in front of those of this one."""
+        return queue == self.settings.queues[0] and not self.settings.weights
 
     def _next_claim(self, queue: str, size: int, first: Literal["S", "H"] = commands.STARTED) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
@@ -386,6 +398,8 @@ class WorkerProcess:
                 self._return_unseen(queue)
                 return None
             self.lines.resume()
+            if found.has_messages:
+                self.client.perform(deliver_soon(queue))
             if found.jobs:
                 return found
             wait, tallies = found.wait, self.settler.tallies()
@@ -451,7 +465,8 @@ class WorkerProcess:
         self.settler.begin(queue, claimed.token, len(held))
         self._left, self._wake_ups = claimed.left, 1
         done = 0
-        while held and not self._is_stopping and not self.status.pause_requested:
+        self._is_throttled = False
+        while held and not (self._is_stopping or self._is_throttled or self.status.pause_requested):
             if clock.boottime() >= self._sure_until:
                 self._confirm_leases(batch, held)
             try:
@@ -513,17 +528,23 @@ class WorkerProcess:
         if not self.status.end_wait() or found is None:
             self._return_unseen(queue)
             return
-        gathering.asked()
+        gathering.asked(found.left)
         self._unchanged = clock.Deadline(found.wait)
         if others := gathering.take(found.jobs, found.token):
             self._settle([commands.release(queue, found.token, others)])
         self._hold(gathering)  # not sooner, or the others would not be released if this process died
+        if found.has_messages:
+            self.client.perform(deliver_soon(queue))
 
     def _run_gathered(self, gathering: Gathering) -> None:
         """Run jobs together, and settle them."""
         self._settle(gathering.confirm(self._send(gathering.renewals())))
+        expired = self.executor.expired(gathering.jobs, self.client)
+        self._settle(gathering.leave_out(self.settler, expired))
+        self.jobs_done += len(expired)
         self._hold(gathering)
         if not gathering.jobs:
+            self.status.end(self.jobs_done)
             return
         limited = gathering.limited()
         self._ran.add(limited.task)
@@ -547,6 +568,8 @@ class WorkerProcess:
         """Run jobs together, as `_outcome` does one."""
         outcomes: list[Outcome] = [Cancel()] * len(gathering.jobs)
         self._set_soft_limit(limited.options.soft_timeout)
+        if limited.options.timeout:
+            self.status.limit_delay = self.executor.longest_delay_after_limit(gathering.jobs)
         try:
             try:
                 self._position = 0
@@ -557,8 +580,10 @@ class WorkerProcess:
         except JobCancelled:
             self._position = -1
         request = self.status.request_for(self.batch_number, 0)
-        current.end(cancelled=request != NO_REQUEST)
-        return [Release()] * len(outcomes) if request == REQUEST_RETURN else outcomes
+        if request == REQUEST_RETURN:
+            outcomes = [Release()] * len(outcomes)
+        current.end_each(outcomes, cancelled=request != NO_REQUEST)
+        return outcomes
 
     def _settle_some(self, batch: ClaimedBatch, waiting: int) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
@@ -655,7 +680,10 @@ class WorkerProcess:
         elapsed = clock.monotonic() - self.monitor.since
         if type(outcome) is not Done:
             self._trusted.discard(decoded.task)
-        self.jobs_done += not isinstance(outcome, Release)
+        if isinstance(outcome, Release):
+            self._is_throttled = outcome.rest > 0  # the rest of the batch may have to rest as well
+        else:
+            self.jobs_done += 1
         self.status.end(self.jobs_done)
         self.settler.add(job.id, decoded, outcome, elapsed, job.retries + job.crashes)
         return True
@@ -665,9 +693,11 @@ class WorkerProcess:
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
         limit, soft_limit, found = job.options.timeout or 0.0, job.options.soft_timeout, None
         if not self.executor.knows(job.task):
-            limit, soft_limit, found = 0.0, None, partial(self._found, job, current, position)
+            limit, soft_limit, found = 0.0, None, partial(self._found, job, current, retries, position)
         if soft_limit is not self._soft_limit:  # None mostly; and the limit of another job is another object
             self._set_soft_limit(soft_limit)
+        if limit:
+            self.status.limit_delay = self.executor.delay_after_limit(job, retries)
         try:
             try:
                 self._position = position
@@ -679,9 +709,11 @@ class WorkerProcess:
         except JobCancelled:
             self._position = -1
         request = self.status.request_for(self.batch_number, position)
-        current.end(cancelled=request != NO_REQUEST)
         if outcome is not None and request == REQUEST_RETURN:
-            return Release()  # even if the task has returned: after its clean-up, that may be half a result
+            outcome = (
+                Release()
+            )  # even if the task has returned: after its clean-up, that may be half a result
+        current.end(outcome, cancelled=request != NO_REQUEST)
         return outcome
 
     def _write_stack(self, *_: Any) -> None:
@@ -689,10 +721,12 @@ class WorkerProcess:
         with contextlib.suppress(Exception):
             stack.write_section(self.status, self.executor.awaited_stack(), self.name)
 
-    def _found(self, job: Call, current: RunningJob, position: int) -> None:
+    def _found(self, job: Call, current: RunningJob, retries: int, position: int) -> None:
         """Start the run again, since its task was found only now: a slow import must not use up a short limit."""
         self.monitor.begin(current.id, job)
         self._set_soft_limit(job.options.soft_timeout)
+        if job.options.timeout:
+            self.status.limit_delay = self.executor.delay_after_limit(job, retries)
         self.status.start(position, self.monitor.since, job.options.timeout or 0.0, current.attempt)
 
     def _set_soft_limit(self, limit: float | None) -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from conveyor import logs
 from conveyor.dashboard import live
 from conveyor.dashboard.access.policy import SERVER_OPTIONS
 from conveyor.dashboard.access.request import under
@@ -109,6 +110,8 @@ class _Server(uvicorn.Server):
                 app,
                 log_level="warning",
                 access_log=False,
+                # Without its own handlers, its loggers write as all others do.
+                log_config=None if logs.is_json() else uvicorn.config.LOGGING_CONFIG,
                 lifespan="off",
                 timeout_graceful_shutdown=END,
                 limit_concurrency=MAX_CONNECTIONS,

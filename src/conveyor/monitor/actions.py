@@ -12,9 +12,12 @@ from conveyor.job import cancel_jobs
 from conveyor.monitor import audit, bulk
 from conveyor.monitor.job_data import STATES, read_call
 from conveyor.queue import Queue
+from conveyor.schedules import Schedules
 from conveyor.store import commands, control_channel
 from conveyor.wire import call, control_messages, ids
 from conveyor.wire.audit_entry import AuditEntry, Operation
+from conveyor.wire.checks import check_whole
+from conveyor.wire.signature import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from conveyor.store.command import Command
     from conveyor.store.commands import Count
     from conveyor.wire.audit_entry import Facts, Matching
+    from conveyor.wire.schedule import Schedule
 
 T = TypeVar("T")
 
@@ -69,6 +73,16 @@ class JobResult(NamedTuple):
     recorded: bool
 
 
+class ScheduleResult(NamedTuple):
+    """The result of an action on a schedule; `recorded` is True if the audit trail has the action."""
+
+    name: str
+    changed: bool
+    recorded: bool
+    job: str = ""
+    """The id of the job that was put."""
+
+
 class CommandReceipt(NamedTuple):
     """A control command that was sent; `monitor.follow` reads the acknowledgements of its targets."""
 
@@ -105,7 +119,7 @@ class Actions:
 
     def bound_queue(self, queue: str, maxsize: int, reason: str = "") -> QueueResult:
         """Set the maxsize of a queue; 0 removes the limit. Raises BadCall for a negative number."""
-        call.check_whole("maxsize", maxsize, call.MAX_SIZE)
+        check_whole("maxsize", maxsize, call.MAX_SIZE)
         command = commands.bound(ids.checked_queue(queue), maxsize)
         act = AuditEntry("bound_queue", queue, queue, reason)
         return self._on_queue(act, command, lambda count: {"maxsize": count.maxsize})
@@ -121,6 +135,52 @@ class Actions:
         self._attempt(act, lambda: Queue(queue, store=self.client).delete(purge=purge))
         after: Count = self.client.run(commands.count(queue))
         return QueueResult(queue, before, after, self._finish(act, "done", {}))
+
+    def add_schedule(
+        self, queue: str, function: Callable[..., object], schedule: Schedule, reason: str = ""
+    ) -> ScheduleResult:
+        """Run a task or function of a queue by a schedule; see `Schedules.add`."""
+        act = AuditEntry("add_schedule", schedule.name or name_of(function), queue, reason)
+        name = self._attempt(act, lambda: self._schedules(queue).add(function, schedule))
+        return ScheduleResult(
+            name, changed=True, recorded=self._finish(act, "done", {"when": schedule.timing})
+        )
+
+    def pause_schedule(self, queue: str, name: str, reason: str = "") -> ScheduleResult:
+        """Pause a schedule. Raises BadCall if there is none of that name."""
+        return self._on_schedule("pause_schedule", queue, name, reason, lambda found: found.pause(name))
+
+    def resume_schedule(self, queue: str, name: str, reason: str = "") -> ScheduleResult:
+        """Resume a schedule from its next instant on. Raises BadCall if there is none of that name."""
+        return self._on_schedule("resume_schedule", queue, name, reason, lambda found: found.resume(name))
+
+    def remove_schedule(self, queue: str, name: str, reason: str = "") -> ScheduleResult:
+        """Remove a schedule; its jobs stay. Raises BadCall if there is none of that name."""
+
+        def remove(found: Schedules) -> bool:
+            found.remove(name)
+            return True
+
+        return self._on_schedule("remove_schedule", queue, name, reason, remove)
+
+    def run_schedule(self, queue: str, name: str, reason: str = "") -> ScheduleResult:
+        """Put a job of a schedule now. Raises BadCall if there is none of that name, Full and ShutDown."""
+        act = AuditEntry("run_schedule", name, queue, reason)
+        job = self._attempt(act, lambda: self._schedules(queue).run(name))
+        return ScheduleResult(
+            name, changed=True, recorded=self._finish(act, "done", {"job": job.id}), job=job.id
+        )
+
+    def _schedules(self, queue: str) -> Schedules:
+        return Schedules(ids.checked_queue(queue), store=self.client)
+
+    def _on_schedule(
+        self, action: str, queue: str, name: str, reason: str, change: Callable[[Schedules], bool]
+    ) -> ScheduleResult:
+        act = AuditEntry(action, name, queue, reason)
+        changed = self._attempt(act, lambda: change(self._schedules(queue)))
+        outcome = "done" if changed else "not changed: it was so before"
+        return ScheduleResult(name, changed, self._finish(act, outcome, {}))
 
     def cancel_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
         """Cancel a job: immediately while it is waiting; if it is running, its worker is asked to stop it."""

@@ -24,6 +24,7 @@ STATE_COLORS = {
     "paused": "yellow",
     "retried": "yellow",
     "cancelled": "yellow",
+    "expired": "yellow",
     "shut": "red",
     "silent": "red",
     "failed": "red",

@@ -19,7 +19,7 @@ class HistoryFilter(NamedTuple):
     task: str = ""
     """Prefix of the task's name."""
     state: str = ""
-    """done, failed, retried, timed out, lost or cancelled."""
+    """done, failed, retried, timed out, lost, cancelled or expired."""
     worker: str = ""
     """Prefix of the worker's full or short name."""
     id: str = ""

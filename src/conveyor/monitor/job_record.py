@@ -95,7 +95,7 @@ class JobRecord:
     id: str
     queue: str
     state: str
-    """waiting, delayed, running or dead; done or cancelled; failed or lost, if it was dead and is discarded.
+    """waiting, delayed, running or dead; done, cancelled or expired; failed or lost, if it was dead and is discarded.
 
     gone if only attempts or log lines are left.
     """
@@ -150,6 +150,13 @@ class JobRecord:
     """The first 256 bytes of an unreadable job."""
 
     @property
+    def expires_at(self) -> float | None:
+        """When it expires unless it has started before, seconds since 1970; None for never, or once it has started."""
+        expires = None if self.call is None else self.call.options.expires
+        was_started = self.attempt > 1 or self.state not in {"waiting", "delayed"}
+        return None if self.put_at is None or expires is None or was_started else self.put_at + expires
+
+    @property
     def waited(self) -> float | None:
         """Seconds from the put to the start of the first run, or None if either is unknown."""
         first = next((one for one in self.attempts if one.started), None)
@@ -195,6 +202,7 @@ def facts(record: JobRecord, batch: int = 0) -> Iterator[tuple[str, str]]:
         yield "Arguments", printable(record.preview) or "none"
         yield from _headers(record)
         yield "Enqueued", date_time(record.call.put_at)
+    yield from _expiry(record)
     if record.cancelled_by or record.cancel_reason:
         reason = f": {record.cancel_reason}" if record.cancel_reason else ""
         yield "Cancelled", safe(f"by {record.cancelled_by or 'unknown'}{reason}")
@@ -205,13 +213,35 @@ def facts(record: JobRecord, batch: int = 0) -> Iterator[tuple[str, str]]:
         yield "Worker", safe(worker) + together
     if record.progress is not None:
         yield "Progress", progress(record.progress)
-    if record.retries or record.crashes:
-        retries = count_of(record.retries, "retry", "retries")
-        yield "Retries", f"{retries}, {count_of(record.crashes, 'crashed worker')}"
+    yield from _tries(record)
     if record.settled is not None and record.settled.elapsed:
         yield "Run time", f"{record.settled.elapsed:.2f} s"
     if record.undecodable:
         yield "Bytes", f"{record.undecodable:,}, not readable as a job"
+
+
+def _expiry(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.expires_at is not None:
+        yield "Expires", f"{date_time(record.expires_at)}, unless it has started before"
+    if record.settled is not None and record.state == "expired":
+        yield "Expired", safe(str(record.settled.error()))
+
+
+def _tries(record: JobRecord) -> Iterator[tuple[str, str]]:
+    if record.retries or record.crashes:
+        retries = count_of(record.retries, "retry", "retries")
+        yield "Retries", f"{retries}, {count_of(record.crashes, 'crashed worker')}"
+    if error := last_error(record):
+        yield "Last error", error
+
+
+def last_error(record: JobRecord) -> str:
+    """Return what the last attempt of an unfinished job ended with, in one line without secrets, or ""."""
+    if record.settled is not None or not record.attempts:
+        return ""
+    last = record.attempts[-1]
+    error = ": ".join(filter(None, (last.kind, last.message)))
+    return safe(f"attempt {last.attempt} {last.state}: {error}" if error else "")
 
 
 def _headers(record: JobRecord) -> Iterator[tuple[str, str]]:
@@ -356,9 +386,9 @@ def _settled(state: State) -> Settled | None:
 def _last(settled: Settled, run: Run) -> Attempt:
     """Return the run that a job ended with in the form of earlier ones."""
     kind = message = ""
-    if settled.state in {"failed", "lost"}:
+    if settled.state in {"failed", "lost", "expired"}:
         error = settled.error()
-        kind, message = getattr(error, "kind", ""), getattr(error, "reason", "")
+        kind, message = getattr(error, "kind", ""), getattr(error, "reason", str(error))
     message = redacted_text(message)
     return Attempt(run.attempt, run.started, settled.elapsed, run.worker, settled.state, kind, message)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from conveyor import logs
 from conveyor.clock import Deadline
 from conveyor.errors import StoreError, StoreUnavailable
 from conveyor.store import embedded
@@ -85,7 +86,7 @@ def announce(client: Client) -> None:
     """Show on standard error which server is in use, once for this process and its children."""
     if os.environ.get(_ANNOUNCED) != client.url:
         os.environ[_ANNOUNCED] = client.url
-        sys.stderr.write(server_line(client) + "\n")
+        sys.stderr.write(logs.as_line(server_line(client)) + "\n")
         sys.stderr.flush()
 
 

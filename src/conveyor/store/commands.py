@@ -6,12 +6,14 @@ the protocol. ARCHITECTURE.md shows the states of a job and the verbs that move 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+import msgspec
 from msgspec import structs
 
 from conveyor import clock
-from conveyor.errors import DuplicateJob, LeaseLost, ShutDown, TooLarge
+from conveyor.errors import DuplicateJob, JobGone, LeaseLost, ShutDown, TooLarge
 from conveyor.store import keys, scripts
 from conveyor.store.command import (
     Command,
@@ -31,7 +33,7 @@ from conveyor.wire.failure import fingerprint
 from conveyor.wire.outcome import attempt_of, encode_settled, note_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from conveyor.wire.outcome import Run
 
@@ -55,6 +57,40 @@ _KEY_PRIORITY, _KEYS = 383, 8192
 # --- putting jobs
 
 
+class Terms(NamedTuple):
+    """When jobs may run: with a limit, a unique key, and after other jobs."""
+
+    own: dict[str, bytes]
+    """By id, the packed terms of each job: those that `pack_terms` returns."""
+    limit: tuple[int, int, float, bool] = (0, 0, 0.0, False)
+    """Of each key: max running, max starts within so many seconds (0: no limit), and whether its jobs run in order."""
+    unique: tuple[float, bool] = (0.0, False)
+    """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
+
+
+def pack_terms(
+    limit: str = "",
+    unique: str = "",
+    after: Sequence[str] = (),
+    policy: str = "d",
+    hooks: Sequence[str | bytes] = (),
+) -> bytes:
+    """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
+
+    Of each hook the policy, its id and its bytes.
+    """
+    # As strings, since the scripts' msgpack knows no bytes.
+    packed_hooks = [
+        msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
+        for one in hooks
+    ]
+    found: dict[str, object] = {"l": limit, "u": unique, "a": after, "h": packed_hooks}
+    packed = {name: value for name, value in found.items() if value}
+    if after:
+        packed["p"] = policy
+    return msgspec.msgpack.encode(packed)
+
+
 class PutParams(NamedTuple):
     """How jobs are put."""
 
@@ -76,6 +112,7 @@ class PutParams(NamedTuple):
     """Each job goes in front of the earlier ones of its priority."""
     due: float | None = None
     """The time of which `delay` is what was left, seconds since 1970 by this host's clock; a put may wait for room."""
+    terms: Terms | None = None
 
 
 class Lineage(NamedTuple):
@@ -96,6 +133,8 @@ class PutReply(NamedTuple):
     accepted: int
     room: int = 0
     lineage: Lineage = Lineage()
+    same: Mapping[str, str] = MappingProxyType({})
+    """Ids of jobs that were not put, with that of the job which stands for each, since it has the unique key."""
 
 
 def key_priority(key: int) -> float:
@@ -119,8 +158,14 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
             )
             error.accepted = reply[1]
             raise error
-        _, accepted, room, born, sequence, fresh = reply
-        return PutReply(accepted, room, Lineage(int(born), sequence, sequence - fresh))
+        if word == "GONE":
+            raise JobGone(
+                f"the job {reply[1].decode()}, which another one comes after, is unknown in the queue {queue}",
+                hint="its outcome has expired: keep it longer with the option `keep`",
+            )
+        _, accepted, room, born, sequence, fresh, *same = reply
+        known = dict(zip(texts(same[::2]), texts(same[1::2]), strict=True))
+        return PutReply(accepted, room, Lineage(int(born), sequence, sequence - fresh), known)
 
     rest: list[Any] = [
         params.maxsize,
@@ -129,14 +174,25 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
         params.waiter,
         params.rest,
     ]
-    for job in jobs:
-        rest += job
+    terms, name = params.terms, "put"
+    if terms is None:
+        for job in jobs:
+            rest += job
+    else:
+        name = "submit"
+        running, starts, within, in_order = terms.limit
+        seconds, replaces = terms.unique
+        period = milliseconds(seconds) if seconds >= 0 else -1
+        rest += [
+            msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+            msgspec.msgpack.encode([period, int(replaces)]),
+        ]
+        for job_id, data in jobs:
+            rest += job_id, data, terms.own[job_id]
     first, again = ("check", "check") if params.own_ids else ("new", "again")
     if params.again:
         first = again = "again"
-    return Command(
-        words(queue, (first, *rest)), scripts.load("put"), read, again=words(queue, (again, *rest))
-    )
+    return Command(words(queue, (first, *rest)), scripts.load(name), read, again=words(queue, (again, *rest)))
 
 
 # --- taking jobs
@@ -153,13 +209,17 @@ class Claimed(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The reply to a claim: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until it pays to poll again."""
+    """The reply to a claim: `state` is OK, EMPTY, PAUSED or SHUT; `wait` is seconds until it pays to poll again.
+
+    With `has_messages`, the claimant delivers those of the outbox.
+    """
 
     state: str
     token: str = ""
     jobs: Sequence[Claimed] = ()
     left: int = 0
     wait: float = 60.0
+    has_messages: bool = False
 
 
 class Renewal(NamedTuple):
@@ -189,13 +249,14 @@ def claim(
 def _read_batch(reply: Sequence[Any]) -> Batch:
     state = checked(reply[0].decode())
     if state != "OK":
-        return Batch(state, wait=reply[1] / 1000 if len(reply) > 1 else 60.0)
+        wait = reply[1] if len(reply) > 1 else 60_000
+        return Batch(state, wait=abs(wait) / 1000, has_messages=wait < 0)
     jobs = []
     for place in range(4, len(reply), 3):
         tries = reply[place + 2]
         retries, crashes = read_tries(tries.decode()) if tries else (0, 0)
         jobs.append(Claimed(reply[place].decode(), reply[place + 1], retries, crashes))
-    return Batch(state, reply[1].decode(), jobs, reply[2], reply[3] / 1000)
+    return Batch(state, reply[1].decode(), jobs, reply[2], abs(reply[3]) / 1000, reply[3] < 0)
 
 
 def read_tries(text: str) -> tuple[int, int]:
@@ -287,6 +348,97 @@ def lost(queue: str, token: str, settlement: Settlement, cancelled: bytes) -> Co
     return script("lost", queue, token, one.id, one.outcome, cancelled, *rest)
 
 
+def throttle(
+    queue: str, token: str, job_id: str, seconds: float, attempt: bytes = b"", *, whole_queue: bool = False
+) -> Command:
+    """Release a job, and rest those of its limit, or of its queue: leased -> ready. Reply: OK, STALE or cancelled."""
+    whose = "queue" if whole_queue else ""
+    sent = script("throttle", queue, token, job_id, milliseconds(seconds), whose, attempt)
+    return structs.replace(sent, leads=True)
+
+
+# --- what jobs of several queues tell each other
+
+
+class Message(NamedTuple):
+    """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
+
+    number: str
+    """Its place in the outbox."""
+    verb: str
+    queue: str
+    id: str
+    source: str
+    """The job that it comes from, as queue and id."""
+    outcome: bytes
+    """The outcome; of a `follow` i if its outcome is wanted, or empty."""
+
+
+def outbox(queue: str, most: int = 100) -> Command:
+    """Read the first messages for other queues. Reply: a `Message` of each."""
+
+    def read(reply: Sequence[Any]) -> list[Message]:
+        named = [(entry.decode(), [*texts(fields[1:9:2]), fields[9]]) for entry, fields in reply]
+        return [Message(entry, *fields) for entry, fields in named]
+
+    return Command(("XRANGE", keys.key(queue, "outbox"), "-", "+", "COUNT", most), read=read)
+
+
+def delivered(queue: str, numbers: Iterable[str]) -> Command:
+    """Remove messages from the outbox."""
+    return Command(("XDEL", keys.key(queue, "outbox"), *numbers))
+
+
+class FollowReply(NamedTuple):
+    """Whether the follower will be told of the end, or else the outcome, empty if the job is unknown."""
+
+    waits: bool
+    outcome: bytes = b""
+
+
+def follow(message: Message) -> Command:
+    """Note that a job comes after one of another queue. Reply: `FollowReply`."""
+
+    def read(reply: Sequence[Any]) -> FollowReply:
+        word = checked(reply[0].decode())
+        return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
+
+    follower = f"{message.source} {message.outcome.decode()}"
+    return script("follow", message.queue, message.id, follower, read=read)
+
+
+def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
+    """Note that a job before a deferred one, in another queue, has ended: deferred -> ready, delayed or over."""
+    return script("go_on", queue, job_id, source, outcome)
+
+
+class Link(NamedTuple):
+    """A job that comes before or after another one."""
+
+    is_before: bool
+    queue: str
+    id: str
+
+
+def links(queue: str, job_id: str) -> Command:
+    """Read which jobs come before and after a job. Reply: a `Link` of each, sorted."""
+
+    def read(reply: Sequence[bytes]) -> list[Link]:
+        words = (readable(one).split(" ") for one in reply)
+        return sorted(Link(sign == "<", other, other_id) for sign, other, other_id in words)
+
+    return Command(("SMEMBERS", keys.key(queue, f"links:{job_id}")), read=read)
+
+
+def inputs(queue: str, job_id: str) -> Command:
+    """Read the outcomes that a job gets of those before it. Reply: their bytes, by queue and id."""
+
+    def read(reply: Sequence[bytes]) -> dict[str, bytes]:
+        return dict(zip(texts(reply[::2]), reply[1::2], strict=True))
+
+    return Command(("HGETALL", keys.key(queue, f"inputs:{job_id}")), read=read)
+
+
 # --- streaming what a job yields
 
 
@@ -359,9 +511,9 @@ def discard(queue: str, ids: Iterable[str]) -> Command:
 def purge(
     queue: str, index: str, most: int, outcome: bytes, keep: float, upto: float = float("inf")
 ) -> Command:
-    """Cancel a slice of the jobs in `ready` or `delayed`. Reply: how many, 0 at the end.
+    """Cancel a slice of the jobs in `ready`, `deferred` or `delayed`. Reply: how many, 0 at the end.
 
-    `upto` limits them: in `ready` to the sequence number of the last job accepted, in `delayed` to a due time in ms.
+    `upto` limits them: to the sequence number of the last job accepted, in `delayed` to a due time in ms.
     `keep` is for jobs without one of their own.
     """
     return script("purge", queue, index, repr(upto), most, outcome, milliseconds(keep), read=number)
@@ -406,11 +558,13 @@ class Count(NamedTuple):
     """Keys of the queue that hold the wrong type, since another program has written to them."""
     torn: int = 0
     """Entries of the queue's keys without their counterpart, as after an eviction: jobs without bytes, say."""
+    deferred: int = 0
+    """Jobs that wait for others: for those before them, or of the same limit."""
 
     @property
     def qsize(self) -> int:
-        """Jobs in the buffer, delayed ones included: what `maxsize` limits."""
-        return self.ready + self.delayed
+        """Jobs in the buffer, delayed and deferred ones included: what `maxsize` limits."""
+        return self.ready + self.delayed + self.deferred
 
     @property
     def is_full(self) -> bool:
@@ -429,7 +583,7 @@ class Count(NamedTuple):
     @property
     def live(self) -> int:
         """Unfinished jobs."""
-        return self.ready + self.delayed + self.leased
+        return self.qsize + self.leased
 
     @property
     def imbalance(self) -> int:
@@ -445,6 +599,7 @@ class ForgetReply(NamedTuple):
     delayed: int = 0
     leased: int = 0
     dead: int = 0
+    deferred: int = 0
 
 
 def count(queue: str) -> Command:
@@ -455,6 +610,11 @@ def count(queue: str) -> Command:
 def bound(queue: str, maxsize: int) -> Command:
     """Set the max size."""
     return script("bound", queue, maxsize)
+
+
+def limit(queue: str, running: int, starts: int, within: float) -> Command:
+    """Set how many jobs may run at a time, and start within so many seconds; zeros for no limit."""
+    return script("limit", queue, running, starts, milliseconds(within))
 
 
 def pause(queue: str) -> Command:
@@ -510,7 +670,7 @@ def was_deleted(queue: str, born: int) -> Command:
 
 
 class State(NamedTuple):
-    """Where one job is: ready, delayed, leased, dead, over or gone. `detail` depends on the state, see state.lua."""
+    """Where one job is: ready, deferred, delayed, leased, dead, over or gone. For `detail` see state.lua."""
 
     state: str
     detail: bytes | int
@@ -577,7 +737,7 @@ def state(queue: str, job_id: str) -> Command:
 
 
 def rows(queue: str, index: str, chosen: RowRange) -> Command:
-    """List at most 200 entries of an index: ready, delayed, leased or dead. Reply: `Rows`."""
+    """List at most 200 entries of an index: ready, deferred, delayed, leased or dead. Reply: `Rows`."""
 
     def read(reply: Sequence[Any]) -> Rows:
         shift = reply[3]
@@ -717,7 +877,7 @@ def any_work(queues: Iterable[str]) -> Command:
     """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
-        words += (keys.key(queue, "ready"), keys.key(queue, "delayed"), keys.key(queue, "leased"))
+        words += [keys.key(queue, name) for name in ("ready", "delayed", "deferred", "leased")]
     return Command(tuple(words), read=bool)
 
 

@@ -53,9 +53,40 @@ QUEUE_KEYS = (
         "hash",
         "id -> number and bytes of the items in its stream; only of unfinished jobs that yield",
     ),
+    ("deferred", "zset", "jobs that wait for others; score = their place in ready, once they are"),
+    (
+        "terms",
+        "hash",
+        "id -> limit, unique key and policy of a job that has any; only of unfinished and dead jobs",
+    ),
+    (
+        "limits",
+        "hash",
+        "key -> a limit, and how many of its jobs are ready and taken; empty key: of the queue",
+    ),
+    ("turns", "zset", "keys whose next job has to wait; score = until when, ms, the queue's own clock"),
+    ("followed", "set", "unfinished jobs that others come after"),
+    ("ended", "list", "ended jobs of which some followers have not been notified yet"),
+    ("outbox", "stream", "messages for jobs of other queues"),
+    (
+        "schedules",
+        "hash",
+        "schedule -> module that declares it, timing, and definition, a line each; at most 1,000",
+    ),
+    (
+        "instants",
+        "zset",
+        "schedules that are not paused; score = next instant, ms since 1970, the server's clock",
+    ),
+    (
+        "fired",
+        "hash",
+        "schedule -> last instant, its job, instants fired, skipped and missed, held or not",
+    ),
+    ("declared", "hash", "module -> start of the consumer that declared its schedules last, ms"),
 )
 
-#: Keys that expire, most with an id or a name after the colon: type, contents, and expiry.
+#: Keys with an id or a name after the colon, most of which expire: type, contents, and until when they are there.
 NAMED_KEYS = (
     ("outcome:<id>", "string", "the outcome of a job; as long as the job says, an hour by default"),
     (
@@ -89,6 +120,26 @@ NAMED_KEYS = (
         "stream",
         "lines that a job logged, with level, attempt, number, age in ms; capped, an hour after the last",
     ),
+    ("lane:<key>", "zset", "deferred jobs of one limit; score = their order; while there are any"),
+    ("after:<id>", "set", "jobs that a deferred job still comes after, as queue and id; while there are any"),
+    (
+        "followers:<id>",
+        "set",
+        "jobs that come after an unfinished one, as queue and id; until these know how it ended",
+    ),
+    (
+        "inputs:<id>",
+        "hash",
+        "queue and id of a job before -> its outcome, for a job that gets it; until that is over",
+    ),
+    ("starts:<key>", "list", "when jobs of one limit started, ms; a minute more than its period"),
+    (
+        "unique:<key>",
+        "string",
+        "the job that has a unique key; until it is over or starts, or as long as the job says",
+    ),
+    ("links:<id>", "set", "jobs before a job (<) and its followers (>), for people; a week"),
+    ("same:<id>", "string", "the job that stands for one that was not put; a minute"),
     (
         "deleted",
         "list",
@@ -105,6 +156,8 @@ CONSUMERS = "conveyor:consumers"
 """zset: consumer -> last report, seconds since 1970 by its own clock; removed after an hour without a report"""
 QUEUES = "conveyor:queues"
 """set: names of all queues that were put to and are not forgotten"""
+SCHEDULED = "conveyor:scheduled"
+"""set: names of queues that have, or had, schedules"""
 AUDIT = "conveyor:audit"
 """stream: the audit trail, one msgpack blob `act` for each action; about 10,000"""
 ACTS = "conveyor:acts"

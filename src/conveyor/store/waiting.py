@@ -153,8 +153,10 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
     observer: ReplyObserver,
     parts: Iterator[Sequence[tuple[str, bytes]]] | None = None,
     accepted: Callable[[int], object] | None = None,
-) -> Operation[None]:
+) -> Operation[dict[str, str]]:
     """Put all jobs, in order. Wait for room until the deadline, or not at all if it is None.
+
+    Return the ids of those for which other jobs stand, since they have their unique keys, with theirs.
 
     Further `parts` are taken, and thus made, while the server works on the jobs before them. `accepted` is called with
     the number of jobs that the server has accepted and confirmed since its last call.
@@ -170,6 +172,7 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
     waiter = params.waiter
     trust = min(MAX_JOBS, params.maxsize or MAX_JOBS)
     room = 0 if waiter else trust
+    same: dict[str, str] = {}
     try:
         while True:
             feed.fill()
@@ -183,6 +186,7 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
             else:
                 reply, lacking = yield from _put_durably(client, put, params.durability, deadline)
             feed.accept(reply.accepted)
+            same.update(reply.same)
             if not observer.agrees(queue, before, reply.lineage):
                 yield partial(observer.observe, queue, before, reply.lineage)
             if 0 < reply.accepted == reply.lineage.sequence:
@@ -206,6 +210,7 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
             yield from leave(queue, waiter)
         feed.complete(error)
         raise
+    return same
 
 
 def _wait_for_room(queue: str, waiter: str, deadline: Deadline | None) -> Operation[tuple[str, int]]:

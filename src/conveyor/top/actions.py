@@ -112,7 +112,7 @@ def job_intent(key: str, queue: str, job_id: str, state: str) -> Intent | str:
     if not job_id:
         return "no job selected"
     if key == "C":
-        finished = state in {"done", "failed", "cancelled", "lost", "ended", "gone", "dead"}
+        finished = state in {"done", "failed", "cancelled", "expired", "lost", "ended", "gone", "dead"}
         return f"{job_id} has finished" if finished else _cancel(queue, job_id)
     if key != "R":
         return FOR_WORKERS

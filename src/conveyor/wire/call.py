@@ -13,12 +13,14 @@ from msgspec import Raw, structs
 from conveyor import clock
 from conveyor.errors import BadCall, TooLarge
 from conveyor.wire import codec, redaction
+from conveyor.wire.checks import check_seconds, check_whole
 from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.durability import read_durability
 from conveyor.wire.ids import checked_queue
 from conveyor.wire.redaction import Labels
 from conveyor.wire.signature import Signature, signature_of
 from conveyor.wire.signed import PickledFunction, call_function
+from conveyor.wire.terms import Hook, Limit, Place, Unique, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,30 +41,20 @@ ITEM = ""
 ITEM_WORD = "item"
 #: The task name of a function that travels with its call.
 FUNCTION = "conveyor.call"
+#: The task name of the join of an order.
+JOIN = "conveyor.join"
 #: How values travel that are not data: not at all, or as signed pickles.
 MSGPACK, PICKLE = "msgpack", "pickle"
-#: Max seconds of a duration (ten years), and max retries of a job.
-MAX_SECONDS, MAX_RETRIES = 315_360_000.0, 1_000_000
+#: Max retries of a job.
+MAX_RETRIES = 1_000_000
 #: Max headers of a job, and max bytes of their names and values together.
 MAX_HEADERS, MAX_HEADER_BYTES = 64, 8192
 #: Max `maxsize` of a queue: the last number up to which a server's script counts exactly.
 MAX_SIZE = 1 << 53
 #: The last valid `put_at`: the end of the year 9999.
 _LAST_TIME = 253_402_300_799.0
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Raise BadCall if an argument is not a finite number of seconds from 0 to MAX_SECONDS."""
-    if not isinstance(value, int | float):
-        raise BadCall(f"{name} must be a number of seconds, got {value!r:.80}")
-    if not 0 <= value <= MAX_SECONDS:  # NaN compares False
-        raise BadCall(f"{name} must be between 0 and {MAX_SECONDS:.0f} seconds, got {value!r:.80}")
-
-
-def check_whole(name: str, value: object, most: int) -> None:
-    """Raise BadCall if an argument is not a whole number from 0 to `most`."""
-    if not (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most):
-        raise BadCall(f"{name} must be a whole number between 0 and {most}, got {value!r:.80}")
+#: Bytes of a `put_at`.
+_TIME_BYTES = 9
 
 
 def check_serializer(name: object) -> None:
@@ -125,6 +117,10 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Seconds of a run after which SoftTimeout is raised in the task, once; None for never."""
     headers: Headers = ()
     """Names and values of what travels beside the arguments, for middleware."""
+    expires: float | None = None
+    """Seconds from `put_at` after which the job is not started, if it never was; None for never."""
+    inputs: tuple[Place, ...] = ()
+    """Arguments that are results of the jobs before: where each goes, whether it is a list, and of which jobs."""
 
     def __post_init__(self) -> None:
         check_whole("retries", self.retries, MAX_RETRIES)
@@ -147,6 +143,8 @@ class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
                 )
         if self.headers:
             _check_headers(self.headers)
+        if self.expires is not None:
+            check_seconds("expires", self.expires)
 
 
 class PutOptions(msgspec.Struct, frozen=True):
@@ -162,26 +160,57 @@ class PutOptions(msgspec.Struct, frozen=True):
     """The level of durability; None for that of the `Queue` object."""
     wait: float | None = None
     """Max seconds to wait for room in a full queue; 0 for not at all, None for no limit."""
+    expires: float | datetime | None = None
+    """Seconds from when it may run, or the time by this host's clock, after which it is not started; None for never."""
+    limit: Limit | None = None
+    """How many jobs of its key may run at a time, or start within a period."""
+    unique: Unique | None = None
+    """The key of which there is only one job at a time."""
+    after: tuple[str, ...] = ()
+    """The jobs that must have ended before it may run, each as queue and id."""
+    when: str = "done"
+    """How they must have ended: done, failed, or ended in any way; otherwise it is cancelled."""
+    on_success: Hook | None = None
+    """What is submitted once it has returned a result."""
+    on_failure: Hook | None = None
+    """What is submitted once it has failed for good, or was lost."""
 
     def __post_init__(self) -> None:
         checked_queue(self.queue)
         check_whole("priority", self.priority, MAX_PRIORITY)
         check_seconds("delay", self.seconds_left())
+        if self.expires is not None:
+            check_seconds("expires", self.seconds_to_expiry())
+            if self.expires == 0:
+                raise BadCall("expires must be more than 0 seconds, or None")
         if self.wait is not None:
             check_seconds("wait", self.wait)
         if self.durability is not None:
             read_durability(self.durability)
+        policy_of(self.when, takes_inputs=False)
+        for name, value, kind in (("limit", self.limit, Limit), ("unique", self.unique, Unique)):
+            if not (value is None or isinstance(value, kind)):
+                raise BadCall(f"{name} must be a {kind.__name__}, got {value!r:.80}")
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""
-        if not isinstance(self.delay, datetime):
-            return self.delay
-        if self.delay.utcoffset() is None:
-            raise BadCall(
-                f"delay must be a number of seconds or a time with a time zone, got {self.delay!r}",
-                hint="for a local time pass `delay=time.astimezone()`",
-            )
-        return max(0.0, self.delay.timestamp() - clock.wall())
+        return _seconds_until("delay", self.delay) if isinstance(self.delay, datetime) else self.delay
+
+    def seconds_to_expiry(self) -> Any:
+        """Return the seconds from now after which it is not started; None for never. Raises BadCall likewise."""
+        if isinstance(self.expires, int | float):
+            return self.seconds_left() + self.expires if self.expires >= 0 else self.expires
+        return _seconds_until("expires", self.expires) if isinstance(self.expires, datetime) else self.expires
+
+
+def _seconds_until(name: str, time: datetime) -> float:
+    """Return the seconds until a time, 0 if it has passed. Raises BadCall if it has no time zone."""
+    if time.utcoffset() is None:
+        raise BadCall(
+            f"{name} must be a number of seconds or a time with a time zone, got {time!r}",
+            hint=f"for a local time pass `{name}=time.astimezone()`",
+        )
+    return max(0.0, time.timestamp() - clock.wall())
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -251,16 +280,24 @@ def decode_call(data: bytes) -> Call:
     return job
 
 
+def put_again(data: bytes, at: float) -> bytes:
+    """Return the bytes of a job that is put again, at another time. Raises msgspec.DecodeError if they are invalid."""
+    call = decode_call(data)
+    time = 1 + len(codec.encode(call.task)) + len(call.args) + len(call.kwargs)
+    return data[:time] + codec.encode_flat(round(at, 3)) + data[time + _TIME_BYTES :]
+
+
 def encode_calls(
     function: Any,
     name: str,
     calls: Sequence[tuple[tuple[Any, ...], dict[str, Any]]],
     options: RunOptions = DEFAULTS,
     headers: Sequence[Headers] | None = None,
+    inputs: Sequence[tuple[Place, ...]] | None = None,
 ) -> list[bytes]:
     """Return the bytes of calls of one task. Raises BadCall or TooLarge for the first invalid one.
 
-    `headers` are those of each call, in place of those in the options.
+    `headers` and `inputs` are those of each call, in place of those in the options.
     """
     signature = signature_of(function)
     labels = _labels_of(function, calls)
@@ -268,11 +305,16 @@ def encode_calls(
         encoded = [signature.encode_any(args, kwargs, name) for args, kwargs in calls]
     else:
         encoded = signature.encode_all(calls)
-    if headers is None:
+    if headers is None and inputs is None:
         head, tail = _frame(name, options, labels)
         made = _checked([head + arguments + tail for arguments in encoded])
     else:
-        frames = (_frame(name, structs.replace(options, headers=own), labels) for own in headers)
+        own_headers = headers or [options.headers] * len(calls)
+        own_inputs = inputs or [options.inputs] * len(calls)
+        frames = (
+            _frame(name, structs.replace(options, headers=one, inputs=places), labels)
+            for one, places in zip(own_headers, own_inputs, strict=True)
+        )
         made = _checked(
             [head + arguments + tail for (head, tail), arguments in zip(frames, encoded, strict=True)]
         )
@@ -322,8 +364,9 @@ def _frame(name: str, options: RunOptions, labels: Labels = _NO_LABELS) -> tuple
     `keep` that is not the default comes last, as the last option or again after the labels: there the server's scripts
     find it.
     """
-    # Headers may differ from call to call, and would push all else out of the cache.
-    make = _fixed_parts.__wrapped__ if options.headers else _fixed_parts
+    # They may differ from call to call, as does what is left until a time, and would push all else out of the cache.
+    is_own = options.headers or options.inputs or options.expires is not None
+    make = _fixed_parts.__wrapped__ if is_own else _fixed_parts
     head, tail = make(name, options, labels)
     return head, codec.encode_flat(round(clock.wall(), 3)) + tail
 

@@ -1,4 +1,4 @@
-"""Outcomes of runs (Done, Retry, Fail, Cancel, Release), what is kept of them, and the delay before a retry."""
+"""Outcomes of runs (Done, Retry, Fail, Cancel, Expire, Release), what is kept of them, and the delay before a retry."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Raw
 
-from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobFailed, JobLost, TooLarge
+from conveyor.errors import BadCall, ConveyorError, JobCancelled, JobExpired, JobFailed, JobLost, TooLarge
 from conveyor.wire import codec
 from conveyor.wire.codec import SIZE_LIMIT
 from conveyor.wire.redaction import redacted, without
@@ -51,13 +51,22 @@ class Cancel(msgspec.Struct, frozen=True, gc=False):
     """The run ended by request."""
 
 
+class Expire(msgspec.Struct, frozen=True, gc=False):
+    """The job was not run, since it had expired before; `error` describes that."""
+
+    error: bytes
+
+
 class Release(msgspec.Struct, frozen=True, gc=False):
     """The run does not count: the job returns to its old position."""
 
     reason: str = "its consumer was stopped immediately"
+    rest: float = 0.0
+    """Seconds for which no job of its limit starts, or of its queue if it has none or `whole_queue` is true."""
+    whole_queue: bool = False
 
 
-Outcome = Done | Fail | Retry | Cancel | Release
+Outcome = Done | Fail | Retry | Cancel | Expire | Release
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -79,7 +88,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The outcome of a finished job, as it is kept."""
 
     state: str
-    """done, failed, cancelled or lost; gone if the job is unknown."""
+    """done, failed, lost, cancelled or expired; gone if the job is unknown."""
     value: Raw
     elapsed: float = 0.0
     """Seconds the last run took."""
@@ -92,7 +101,7 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.state == "cancelled" and bytes(self.value) == _KILLED
 
     def result(self) -> Any:
-        """Return the task's result, or raise JobFailed, JobLost or JobCancelled.
+        """Return the task's result, or raise JobFailed, JobLost, JobCancelled or JobExpired.
 
         Raises UnknownClass if this process does not have the class of an object in it.
         """
@@ -100,6 +109,16 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if error is not None:
             raise error
         return codec.decode(self.value)
+
+    def _cancellation(self) -> str:
+        """Return that it was cancelled, and why if the server did it."""
+        try:
+            reason = codec.decode_data(self.value)
+        except ValueError:
+            reason = None
+        if isinstance(reason, str) and not self.was_killed:
+            return f"the job was cancelled: {reason}"
+        return "the job was cancelled"
 
     def result_data(self) -> Any:
         """Return the result for people, with ObjectData in place of objects. Raises ValueError if it is unreadable."""
@@ -110,11 +129,13 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.state == "done":
             return None
         if self.state == "cancelled":
-            return JobCancelled("the job was cancelled")
+            return JobCancelled(self._cancellation())
         try:
             kind, message, traceback = _decode_error(self.value)
         except ValueError as error:
             kind, message, traceback = "Undecodable", f"the bytes of its error are invalid: {error}", ""
+        if self.state == "expired":
+            return JobExpired(message)
         return (JobLost if self.state == "lost" else JobFailed)(kind, message, traceback)
 
 
@@ -167,7 +188,7 @@ _decoder = msgspec.msgpack.Decoder(Settled)
 _decode_error = msgspec.msgpack.Decoder(tuple[str, str, str]).decode
 #: States of runs that do not count: the next one has the same number.
 UNCOUNTED = frozenset({"killed", "given back"})
-_STATES = ("done", "failed", "cancelled", "lost", "gone")
+_STATES = ("done", "failed", "cancelled", "expired", "lost", "gone")
 _HEADS = {state: b"\x93" + codec.encode(state) for state in _STATES}
 _HEADS_WITH_RUN = {state: b"\x94" + codec.encode(state) for state in _STATES}
 _NOTHING = codec.encode(None)
@@ -248,6 +269,11 @@ def describe_error(error: BaseException, secrets: Sequence[str] = ()) -> bytes:
 def describe_timeout(seconds: float | None) -> bytes:
     """Return the error of a run over its time limit, in the same form."""
     return describe_text("TimeLimit", f"it ran longer than {seconds:g} s" if seconds else "it ran too long")
+
+
+def describe_expiry(seconds: float) -> bytes:
+    """Return the error of a job that expired `seconds` after its put, in the same form."""
+    return describe_text("JobExpired", f"no worker started it within {seconds:,.6g} s of its put")
 
 
 def describe_undecodable(error: Exception) -> bytes:

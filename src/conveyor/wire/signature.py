@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from conveyor.errors import BadCall
+from conveyor.errors import BadCall, JobCancelled, JobFailed
 from conveyor.task_loading import main_file, main_name
 from conveyor.wire import codec, hints, signed
 from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
+from conveyor.wire.terms import NOT_YET, Input, JobEnd
 
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _BEHIND = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
@@ -29,11 +30,14 @@ _LISTS = {list, Sequence, Collection, Iterable}
 _MAX_SHORT = 15
 #: Types that travel as they are.
 _FLAT = frozenset({int, str, float, bool, bytes, type(None)})
+#: Of a job that takes no results of others.
+NO_INPUTS: Mapping[int | str, Any] = types.MappingProxyType({})
 #: Attributes of named tuples, dataclasses and structs.
 _FIELD_MARKS = ("_fields", "__dataclass_fields__", "__struct_fields__")
 #: Raised for what does not fit: for items that no set or mapping can hold, and for numpy's numbers as mappings.
 _NATIVE_ERRORS = (msgspec.ValidationError, TypeError, AttributeError)
 _EMPTY_MAP = codec.encode({})
+_NIL = Raw(codec.encode(None))
 _PICKLE = 'or use a queue with serializer="pickle"'
 _DEFINE = f"define it with def at module level, {_PICKLE}"
 _OWN = "a function of your own, defined with def at module level"
@@ -120,7 +124,7 @@ class Signature:
         Raises BadCall, with the name of the argument that is missing, superfluous, of a wrong type or not serializable.
         """
         if kwargs or not self._required <= len(args) <= self._most:
-            args, kwargs = self._bound(args, kwargs)
+            args, kwargs = self.bound(args, kwargs)
         if self._is_flat and _FLAT.issuperset(map(type, args)):
             try:
                 data = codec.encode_flat(args)
@@ -151,6 +155,13 @@ class Signature:
 
         It travels as it was given, since the worker converts it by the same hint, but may have no numpy.
         """
+        if value is NOT_YET:
+            return _NIL
+        if type(value) is Input:
+            raise BadCall(
+                f"{self.name}(): {name} is the result of another job, but the first calls had none",
+                hint="put calls that have such arguments by themselves",
+            )
         hint = self.hints.get(parameter, Any)
         try:
             data = codec.encode_flat(codec.carry(value))
@@ -172,7 +183,7 @@ class Signature:
 
         If there are any, the positional arguments are signed, for this task and these named ones.
         """
-        args, kwargs = self._bound(args, kwargs)
+        args, kwargs = self.bound(args, kwargs)
         positional = [
             self._encode_any(name := self._name_at(place), one, name) for place, one in enumerate(args)
         ]
@@ -233,13 +244,16 @@ class Signature:
         except (msgspec.ValidationError, UnicodeEncodeError):
             return []
 
-    def decode(self, args: Raw, kwargs: Raw, task: str = "") -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def decode(
+        self, args: Raw, kwargs: Raw, task: str = "", inputs: Mapping[int | str, Any] = NO_INPUTS
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments of a call of a task with the types of the hints.
 
-        Raises BadCall if they do not fit, UnknownClass if this process does not have the class of one, and Untrusted
-        if one is pickled and no key of this process has signed them.
+        `inputs` are results of other jobs, by position or name; those that are exceptions, or have one among them, fit
+        any hint. Raises BadCall if an argument does not fit, UnknownClass if this process does not have the class of
+        one, and Untrusted if one is pickled and no key of this process has signed them.
         """
-        if self._direct and bytes(kwargs) == _EMPTY_MAP:
+        if self._direct and bytes(kwargs) == _EMPTY_MAP and not inputs:
             direct = self._only or self._direct.get(memoryview(args)[0])
             if direct is not None:
                 try:
@@ -253,7 +267,14 @@ class Signature:
             positional, named = codec.decode_unsigned(args), codec.decode_unsigned(kwargs)
         if type(positional) is not list or type(named) is not dict:
             raise BadCall(f"{self.name}(): the arguments must be a list and a dict")
-        is_plain = not (is_signed or codec.has_objects(args) or (named and codec.has_objects(kwargs)))
+        for place, value in inputs.items():
+            if isinstance(place, int):
+                positional[place] = value
+            else:
+                named[place] = value
+        is_plain = not (
+            is_signed or inputs or codec.has_objects(args) or (named and codec.has_objects(kwargs))
+        )
         if is_plain and self._is_flat and not named:
             try:
                 return codec.convert(positional, self._tuple(len(positional))), named
@@ -273,6 +294,8 @@ class Signature:
     def _fitted(self, name: str, value: Any, parameter: str, *, is_plain: bool) -> Any:
         """Return a decoded argument with the type of its hint. Raises BadCall with its name."""
         hint = self.hints.get(parameter, Any)
+        if _is_end(value):
+            return value
         try:
             if is_plain and parameter in self._native:
                 with contextlib.suppress(*_NATIVE_ERRORS):
@@ -298,7 +321,8 @@ class Signature:
             known = self._labels[redact] = Labels(self.names, (*redact, *tuples))
         return known
 
-    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call, by position as far as possible. Raises BadCall if they do not fit."""
         if self._plain is None:
             return args, kwargs
         try:
@@ -311,6 +335,15 @@ class Signature:
                 ) from None
             raise BadCall(f"{self.name}() {error}", hint=f"use {self._plain}") from None
         return bound.args, bound.kwargs
+
+    def complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """Return the bytes of a call with its defaults, equal for calls that mean the same. Raises BadCall."""
+        args, kwargs = self.bound(args, kwargs)
+        if self._plain is not None:
+            bound = self._plain.bind(*args, **kwargs)
+            bound.apply_defaults()
+            args, kwargs = bound.args, bound.kwargs
+        return self.encode(args, dict(sorted(kwargs.items())))
 
     def _make_tuple(self, count: int) -> Any:
         """Return the tuple type of the first `count` positional parameters; `_tuple` makes each once."""
@@ -328,6 +361,13 @@ class Signature:
         text = str(error).split(" - at", maxsplit=1)[0]
         hint = codec.NOT_UNICODE if isinstance(error, UnicodeEncodeError) else getattr(error, "hint", "")
         return BadCall(f"{self.name}(): argument {name!r}: {text}", hint=hint)
+
+
+def _is_end(value: object) -> bool:
+    """Return True if a value is the error of a job before, a list with one, or how a job has ended."""
+    if type(value) is list:
+        return any(isinstance(one, JobFailed | JobCancelled) for one in value)
+    return isinstance(value, JobFailed | JobCancelled | JobEnd)
 
 
 def _check_called(name: str, parameters: Sequence[inspect.Parameter]) -> None:

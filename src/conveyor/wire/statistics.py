@@ -3,7 +3,7 @@
 Figures travel and are kept as text, `name=count` separated by spaces; zeros are left out. The names:
 
     b          started runs; a run is counted when it ends
-    s f c t l e    finished: succeeded, failed, cancelled, timeout, lost, expired
+    s f c t l e    finished: succeeded, failed, cancelled, timeout, lost, expired; the last without a run
     r          retried
     d          workers that crashed during the run
     R  R0..R19     run times: sum in microseconds, and how many were up to BOUNDS[n] seconds (19: more)

@@ -50,6 +50,7 @@ def test_options_set_queue_priority_delay_and_count(api: Api) -> None:
         {"priority": 256},
         {"priority": -1},
         {"delay": -1},
+        {"expires": 0},
         {"queue": "no queue"},
     ],
 )
@@ -198,11 +199,13 @@ def test_full_server_is_reported(api: Api, one_server: Any) -> None:
 
 def test_preview_is_an_equivalent_command_line(api: Api) -> None:
     texts = {"name": "Bob's; rm *", "times": "3", "loud": "yes", "password": "hush"}
-    told = api.post("/tasks/greet/preview", {"arguments": texts, "priority": 3, "delay": 1.5, "count": 2})
+    told = api.post(
+        "/tasks/greet/preview", {"arguments": texts, "priority": 3, "delay": 1.5, "expires": 9, "count": 2}
+    )
     words = shlex.split(told["command"])
     assert words[:3] == ["conveyor", "produce", "greet"]
     options = words.index("--priority")
-    assert words[options:] == shlex.split("--priority 3 --delay 1.5 --count 2 --tasks api_tasks")
+    assert words[options:] == shlex.split("--priority 3 --delay 1.5 --expires 9 --count 2 --tasks api_tasks")
     typed = bind(known_tasks.task_named("greet"), words[3:options])
     assert typed == {"name": "Bob's; rm *", "times": 3, "loud": True, "password": "•••"}
     assert "hush" not in told["python"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from many_kit import kill
 
-from conveyor import Queue
+from conveyor import Queue, Schedule, Schedules
 from conveyor.store import control_channel
+from conveyor.task_def.sleep import sleep
 from conveyor.wire import control_messages
 from conveyor.wire.control_messages import ConsumerReport
 
@@ -204,3 +205,28 @@ def test_autoscaler_endpoint_reports_the_needed_workers(api: Api, queue: Queue, 
     assert api.get(path, jobs_per_worker=2)["desired_workers"] == 3
     api.post(f"/queues/{queue.name}/pause")
     assert api.get(path)["desired_workers"] == 0
+
+
+def test_schedules_are_listed_and_controlled(api: Api, queue: Queue) -> None:
+    schedules = Schedules(queue)
+    schedules.add(sleep, Schedule(cron="30 4 * * *", timezone="Europe/Berlin", name="nightly", args=(0,)))
+    schedules.add(sleep, Schedule(every=86_400, name="daily", args=(0,), jitter=5, missed="all"))
+    daily, nightly = api.get("/schedules", queue=queue.name)["schedules"]
+    assert (daily["every"], daily["cron"], daily["jitter"], daily["missed_policy"]) == (86_400, "", 5, "all")
+    assert (nightly["when"], nightly["paused"], nightly["last_at"]) == (
+        "30 4 * * * Europe/Berlin",
+        False,
+        None,
+    )
+    assert nightly["next_at"] == schedules.get("nightly").next_at.timestamp()
+    path = f"/queues/{queue.name}/schedules/nightly"
+    assert api.post(f"{path}/pause", {"reason": "holiday"})["changed"] is True
+    assert api.post(f"{path}/pause")["changed"] is False
+    assert api.get("/schedules", count=1, queue=queue.name, fields="name")["schedules"] == [{"name": "daily"}]
+    assert [one["paused"] for one in api.get("/schedules")["schedules"]] == [False, True]
+    assert api.post(f"{path}/resume")["changed"] is True
+    job = api.post(f"{path}/run")["job"]
+    assert api.get(f"/jobs/{job}")["state"] == "waiting"
+    assert api.post(f"{path}/remove")["recorded"] is True
+    assert api.refusal("POST", f"{path}/remove") == (404, "unknown-schedule")
+    assert [one["action"] for one in api.get("/audit")["acts"]][:2] == ["remove_schedule", "run_schedule"]

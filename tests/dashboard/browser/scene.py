@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from browser_tasks import double, fail, hold, report
 
-from conveyor import Queue
+from conveyor import Queue, Schedule, Schedules
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.speedup import Amdahl, Experiment, Run, Scalability, encode, rows_of
@@ -79,6 +79,15 @@ def _somebody_acted(client: Client, queue: str) -> None:
     actions.stop_operation(actions.begin("purge", queue).id, "too early")
 
 
+def _somebody_scheduled(busy: Queue, failed: Queue) -> None:
+    """Add three schedules, of which one is paused."""
+    nightly = {"cron": "30 4 * * mon-fri", "timezone": "Europe/Berlin", "missed": "all", "overlap": "queue"}
+    Schedules(busy).add(double, Schedule(**nightly, name="nightly", args=(1,)))
+    Schedules(busy).add(double, Schedule(every=3600, name="hourly", args=(1,), jitter=30))
+    Schedules(failed).add(fail, Schedule(every=86_400, name="backup", args=("never",), missed="skip"))
+    Schedules(failed).pause("backup")
+
+
 def build(
     client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str
 ) -> Scene:
@@ -90,6 +99,7 @@ def build(
     full.put_many(range(4))
     paused.put_many(range(3))
     _somebody_acted(client, paused.name)
+    _somebody_scheduled(busy, failed)
     consume(busy.name, failed.name, workers=2)
     dead = failed.submit_many(fail, [(f"{path.name}.none",), (f"{path.name}.never",), ("no such disk",)])
     done = busy.submit(double, 21)
@@ -124,6 +134,7 @@ PLAIN = {
     "failures": "/failures",
     "enqueue": "/enqueue",
     "form": "/enqueue?task=double",
+    "schedules": "/schedules",
     "operations": "/operations",
     "audit": "/audit",
     "system": "/system",

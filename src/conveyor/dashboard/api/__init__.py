@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.access.security import allowed
-from conveyor.dashboard.api import enqueue, job, jobs, operations, queues, reports, tasks, workers
+from conveyor.dashboard.api import enqueue, job, jobs, operations, queues, reports, schedules, tasks, workers
 from conveyor.dashboard.api.endpoint import ApiContext, ApiRequest, Endpoint
 from conveyor.dashboard.api.openapi import document
 from conveyor.dashboard.api.problems import problem_of
@@ -29,7 +29,7 @@ BASE = "/api/v1"
 #: In the order of the description.
 ENDPOINTS = tuple(
     one
-    for module in (queues, jobs, enqueue, job, workers, operations, tasks, reports)
+    for module in (queues, jobs, enqueue, job, workers, schedules, operations, tasks, reports)
     for one in vars(module).values()
     if isinstance(one, Endpoint)
 )

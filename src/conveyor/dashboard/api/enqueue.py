@@ -40,6 +40,7 @@ Text = Annotated[str, Meta(max_length=200_000)]
 Times = Annotated[int, Meta(ge=1, le=MAX_COUNT)]
 Priority = Annotated[int, Meta(ge=0, le=MAX_PRIORITY)]
 Delay = Annotated[float, Meta(ge=0, le=366 * 86400.0)]
+Expiry = Annotated[float, Meta(gt=0, le=366 * 86400.0)]
 
 
 class Preview(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +50,7 @@ class Preview(Struct, frozen=True, forbid_unknown_fields=True):
     queue: Short = ""
     priority: float | None = None
     delay: float | None = None
+    expires: float | None = None
     count: float = 1
     split: bool = False
 
@@ -63,6 +65,8 @@ class Enqueue(Why, frozen=True, kw_only=True):
     priority: Priority | None = None
     delay: Delay | None = None
     """Seconds before it may run."""
+    expires: Expiry | None = None
+    """Seconds from then after which it is not started any more."""
     count: Times = 1
     id: JobId | None = None
     """The job's own id; 409 if it is known already."""
@@ -71,7 +75,7 @@ class Enqueue(Why, frozen=True, kw_only=True):
 
 
 #: Fields of a Preview whose bounds are checked.
-_OPTIONS = ("queue", "priority", "delay", "count")
+_OPTIONS = ("queue", "priority", "delay", "expires", "count")
 
 
 def request_of(task: str, typed: Preview) -> Enqueue:
@@ -196,7 +200,12 @@ def schema_of(parameter: Parameter) -> dict[str, Any]:
 
 def _options(request: Enqueue) -> dict[str, Any]:
     """Return the options that change the task's own."""
-    given = {"queue": request.queue or None, "priority": request.priority, "delay": request.delay}
+    given = {
+        "queue": request.queue or None,
+        "priority": request.priority,
+        "delay": request.delay,
+        "expires": request.expires,
+    }
     return {option: value for option, value in given.items() if value is not None}
 
 

@@ -81,6 +81,8 @@ class Job(Struct, frozen=True):
     place: int | None
     """How many are before it, while it waits."""
     due_in: float | None
+    expires_at: float | None
+    """When it expires unless it has started before; null if it does not, or has started."""
     worker: str
     cancelling: bool
     """Whether it runs and its cancellation was requested."""

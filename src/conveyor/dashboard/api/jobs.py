@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Jobs that one search reads.
 SEARCHED = 2000
 LIVE = ("waiting", "delayed", "running", "dead")
-OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled")
+OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled", "expired")
 JOB_STATES = (*LIVE, "ended", *OUTCOMES)
 
 

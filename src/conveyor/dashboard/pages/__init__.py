@@ -11,6 +11,7 @@ from conveyor.dashboard.pages.operations import OPERATIONS
 from conveyor.dashboard.pages.overview import OVERVIEW
 from conveyor.dashboard.pages.queue import QUEUE
 from conveyor.dashboard.pages.queues import QUEUES
+from conveyor.dashboard.pages.schedules import SCHEDULES
 from conveyor.dashboard.pages.system import SYSTEM_PAGE
 from conveyor.dashboard.pages.worker import WORKER
 from conveyor.dashboard.pages.workers import WORKERS
@@ -26,6 +27,7 @@ ALL = (
     WORKER,
     FAILURES,
     ENQUEUE,
+    SCHEDULES,
     OPERATIONS,
     AUDIT,
     SYSTEM_PAGE,

@@ -130,6 +130,16 @@ class JobView(NamedTuple):
         return FailureView(error.kind, redacted_text(error.reason), where, pieces)
 
     @property
+    def last_error(self) -> str:
+        """What the attempt before this one ended with, or ""."""
+        return job_record.last_error(self.job)
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it expires unless it has started before, seconds since 1970; None for never."""
+        return self.job.expires_at
+
+    @property
     def ended(self) -> float | None:
         """When the last run of a finished job ended, or None if unknown."""
         last = self.job.attempts[-1] if self.job.settled is not None and self.job.attempts else None

@@ -5,7 +5,7 @@ import { opened, sentences } from "./sentences.js";
 import { toast } from "./shell.js";
 
 const AFTER = 300; // ms without a key
-const NUMBERS = new Set(["priority", "delay", "count"]);
+const NUMBERS = new Set(["priority", "delay", "expires", "count"]);
 let later;
 let asked = 0;
 let touched = new Set();
@@ -85,7 +85,7 @@ async function preview(form) {
   const body = {
     arguments: values(form),
     split: form.dataset.split === "yes",
-    ...options(form, ["queue", "priority", "delay", "count"]),
+    ...options(form, ["queue", "priority", "delay", "expires", "count"]),
   };
   const { ok, data } = await call(`/api/v1/tasks/${encodeURIComponent(form.dataset.enqueue)}/preview`, "POST", body);
   if (mine !== asked || !form.isConnected) return;
@@ -119,7 +119,7 @@ async function submit(form) {
     task: form.dataset.enqueue,
     arguments: values(form),
     split: form.dataset.split === "yes",
-    ...options(form, ["queue", "priority", "delay", "count", "reason"]),
+    ...options(form, ["queue", "priority", "delay", "expires", "count", "reason"]),
   };
   clearTimeout(later);
   asked += 1;

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be notified.
--- use: wake, deliver, settle, lease
+-- use: wake, due, accept, terms, deliver, settle, after, lease
 -- ARGV  1 id; 2 outcome; 3 keep, ms, for a job without one of its own
 --       4 who cancels it and why, for people, or empty; 5 the word waiting: leave a taken job as it is; both optional
 -- reply cancelled, and owner and token if it was held | running, and owner and token if it was marked | dead | over
@@ -8,6 +8,7 @@
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id = ARGV[1]
 local waiting = redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DELAYED, id)
+  or redis.call('ZSCORE', DEFERRED, id)
 local text = redis.call('HGET', LEASES, id)
 local owner, token
 
@@ -30,7 +31,7 @@ if waiting or text then
   note()
   settle(id, ARGV[2], tonumber(ARGV[3]), 'cancelled', server_time())
   make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0)
-  wake_joiners()
+  conclude()
   return {'cancelled', owner, token}
 end
 if redis.call('ZSCORE', DEAD, id) then return {'dead'} end

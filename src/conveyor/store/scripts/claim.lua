@@ -1,19 +1,21 @@
 #!lua flags=allow-oom
 -- claim: ready -> leased, the first few in order, under one new token; does a slice of promote and reap as well.
--- use: wake, deliver, settle, lease, due, recover
+-- use: wake, due, accept, terms, deliver, settle, after, lease, recover
 -- ARGV  1 owner; 2 nonce: the same nonce again returns the same batch; 3 max jobs, 0 for the batch of an earlier claim
 --       with this nonce, which returns nothing if it arrives later; 4 lease, ms
 --       5 max bytes of the jobs of one batch; 6 how the first of them is held: S or H
 --       7 new, or again if a reply to this nonce may have been lost
 -- reply OK, token, ready jobs left, ms until something may change without a put, then id, bytes, tries of each job
+--       these ms are negative if there are messages in the outbox
 --       | EMPTY, these ms | PAUSED | SHUT | VERSION
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
+local MAX_ROUNDS = 8 -- in which jobs are deferred whose limit has begun to rest
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
-local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall')
+local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall', 'rest')
 if is_foreign(meta[1]) then return {'VERSION'} end
 take_over(meta[1])
 
@@ -61,16 +63,50 @@ if lapse then
   soonest = math.min(soonest, math.max(1, tonumber(lapse) - clock))
   redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
 end
+-- What only some queues have.
+local is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0
+local sign, whole = 1, nil
+if is_special then
+  catch_up()
+  local turn = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')[2]
+  if redis.call('EXISTS', ENDED) == 1 then soonest = 1 end
+  if turn then soonest = math.min(soonest, math.max(1, tonumber(turn) - limit_time())) end
+  if redis.call('EXISTS', OUTBOX) == 1 then sign = -1 end
+end
 if meta[3] then return nothing('PAUSED') end
+if meta[8] and tonumber(meta[8]) > limit_time() then -- a task has asked for a rest
+  return nothing('EMPTY', sign * math.min(soonest, tonumber(meta[8]) - limit_time()))
+end
+if is_special and redis.call('HEXISTS', LIMITS, '') == 1 then
+  whole = limit_of('')
+  if whole[RUNNING] > 0 then want = math.min(want, whole[RUNNING] - redis.call('ZCARD', LEASED)) end
+  if whole[STARTS] > 0 then
+    local free = whole[STARTS] - starts_within('', whole)
+    if free <= 0 then
+      local expiring = tonumber(redis.call('LINDEX', BASE .. 'starts:', free - 1))
+      soonest = math.min(soonest, math.max(1, expiring + whole[PERIOD] - limit_time()))
+    end
+    want = math.min(want, free)
+  end
+  if want <= 0 then return nothing('EMPTY', sign * soonest) end
+end
 
 local first = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
+if is_special and #first > 0 and redis.call('EXISTS', TURNS) == 1 then
+  for round = 1, MAX_ROUNDS do
+    if defer_resting(first) == 0 then break end
+    soonest = 1 -- there may be others behind them
+    first = round < MAX_ROUNDS and redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES') or {}
+  end
+end
 if #first == 0 then
-  if meta[4] and not due then return nothing('SHUT') end
-  return nothing('EMPTY', soonest)
+  if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end
+  admit_next()
+  return nothing('EMPTY', sign * soonest)
 end
 local ids = {}
 for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
-local tries = redis.call('EXISTS', TRIES) == 1 and redis.call('HMGET', TRIES, unpack(ids)) or {}
+local tries = is_special and redis.call('HMGET', TRIES, unpack(ids)) or {}
 
 -- How many of them: within the bytes, and a recovered job is claimed alone, so that if it kills workers, no other job
 -- is counted as crashed. They are read a few at a time, since later ones may be large: at most 15 more than are taken.
@@ -99,8 +135,8 @@ local newest = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
 local token = (taken > MANY and PADDING or '') .. newest
 local stem = token .. ' ' .. owner .. ' '
 local till = exact(clock + lease_ms)
-local reply = {'OK', token, 0, soonest}
-local leases, ends, memory, orphans = {}, {}, {nonce, token}, 0
+local reply = {'OK', token, 0, sign * soonest}
+local leases, ends, memory, orphans, leased = {}, {}, {nonce, token}, 0, {}
 for place = 1, taken do
   local id = ids[place]
   if bytes[place] then
@@ -110,6 +146,7 @@ for place = 1, taken do
     ends[#ends + 1] = till
     ends[#ends + 1] = id
     memory[#memory + 1] = id
+    leased[#leased + 1] = id
     reply[#reply + 1] = id
     reply[#reply + 1] = bytes[place]
     reply[#reply + 1] = tries[place] or ''
@@ -124,6 +161,11 @@ if #leases > 0 then
   each_part('HSET', LEASES, leases)
   each_part('ZADD', LEASED, ends)
   redis.call('SET', claim_key, table.concat(memory, ' '), 'PX', 60000)
+  if is_special then
+    if redis.call('EXISTS', TERMS) == 1 then take(leased) end
+    if whole then note_starts('', whole, #leased) end
+    admit_next()
+  end
 end
 local left = redis.call('ZCARD', READY)
 reply[3] = left

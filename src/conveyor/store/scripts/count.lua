@@ -4,7 +4,7 @@
 -- ARGV  none
 -- reply ready, delayed, leased, dead, blocked producers, then of meta: accepted, finished, cancelled, discarded,
 --       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys have a wrong type, and how many entries
---       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta
+--       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta; deferred
 -- Works even if another program has written to the queue's keys: one such queue must not hide the others.
 local MAX_IN_LINE = 1000 -- that are checked; all others count
 local reply, strange = {}, 0
@@ -38,12 +38,13 @@ local meta = redis.pcall('HMGET', META, 'accepted', 'finished', 'cancelled', 'di
 if meta.err then meta, strange = {}, strange + 1 end
 for place = 1, 9 do reply[#reply + 1] = tonumber(meta[place]) or 0 end
 local _, _, leased, dead = unpack(reply)
-local bodies = size_of(JOBS, 'HLEN')
-local torn = math.abs(reply[1] + reply[2] + leased + dead - bodies)
+local bodies, deferred = size_of(JOBS, 'HLEN'), size_of(DEFERRED)
+local torn = math.abs(reply[1] + reply[2] + deferred + leased + dead - bodies)
   + math.abs(leased - size_of(LEASES, 'HLEN')) + math.abs(dead - size_of(REASONS, 'HLEN'))
 if not meta[1] and redis.call('EXISTS', META) == 0 and redis.call('EXISTS', JOBS, HISTORY) > 0 then
   torn = torn + 1
 end
 reply[#reply + 1] = strange
 reply[#reply + 1] = torn
+reply[#reply + 1] = deferred
 return reply

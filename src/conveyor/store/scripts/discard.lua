@@ -12,6 +12,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', JOBS, id)
     redis.call('HDEL', TRIES, id)
     redis.call('HDEL', PRIORITIES, id)
+    redis.call('HDEL', TERMS, id)
   end
 end
 if discarded > 0 then redis.call('HINCRBY', META, 'discarded', discarded) end

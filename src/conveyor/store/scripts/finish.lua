@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- finish: leased -> over, with the outcome kept and pushed to those who wait; a batch under one token.
--- use: wake, deliver, lease
+-- use: wake, due, accept, terms, deliver, settle, after, lease
 -- ARGV  1 token; 2 counter of the ledger: finished or cancelled
 --       3.. id, outcome, keep ms, note for the history (empty: none) of each job
 -- reply OK, ids that this token does not hold …
@@ -34,5 +34,5 @@ if redis.call('EXISTS', TRIES) == 1 then each_part('HDEL', TRIES, ids) end
 clear_traces(letters, ids, outcomes)
 redis.call('HINCRBY', META, counter, #ids)
 send_letters(letters)
-wake_joiners()
+conclude()
 return reply

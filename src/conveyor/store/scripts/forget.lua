@@ -4,8 +4,9 @@
 -- use: wake, line
 -- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only check
 -- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
---       | LIVE | VERSION; then how many are ready, delayed, leased and dead
--- A queue is unused from the first check at which it is empty until a job is accepted or claimed.
+--       | LIVE | VERSION; then how many are ready, delayed, leased, dead, deferred
+-- A queue is unused from the first check at which it is empty until a job is accepted or claimed. One with schedules is
+-- in use.
 local MAX_TIDIED = 100
 local MAX_DELETED = 20
 local DELETED_KEEP = 2592000 -- s
@@ -14,7 +15,7 @@ local version = redis.call('HGET', META, 'version')
 if is_foreign(version) then return {'VERSION'} end
 local now = server_time()
 local sizes = {}
-for place, key in ipairs({READY, DELAYED, LEASED, DEAD}) do sizes[place] = redis.call('ZCARD', key) end
+for place, key in ipairs({READY, DELAYED, LEASED, DEAD, DEFERRED}) do sizes[place] = redis.call('ZCARD', key) end
 
 local function answer(word)
   return {word, unpack(sizes)}
@@ -37,7 +38,7 @@ end
 
 local function is_unused()
   local meta = redis.call('HMGET', META, 'accepted', 'token', 'paused', 'shutdown', 'unused')
-  if meta[3] or meta[4] then return false end
+  if meta[3] or meta[4] or redis.call('EXISTS', SCHEDULES) == 1 then return false end
   local mark = (meta[1] or '') .. ' ' .. (meta[2] or '') .. ' '
   if meta[5] and string.sub(meta[5], 1, #mark) == mark then
     return now - tonumber(string.sub(meta[5], #mark + 1)) >= unused
@@ -46,7 +47,7 @@ local function is_unused()
   return false
 end
 
-if sizes[1] + sizes[2] + sizes[3] + sizes[4] > 0 then
+if sizes[1] + sizes[2] + sizes[3] + sizes[4] + sizes[5] > 0 then
   tidy()
   return answer('LIVE')
 end
@@ -62,5 +63,6 @@ if born then
   redis.call('EXPIRE', BASE .. 'deleted', DELETED_KEEP)
 end
 redis.call('UNLINK', META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN,
-  JOINERS, INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS, STREAMS)
+  JOINERS, INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS, STREAMS,
+  DEFERRED, TERMS, LIMITS, TURNS, FOLLOWED, ENDED, OUTBOX, SCHEDULES, INSTANTS, FIRED, DECLARED)
 return answer('GONE')

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- join: check if all jobs are finished; if not, the joiner is woken when they are. Also removes a few crashed joiners.
--- use: line
+-- use: wake, line
 -- ARGV  1 joiner
 -- reply DONE | LIVE, how many are unfinished
-local live = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', LEASED)
+local live = buffered() + redis.call('ZCARD', LEASED)
 if live == 0 then
   redis.call('SREM', JOINERS, ARGV[1])
   redis.call('HDEL', SEEN, ARGV[1])

@@ -1,6 +1,6 @@
 #!lua
 -- put: gone -> ready or delayed. A counted prefix of the jobs, as many as there is room for.
--- use: wake, line, due, accept
+-- use: wake, line, room, due, accept
 -- ARGV  1 mode: check (own ids: refuse known ones); again (known ones count as accepted, even if they have finished:
 --       sent twice, or put again after the server lost them); new (as again, but none is expected to be known: a
 --       delayed put may arrive behind the one that was sent again in its place)
@@ -73,35 +73,7 @@ end
 
 if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
-local maxsize = tonumber(meta[2]) or bound
-local room = count + rest -- for these and the rest
-if maxsize > 0 then
-  local ahead = 0
-  local now = server_time()
-  if redis.call('EXISTS', LINE) == 1 then -- crashed producers block the others for at most 5 s
-    for _ = 1, 64 do
-      local gone = 0
-      for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
-        if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then
-          redis.call('ZREM', LINE, other)
-          redis.call('HDEL', SEEN, other)
-          gone = gone + 1
-        end
-      end
-      if gone < 16 then break end
-    end
-    ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
-  end
-  local waiting = redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)
-  room = math.min(room, fitting(math.max(0, maxsize - waiting - ahead)))
-  local is_blocked = room < count or room == count and rest > 0
-  if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
-    local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
-    redis.call('ZADD', LINE, 'NX', behind + 1, waiter)
-    redis.call('HSET', SEEN, waiter, now)
-  end
-end
-
+local room = room_for(count, rest, waiter, tonumber(meta[2]) or bound, fitting)
 local taken = math.min(room, count)
 local fresh = taken
 if taken > 0 then
@@ -127,5 +99,5 @@ elseif bound > 0 and not meta[2] then
 end
 local born, last_number = meta[5] or 0, tonumber(meta[4]) or 0
 if room < count then return {'FULL', room, 0, born, last_number, fresh} end
-if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
+leave_line(waiter, rest)
 return {'OK', taken, room - count, born, last_number, fresh}

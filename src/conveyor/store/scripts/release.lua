@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- release: leased -> ready, at the old position, without counting as a crash; for prefetched jobs, and on purpose. Jobs
 --          with a requested cancellation end here. An aborted run is kept for people.
--- use: wake, deliver, settle, lease
+-- use: wake, due, accept, terms, deliver, settle, after, lease
 -- ARGV  1 token; 2 attempt (empty: none); 3.. ids
 -- reply OK, how many were released
 local token = ARGV[1]
@@ -17,7 +17,7 @@ for place = 3, #ARGV do
       redis.call('ZREM', LEASED, id)
       redis.call('HDEL', LEASES, id)
       redis.call('HDEL', PROGRESS, id)
-      redis.call('ZADD', READY, lease.place, id)
+      put_back(id, lease.place, ARGV[2] == '')
       if ARGV[2] ~= '' then add_attempt(id, ARGV[2], ATTEMPT_KEEP) end
     end
     released = released + 1
@@ -25,6 +25,6 @@ for place = 3, #ARGV do
 end
 if released > 0 then
   ring(released)
-  wake_joiners()
+  conclude()
 end
 return {'OK', released}

@@ -1,6 +1,6 @@
 #!lua
 -- revive: dead -> ready, as if never tried, with its old priority.
--- use: wake
+-- use: wake, due, accept, terms
 -- ARGV  1.. ids
 -- reply OK, how many were revived | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
@@ -15,11 +15,13 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', GROUPS, id)
     redis.call('HDEL', TRIES, id)
     redis.call('DEL', BASE .. 'outcome:' .. id, BASE .. 'stream:' .. id)
-    redis.call('ZADD', READY, exact((255 - priority) * LEVEL + sequence + revived), id)
+    local place, terms = exact((255 - priority) * LEVEL + sequence + revived), redis.call('HGET', TERMS, id)
+    if terms then enter(id, terms, place) else redis.call('ZADD', READY, place, id) end
   end
 end
 if revived > 0 then
   redis.call('HSET', META, 'sequence', exact(sequence + revived))
+  admit_next()
   ring(revived)
 end
 return {'OK', revived}

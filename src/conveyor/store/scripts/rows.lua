@@ -1,13 +1,13 @@
 #!lua flags=no-writes,allow-stale
 -- rows: one page of an index, after a position that may have gone; no row is repeated or left out.
--- ARGV  1 index: ready, delayed, leased or dead; 2 order: up or down; 3 max rows, at most 200
+-- ARGV  1 index: ready, deferred, delayed, leased or dead; 2 order: up or down; 3 max rows, at most 200
 --       4 score of the position, empty for the end of the index; 5 id of the position; 6 how many to skip
 --       7 max bytes of each job and each reason
 -- reply OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
 --       of each row: id, score, first bytes of the job, how many bytes it has, lease, tries, progress, first bytes of
 --       the reason; missing ones are empty
 local MAX_BYTES = 3145728 -- of jobs that are read for one page; later ones come without their bytes
-local INDEXES = {ready = READY, delayed = DELAYED, leased = LEASED, dead = DEAD}
+local INDEXES = {ready = READY, deferred = DEFERRED, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
 local score, id, skip, cut = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 

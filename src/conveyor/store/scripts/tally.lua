@@ -103,7 +103,8 @@ if number > (tonumber(redis.call('GET', number_key)) or 0) then
   redis.call('SET', number_key, ARGV[2], 'PX', NUMBER_KEEP)
 end
 local waiting = redis.call('ZCARD', READY)
-local gauges = {'depth', waiting + redis.call('ZCARD', DELAYED), 'running', redis.call('ZCARD', LEASED)}
+local depth = waiting + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', DEFERRED)
+local gauges = {'depth', depth, 'running', redis.call('ZCARD', LEASED)}
 if waiting == 0 then head = now end
 if ARGV[3] == '-' then
   gauges = {}

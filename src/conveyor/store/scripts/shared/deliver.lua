@@ -72,8 +72,22 @@ local function end_streams(ids)
   end
 end
 
-local function clear_traces(letters, ids, outcomes) -- of jobs that no longer run: what only some jobs have
-  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS) == 0 then return end
+local ended = false -- this script has ended a job that others come after
+
+local function note_ended(ids) -- of these, the ones that others come after
+  for place, is_followed in ipairs(redis.call('SMISMEMBER', FOLLOWED, unpack(ids))) do
+    if is_followed == 1 then
+      redis.call('RPUSH', ENDED, ids[place])
+      ended = true
+    end
+  end
+end
+
+-- Of jobs that no longer run: what only some jobs have. is_dead: they may be revived.
+local function clear_traces(letters, ids, outcomes, is_dead)
+  if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, TERMS, FOLLOWED) == 0 then return end
+  if redis.call('EXISTS', TERMS) == 1 then end_terms(ids, outcomes, is_dead) end
+  if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end
   if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then

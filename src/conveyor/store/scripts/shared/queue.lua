@@ -8,7 +8,10 @@ local JOBS, TRIES, PRIORITIES, DEAD = BASE .. 'jobs', BASE .. 'tries', BASE .. '
 local REASONS, BELL, LINE, SEEN = BASE .. 'reasons', BASE .. 'bell', BASE .. 'line', BASE .. 'seen'
 local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE .. 'watchers'
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
-local STREAMS = BASE .. 'streams'
+local STREAMS, DEFERRED, TERMS, LIMITS = BASE .. 'streams', BASE .. 'deferred', BASE .. 'terms', BASE .. 'limits'
+local TURNS, FOLLOWED, ENDED, OUTBOX = BASE .. 'turns', BASE .. 'followed', BASE .. 'ended', BASE .. 'outbox'
+local SCHEDULES, INSTANTS = BASE .. 'schedules', BASE .. 'instants'
+local FIRED, DECLARED = BASE .. 'fired', BASE .. 'declared'
 local PROTOCOL = '2'
 local BEFORE = '1' -- its data are readable here, but not all of ours by its scripts and clients
 -- A score in ready is a whole number that is exact in a double: a base for each of 256 priorities, plus the sequence
@@ -41,4 +44,16 @@ end
 
 local function exact(number) -- a whole number as text, without an exponent
   return string.format('%d', number)
+end
+
+-- The base of a position in ready, and the first and last position of its priority or key. From the 2^32nd job of a
+-- queue on, a key's positions are those of the next key: for all keys alike, so their order stays.
+local function base_of(place)
+  local score = tonumber(place)
+  if score < -LEVEL / 2 then
+    local base = math.floor(score / KEY_LEVEL) * KEY_LEVEL
+    return base, base, base + KEY_LEVEL - 1
+  end
+  local base = math.floor(score / LEVEL + 0.5) * LEVEL
+  return base, base - LEVEL / 2, base + LEVEL / 2 - 1
 end

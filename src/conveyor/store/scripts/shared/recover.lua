@@ -19,21 +19,38 @@ local function write_tries(id, retries, crashes, recoveries, lapses)
   redis.call('HSET', TRIES, id, text)
 end
 
+-- What time or earlier ends have made possible: the followers still to be told, the keys whose turn it is.
+local function catch_up()
+  if redis.call('EXISTS', ENDED) == 1 then tell_followers() end
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', TURNS, '-inf', limit_time(), 'LIMIT', 0, MAX_DUE)) do
+    limit_of(key)
+  end
+  return admit_next()
+end
+
 local function promote(now) -- delayed -> ready, at a new position; returns how many
-  if redis.call('EXISTS', DELAYED) == 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end
+  if redis.call('EXISTS', DELAYED, TURNS, ENDED) == 0 then return 0 end
+  if is_foreign(redis.call('HGET', META, 'version')) then return 0 end
+  local admitted = catch_up()
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MAX_DUE)
-  if #due == 0 then return 0 end
+  if #due == 0 then return admitted end
   local last = redis.call('HINCRBY', META, 'sequence', #due)
   local places = {}
+  local terms = redis.call('EXISTS', TERMS) == 1 and redis.call('HMGET', TERMS, unpack(due)) or {}
   for offset, id in ipairs(due) do
     local priority = tonumber(redis.call('HGET', PRIORITIES, id) or 0)
-    places[#places + 1] = exact((255 - priority) * LEVEL + last - #due + offset)
-    places[#places + 1] = id
+    local place = exact((255 - priority) * LEVEL + last - #due + offset)
+    if terms[offset] then
+      come_due(id, terms[offset], place)
+    else
+      places[#places + 1] = place
+      places[#places + 1] = id
+    end
   end
   redis.call('ZREM', DELAYED, unpack(due))
   redis.call('HDEL', PRIORITIES, unpack(due))
-  redis.call('ZADD', READY, unpack(places))
-  return #due
+  if #places > 0 then redis.call('ZADD', READY, unpack(places)) end
+  return #due + admitted + admit_next()
 end
 
 -- An attempt whose worker reported nothing.
@@ -69,7 +86,7 @@ local function take_back(id, lease, reason, now)
   redis.call('ZREM', LEASED, id)
   redis.call('HDEL', LEASES, id)
   redis.call('HDEL', PROGRESS, id)
-  redis.call('ZADD', READY, lease.place, id)
+  put_back(id, lease.place)
   return 'ready'
 end
 
@@ -95,6 +112,6 @@ local function reap(clock, now) -- expired leases; returns how many
     end
   end
   redis.call('HINCRBY', META, 'lapsed', #lapsed)
-  wake_joiners() -- some may have finished here
+  conclude() -- some may have finished here
   return #lapsed
 end

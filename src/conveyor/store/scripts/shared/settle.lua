@@ -48,18 +48,6 @@ local function add_attempt(id, attempt, keep_ms)
   redis.call('PEXPIRE', list, keep_ms)
 end
 
--- The base of a position in ready, and the first and last position of its priority or key. From the 2^32nd job of a
--- queue on, a key's positions are those of the next key: for all keys alike, so their order stays.
-local function base_of(place)
-  local score = tonumber(place)
-  if score < -LEVEL / 2 then
-    local base = math.floor(score / KEY_LEVEL) * KEY_LEVEL
-    return base, base, base + KEY_LEVEL - 1
-  end
-  local base = math.floor(score / LEVEL + 0.5) * LEVEL
-  return base, base - LEVEL / 2, base + LEVEL / 2 - 1
-end
-
 -- Make a job dead, which keeps its bytes, its priority, and its tries.
 -- place: position in ready; reason: lost, the outcome; keep_ms; attempt; group
 local function make_dead(id, place, reason, now)
@@ -74,7 +62,7 @@ local function make_dead(id, place, reason, now)
   redis.call('HSET', GROUPS, id, reason.group)
   add_attempt(id, reason.attempt, DEAD_KEEP)
   deliver(letters, id, reason.lost, reason.keep_ms, now)
-  clear_traces(letters, {id}, {reason.lost})
+  clear_traces(letters, {id}, {reason.lost}, true)
   send_letters(letters)
   if redis.call('ZCARD', DEAD) > MAX_DEAD then
     local oldest = redis.call('ZPOPMIN', DEAD)[1]
@@ -82,6 +70,7 @@ local function make_dead(id, place, reason, now)
     redis.call('HDEL', GROUPS, oldest)
     redis.call('HDEL', JOBS, oldest)
     redis.call('HDEL', TRIES, oldest)
+    redis.call('HDEL', TERMS, oldest)
     redis.call('HDEL', PRIORITIES, oldest)
     redis.call('DEL', BASE .. 'attempts:' .. oldest)
     redis.call('HINCRBY', META, 'discarded', 1)

@@ -18,19 +18,24 @@ local function wake(waiter, room) -- room: for how many jobs there is room; a pr
   end
 end
 
+local function buffered() -- how many jobs the limit of the queue counts
+  return redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED) + redis.call('ZCARD', DEFERRED)
+end
+
 local function make_room(maxsize) -- wake as many producers as have room now, first come, first served
   if redis.call('EXISTS', LINE) == 0 then return end
   local free = LEVEL -- without a limit there is room for any number
-  if maxsize > 0 then free = maxsize - redis.call('ZCARD', READY) - redis.call('ZCARD', DELAYED) end
+  if maxsize > 0 then free = maxsize - buffered() end
   if free <= 0 then return end
   for place, waiter in ipairs(redis.call('ZRANGE', LINE, 0, math.min(free, MAX_WAKE_UPS) - 1)) do
     wake(waiter, exact(free - place + 1))
   end
 end
 
-local function wake_joiners() -- wake the joiners if no job is left
-  if redis.call('EXISTS', JOINERS) == 0 then return end
-  if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end
+local function wake_joiners() -- wake the joiners if no job is left; and a consumer if a limit let jobs wait
+  if redis.call('EXISTS', JOINERS, LIMITS) == 0 then return end
+  if redis.call('EXISTS', LIMITS) == 1 and redis.call('EXISTS', READY) == 1 then ring(1) end
+  if redis.call('EXISTS', READY, DELAYED, DEFERRED, LEASED) > 0 then return end
   for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do
     redis.call('HDEL', SEEN, waiter)
     wake(waiter)

@@ -1,0 +1,55 @@
+"""What jobs of several queues tell each other: messages that a script leaves in its queue's outbox, carried over here.
+
+A script touches the keys of one queue only, since queues may be on several nodes. So an end, or a job that comes after
+one of another queue, becomes a message in the same atomic step. The producer carries them over behind its put, and so
+does any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is removed only
+after it has arrived.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from conveyor.errors import StoreError
+from conveyor.store import commands
+from conveyor.store.command import Exchange
+from conveyor.wire.outcome import encode_settled
+
+if TYPE_CHECKING:
+    from conveyor.store.command import Command, Operation
+    from conveyor.store.commands import Message
+
+#: Max seconds for one exchange; the next claim tries again.
+WITHIN = 2.0
+#: The outcome of a job that its queue does not know.
+_GONE = encode_settled("gone")
+
+
+def deliver(queue: str) -> Operation[int]:
+    """Carry over the first messages of a queue's outbox. Return how many. Raises StoreError."""
+    (messages,) = yield Exchange((commands.outbox(queue),), WITHIN, 0.0)
+    if not messages:
+        return 0
+    replies = yield Exchange([_command(one) for one in messages], WITHIN, 0.0)
+    over = [
+        commands.go_on(queue, one.source.rpartition(" ")[2], f"{one.queue} {one.id}", reply.outcome or _GONE)
+        for one, reply in zip(messages, replies, strict=True)
+        if one.verb == "follow" and not reply.waits
+    ]
+    if over:  # the job before has ended already
+        yield Exchange(over, WITHIN, 0.0)
+    yield Exchange((commands.delivered(queue, [one.number for one in messages]),), WITHIN, 0.0)
+    return len(messages)
+
+
+def deliver_soon(queue: str) -> Operation[None]:
+    """Carry over some messages; on an error, a consumer does it."""
+    with contextlib.suppress(StoreError):
+        yield from deliver(queue)
+
+
+def _command(message: Message) -> Command:
+    if message.verb == "follow":
+        return commands.follow(message)
+    return commands.go_on(message.queue, message.id, message.source, message.outcome)

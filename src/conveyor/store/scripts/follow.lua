@@ -1,0 +1,14 @@
+#!lua flags=allow-oom
+-- follow: note that a job of another queue comes after one of this queue.
+-- use: wake, due, accept, terms, deliver, settle, after
+-- ARGV  1 id; 2 the follower: its queue, its id, and i if it gets the outcome
+-- reply OK: it will be told | OVER, outcome | GONE | VERSION
+if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
+local id = ARGV[1]
+link(id, '> ' .. string.match(ARGV[2], '^%S+ %S+'))
+local outcome = redis.call('GET', BASE .. 'outcome:' .. id)
+if outcome then return {'OVER', outcome} end
+if redis.call('HEXISTS', JOBS, id) == 0 then return {'GONE'} end
+redis.call('SADD', BASE .. 'followers:' .. id, ARGV[2])
+redis.call('SADD', FOLLOWED, id)
+return {'OK'}

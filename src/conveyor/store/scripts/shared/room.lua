@@ -1,0 +1,35 @@
+-- Room for jobs in a queue with a limit; who does not get enough joins the line.
+-- rest: how many more will follow; fitting: the function that returns how many of the jobs and the rest fit into so
+-- many free places. Returns how many of them may be put now.
+local function room_for(count, rest, waiter, maxsize, fitting)
+  local room = count + rest
+  if maxsize == 0 then return room end
+  local ahead = 0
+  local now = server_time()
+  if redis.call('EXISTS', LINE) == 1 then -- crashed producers block the others for at most 5 s
+    for _ = 1, 64 do
+      local gone = 0
+      for _, other in ipairs(redis.call('ZRANGE', LINE, 0, 15)) do
+        if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then
+          redis.call('ZREM', LINE, other)
+          redis.call('HDEL', SEEN, other)
+          gone = gone + 1
+        end
+      end
+      if gone < 16 then break end
+    end
+    ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
+  end
+  room = math.min(room, fitting(math.max(0, maxsize - buffered() - ahead)))
+  local is_blocked = room < count or room == count and rest > 0
+  if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
+    local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
+    redis.call('ZADD', LINE, 'NX', behind + 1, waiter)
+    redis.call('HSET', SEEN, waiter, now)
+  end
+  return room
+end
+
+local function leave_line(waiter, rest) -- all was put, and no more will follow
+  if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1 then redis.call('HDEL', SEEN, waiter) end
+end

@@ -1,0 +1,296 @@
+-- The terms of a job: a limit that it shares with others of its key, a key of which it is the only job, and the jobs
+-- that it comes after. A job with terms has them in `terms`, as one letter, where it stands, and then packed:
+--   l limit's key, u unique key, us: that ends when it starts, p policy (shared/after.lua), d delay, ms
+--   h hooks: jobs that are put when it ends, each as policy, id, bytes
+-- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
+--   b is behind others of its key, and a comes after other jobs: both deferred.
+-- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
+-- of the whole queue is under the empty key. A job is ready only with a slot, so a claim never meets one that may not
+-- run, and looks for nothing.
+local OWN = string.sub(BASE, 11, -3) -- the name of this queue
+local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
+local MAX_EXPIRED = 64
+local RUNNING, STARTS, PERIOD, ORDERED, READY_SLOTS, TAKEN_SLOTS, REST = 1, 2, 3, 4, 5, 6, 7
+local limits, due_now = {}, nil -- by key, those that this script has read; the time of limits
+
+local function limit_time()
+  due_now = due_now or due_clock(server_time())
+  return due_now
+end
+
+local function limit_of(key)
+  local limit = limits[key]
+  if not limit then
+    local text = redis.call('HGET', LIMITS, key)
+    limit = text and cmsgpack.unpack(text) or {0, 0, 0, 0, 0, 0, 0}
+    limits[key] = limit
+  end
+  return limit
+end
+
+local function read_terms(text)
+  return #text > 1 and cmsgpack.unpack(string.sub(text, 2)) or {}
+end
+
+local function lane_of(key) -- the deferred jobs of a key, in order
+  return BASE .. 'lane:' .. key
+end
+
+local function starts_within(key, limit) -- how many of its jobs started within the period
+  local list, first = BASE .. 'starts:' .. key, limit_time() - limit[PERIOD]
+  for _ = 1, MAX_EXPIRED do
+    local oldest = tonumber(redis.call('LINDEX', list, -1))
+    if not oldest or oldest > first then break end
+    redis.call('RPOP', list)
+  end
+  return redis.call('LLEN', list)
+end
+
+local function note_starts(key, limit, count)
+  if limit[STARTS] == 0 then return end
+  local list, times = BASE .. 'starts:' .. key, {}
+  for place = 1, count do times[place] = exact(limit_time()) end
+  each_part('LPUSH', list, times)
+  redis.call('PEXPIRE', list, limit[PERIOD] + 60000)
+end
+
+-- How many jobs of a key may become ready; and when the next one may, if only time decides. A ready job has its start
+-- reserved, so starts and ready jobs together are limited.
+local function free_slots(key, limit)
+  local free = QUANTUM - limit[READY_SLOTS]
+  if limit[REST] > limit_time() then return 0, limit[REST] end
+  if limit[RUNNING] > 0 then free = math.min(free, limit[RUNNING] - limit[READY_SLOTS] - limit[TAKEN_SLOTS]) end
+  if limit[STARTS] == 0 or free <= 0 then return free end
+  local used = starts_within(key, limit) + limit[READY_SLOTS]
+  local until_when
+  if used >= limit[STARTS] and limit[READY_SLOTS] < limit[STARTS] then
+    local expiring = redis.call('LINDEX', BASE .. 'starts:' .. key, limit[STARTS] - used - 1)
+    until_when = tonumber(expiring) + limit[PERIOD]
+  end
+  return math.min(free, limit[STARTS] - used), until_when
+end
+
+-- A job with terms becomes ready at its place, or deferred behind others of its key.
+local function enter(id, text, place)
+  local terms = read_terms(text)
+  local key, letter = terms.l, '-'
+  if not key then
+    redis.call('ZADD', READY, place, id)
+  else
+    local limit, lane = limit_of(key), lane_of(key)
+    if free_slots(key, limit) > 0 and redis.call('EXISTS', lane) == 0 then
+      limit[READY_SLOTS] = limit[READY_SLOTS] + 1
+      redis.call('ZADD', READY, place, id)
+      letter = 'r'
+    else
+      redis.call('ZADD', lane, place, id)
+      redis.call('ZADD', DEFERRED, place, id)
+      letter = 'b'
+    end
+  end
+  redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
+end
+
+-- A job with terms leaves where it stands. Returns its terms.
+local function leave(id, text)
+  local letter, terms = string.sub(text, 1, 1), read_terms(text)
+  if letter == 'r' or letter == 't' or letter == 'k' then
+    local limit, slots = limit_of(terms.l), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
+    limit[slots] = math.max(0, limit[slots] - 1)
+  elseif letter == 'b' then
+    redis.call('ZREM', lane_of(terms.l), id)
+    limit_of(terms.l)
+  end
+  if letter == 'a' or letter == 'b' then redis.call('ZREM', DEFERRED, id) end
+  return terms
+end
+
+-- Of ready jobs (id, place, …), those whose limit has begun to rest are deferred again. Returns how many.
+local function defer_resting(first)
+  local ids, deferred = {}, 0
+  for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
+    local key = text and read_terms(text).l
+    if key and limit_of(key)[REST] > limit_time() then
+      leave(ids[place], text)
+      redis.call('ZREM', READY, ids[place])
+      redis.call('ZADD', lane_of(key), first[2 * place], ids[place])
+      redis.call('ZADD', DEFERRED, first[2 * place], ids[place])
+      redis.call('HSET', TERMS, ids[place], 'b' .. string.sub(text, 2))
+      deferred = deferred + 1
+    end
+  end
+  return deferred
+end
+
+-- A taken job becomes ready again, at its old place; that of a job with a limit is behind those of its key that were
+-- ready before, but in front of the deferred ones.
+local function put_back(id, place, never_started)
+  local text = redis.call('HGET', TERMS, id)
+  if not text then
+    redis.call('ZADD', READY, place, id)
+    return
+  end
+  local key = leave(id, text).l
+  if key then
+    if never_started and limits[key][STARTS] > 0 then redis.call('LPOP', BASE .. 'starts:' .. key) end
+    if free_slots(key, limits[key]) > 0 then
+      limits[key][READY_SLOTS] = limits[key][READY_SLOTS] + 1
+      redis.call('ZADD', READY, place, id)
+      redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
+      return
+    end
+    local first = redis.call('ZRANGE', lane_of(key), 0, 0, 'WITHSCORES')[2]
+    if first then place = exact(math.min(tonumber(place), tonumber(first) - 1)) end
+  end
+  enter(id, '-' .. string.sub(text, 2), place)
+end
+
+-- A new job with terms has to wait until its delay (ms) is over.
+local function wait_until_due(id, text, place, delay)
+  local priority = 255 - base_of(place) / LEVEL
+  if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end
+  redis.call('ZADD', DELAYED, exact(limit_time() + delay), id)
+  redis.call('HSET', TERMS, id, '-' .. string.sub(text, 2))
+end
+
+-- A taken job is retried later: it keeps its slot if those of its key run in order.
+local function rest_until_due(id)
+  local text = redis.call('HGET', TERMS, id)
+  if not text then return end
+  local terms = read_terms(text)
+  local letter = '-'
+  if terms.l and limit_of(terms.l)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
+  redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
+end
+
+-- A delayed job with terms is due. One that has kept its slot needs no other.
+local function come_due(id, text, place)
+  if string.sub(text, 1, 1) ~= 'k' then
+    enter(id, text, place)
+    return
+  end
+  local limit = limit_of(leave(id, text).l)
+  limit[READY_SLOTS] = limit[READY_SLOTS] + 1
+  redis.call('ZADD', READY, place, id)
+  redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
+end
+
+-- Ready jobs are taken: each keeps its slot as a running one.
+local function take(ids)
+  local texts, changed, started = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
+  for place, id in ipairs(ids) do
+    local text = texts[place]
+    if text then
+      local terms = read_terms(text)
+      if terms.us then redis.call('DEL', BASE .. 'unique:' .. terms.u) end
+      if terms.l then
+        local limit = limit_of(terms.l)
+        limit[READY_SLOTS] = math.max(0, limit[READY_SLOTS] - 1)
+        limit[TAKEN_SLOTS] = limit[TAKEN_SLOTS] + 1
+        started[terms.l] = (started[terms.l] or 0) + 1
+        changed[#changed + 1] = id
+        changed[#changed + 1] = 't' .. string.sub(text, 2)
+      end
+    end
+  end
+  if #changed > 0 then redis.call('HSET', TERMS, unpack(changed)) end
+  for key, count in pairs(started) do note_starts(key, limits[key], count) end
+end
+
+local function state_of(outcome) -- done, failed, cancelled or lost
+  return string.sub(outcome, 3, 2 + string.byte(outcome, 2) - 0xa0)
+end
+
+local function fits(policy, state)
+  if policy == 'd' then return state == 'done' end
+  if policy == 'f' then return state == 'failed' or state == 'lost' end
+  return true
+end
+
+-- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room,
+-- even in a full queue, since the end of a job does not wait.
+local function put_hooks(hooks, id, outcome)
+  local state, jobs = state_of(outcome), {}
+  for place = 1, #hooks, 3 do
+    local hook = hooks[place + 1]
+    if fits(hooks[place], state) and redis.call('HEXISTS', JOBS, hook) == 0 then
+      jobs[#jobs + 1] = hook
+      jobs[#jobs + 1] = hooks[place + 2]
+      redis.call('HSET', TERMS, hook, '-' .. cmsgpack.pack({}))
+      redis.call('HSET', BASE .. 'inputs:' .. hook, OWN .. ' ' .. id, outcome)
+    end
+  end
+  if #jobs == 0 then return end
+  local places = accept(jobs, 1, #jobs, 0, false, 0, redis.call('HMGET', META, unpack(ACCEPT_META)))
+  redis.call('ZADD', READY, unpack(places))
+  ring(#jobs / 2)
+end
+
+-- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
+local function end_terms(ids, outcomes, keeps)
+  local texts = redis.call('HMGET', TERMS, unpack(ids))
+  for place, id in ipairs(ids) do
+    if texts[place] then
+      local terms = leave(id, texts[place])
+      if terms.u and redis.call('GET', BASE .. 'unique:' .. terms.u) == id and terms.uk ~= 1 then
+        redis.call('DEL', BASE .. 'unique:' .. terms.u)
+      end
+      if terms.h then put_hooks(terms.h, id, outcomes[place]) end
+      if keeps then
+        redis.call('HSET', TERMS, id, '-' .. string.sub(texts[place], 2))
+      else
+        redis.call('HDEL', TERMS, id)
+        redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'inputs:' .. id)
+      end
+    end
+  end
+end
+
+-- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
+-- all that are ready by now, so that no key can keep the others waiting.
+local function admit_next()
+  local admitted = 0
+  for key, limit in pairs(limits) do
+    local lane = lane_of(key)
+    local free = key ~= '' and free_slots(key, limit) or 0
+    local next_ones = free > 0 and redis.call('ZPOPMIN', lane, free) or {}
+    if #next_ones > 0 then
+      local count, ids, places, letters = #next_ones / 2, {}, {}, {}
+      local last = redis.call('HINCRBY', META, 'sequence', count)
+      for place = 1, count do
+        local id = next_ones[2 * place - 1]
+        ids[place] = id
+        places[2 * place - 1] = exact(base_of(next_ones[2 * place]) + last - count + place)
+        places[2 * place] = id
+      end
+      for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
+        letters[2 * place - 1], letters[2 * place] = ids[place], 'r' .. string.sub(text or '-', 2)
+      end
+      redis.call('ZREM', DEFERRED, unpack(ids))
+      redis.call('ZADD', READY, unpack(places))
+      redis.call('HSET', TERMS, unpack(letters))
+      limit[READY_SLOTS] = limit[READY_SLOTS] + count
+      admitted = admitted + count
+    end
+    if key ~= '' then
+      local is_empty = redis.call('EXISTS', lane) == 0
+      if is_empty and limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then
+        redis.call('HDEL', LIMITS, key)
+      else
+        redis.call('HSET', LIMITS, key, cmsgpack.pack(limit))
+      end
+      if limit[STARTS] > 0 or limit[REST] > 0 then
+        local _, next_at = free_slots(key, limit)
+        if next_at and not (is_empty and limit[REST] <= limit_time()) then
+          redis.call('ZADD', TURNS, exact(next_at), key)
+        else
+          redis.call('ZREM', TURNS, key)
+        end
+      end
+    end
+  end
+  limits = {}
+  if admitted > 0 then ring(admitted) end
+  return admitted
+end
