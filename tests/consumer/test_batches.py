@@ -14,7 +14,18 @@ import kind_jobs
 import pytest
 from consumer_kit import go, lines
 
-from conveyor import BadCall, JobCancelled, JobFailed, JobLost, Queue, task
+from conveyor import (
+    BadCall,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    JobLost,
+    Limit,
+    Queue,
+    result_of,
+    results_of,
+    task,
+)
 from conveyor.monitor import Inspector
 from conveyor.monitor.job_record import log_after, record
 
@@ -128,6 +139,16 @@ def test_arguments_that_do_not_fit_fail_alone(start: Any, style: str, queue: Que
     with pytest.raises(JobFailed, match=r"BadCall: .*numbers"):
         handles[1].result(60)
     assert lines(path) == ["2"]
+
+
+def test_job_that_is_left_out_is_no_current_job(start: Any, style: str, queue: Queue) -> None:
+    @task(name=named("report", style).name)
+    def report(texts: object) -> None:
+        """Stand for an older version of the producer."""
+
+    start()
+    handles = paused(queue, report, [(one,) for one in (1, "b", 3, "d")])
+    assert [handles[place].result(60) for place in (1, 3)] == [handles[1].id, handles[3].id]
 
 
 def test_exception_of_the_call_is_that_of_each_job(start: Any, style: str, queue: Queue, path: Path) -> None:
@@ -379,6 +400,150 @@ def test_each_job_has_one_outcome_whatever_happens(
     count = queue.count()
     assert (count.imbalance, count.qsize, count.leased) == (0, 0, 0)
     assert count.accepted == len(handles)
+
+
+def test_expired_jobs_are_left_out(
+    start: Any, style: str, queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    report = named("report", style)
+    late = queue.submit_many(report.options(expires=0.05), [("late",)] * 3)
+    handles = queue.submit_many(report, [("a",), ("b",)])
+    until = time.time() + 0.1
+    eventually(lambda: time.time() > until)
+    start()
+    assert [one.result(60) for one in handles] == [one.id for one in handles]
+    for one in late:
+        with pytest.raises(JobExpired):
+            one.result(60)
+    count = queue.count()
+    assert (count.finished, count.cancelled, count.imbalance) == (2, 3, 0)
+
+
+def test_batch_of_expired_jobs_does_not_run(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    task_ = named("double", style)
+    late = queue.submit_many(task_.options(expires=0.05), rows(path, 30))
+    until = time.time() + 0.1
+    eventually(lambda: time.time() > until)
+    start()
+    for one in late:
+        with pytest.raises(JobExpired):
+            one.result(60)
+    assert queue.submit(task_, str(path), 1).result(60) == 2
+    assert lines(path) == ["1"]
+
+
+def test_jobs_take_the_results_of_others(start: Any, style: str, queue: Queue, path: Path) -> None:
+    double, show = named("double", style), named("show", style)
+    start()
+    first = queue.submit_many(double, rows(path, 3))
+    second = [queue.submit(double, str(path), result_of(one)) for one in first for _ in range(30)]
+    mixed = queue.submit(double, str(path), 21)
+    last = queue.submit(show, results_of([*second[::30], mixed]))
+    assert [one.result(60) for one in second] == [0] * 30 + [4] * 30 + [8] * 30
+    assert last.result(60) == "[0, 4, 8, 42]"
+    bad = queue.submit(double, str(path), -1)
+    told = queue.submit(show.options(when="ended"), result_of(bad))
+    assert "JobFailed" in told.result(60)
+    with pytest.raises(JobCancelled, match="which it comes after, ended as failed"):
+        queue.submit(double, str(path), result_of(bad)).result(60)
+    assert queue.count().imbalance == 0
+
+
+def test_worker_that_gathers_carries_messages_over(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    start()
+    queue.submit(named("fill", style), str(path), 0)
+    eventually(lambda: queue.count().leased == 1)
+    other = Queue(f"{queue.name}b", store=queue.client)
+    before = queue.submit(named("show", style).options(delay=600), 1)
+    other.submit(named("show", style).options(when="ended"), result_of(before))
+    assert other.count().deferred == 1
+    before.cancel()
+    eventually(lambda: other.count().ready == 1)
+    assert not lines(path)
+    other.clear()
+
+
+def test_throttle_returns_all_jobs_to_rest(start: Any, style: str, queue: Queue, path: Path) -> None:
+    handles = queue.submit_many(named("throttle", style), rows(path, 3))
+    start()
+    assert [one.result(60) for one in handles] == [0, 1, 2]
+    runs = [line.partition(" at ") for line in lines(path)]
+    assert [numbers for numbers, _, _ in runs] == ["0 1 2", "0 1 2"]
+    assert float(runs[1][2]) - float(runs[0][2]) >= 0.9
+    for one in handles:
+        found = record(queue.name, one.id).ask(queue.client)
+        assert found is not None
+        assert [(each.state, each.kind) for each in found.attempts] == [
+            ("given back", "Throttle"),
+            ("done", ""),
+        ]
+    assert queue.count().imbalance == 0
+
+
+def test_throttle_in_the_place_of_a_result_returns_one_job(
+    start: Any, style: str, queue: Queue, path: Path
+) -> None:
+    task_ = named("throttle_one", style).options(limit=Limit(by="numbers"))
+    handles = queue.submit_many(task_, rows(path, 3))
+    start()
+    assert [one.result(60) for one in handles] == [0, 1, 2]
+    assert lines(path) == ["0 1 2", "1"]
+
+
+def test_each_job_has_its_own_policy_and_outcome(start: Any, style: str, queue: Queue, path: Path) -> None:
+    start()
+    kinds = ("fine", "os", "value", "later")
+    handles = paused(queue, named("choose", style), [(str(path), one) for one in kinds])
+    assert [handles[place].result(60) for place in (0, 1, 3)] == ["fine", "os", "later"]
+    with pytest.raises(JobFailed, match="ValueError: value"):
+        handles[2].result(60)
+    found = [record(queue.name, one.id).ask(queue.client) for one in handles]
+    assert [one.retries for one in found if one] == [0, 1, 0, 1]
+    outcomes = lines(path)
+    assert outcomes[:5] == ["fine Done", "os Retry", "value Fail", "later Retry", "batch Done"]
+    assert {"os Done", "later Done", "batch Done"} == set(outcomes[5:])
+
+
+def test_policy_decides_what_follows_a_time_limit(start: Any, style: str, queue: Queue, path: Path) -> None:
+    handles = queue.submit_many(named("stall", style).options(timeout=0.5), rows(path, 3))
+    start(grace=0.3)
+    assert [one.result(60) for one in handles] == [0, 1, 2]
+
+
+def test_each_job_counts_for_its_limit(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    task_ = named("double", style)
+    handles = queue.submit_many(task_.options(limit=Limit(running=2)), rows(path, 6))
+    start()
+    assert [one.result(60) for one in handles] == [2 * number for number in range(6)]
+    assert lines(path) == ["2"] * 3
+    handles = paused(queue, task_.options(limit=Limit(starts=3, per=3600, name="hourly")), rows(path, 5))
+    assert [one.result(60) for one in handles[:3]] == [0, 2, 4]
+    eventually(lambda: (queue.count().deferred, queue.count().leased) == (2, 0))
+    assert lines(path)[3:] == ["3"]
+    for one in handles[3:]:
+        one.cancel()
+
+
+def test_fair_share_does_not_make_batches_smaller(start: Any, style: str, queue: Queue, path: Path) -> None:
+    handles = queue.submit_many(named("double", style).options(limit=Limit(by="paths")), rows(path, 200))
+    start()
+    assert [one.result(60) for one in handles] == [2 * number for number in range(200)]
+    assert lines(path) == ["100", "100"]
+
+
+def test_hooks_follow_each_job_and_may_be_gathered(
+    start: Any, style: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    handles = queue.submit_many(named("where", style), [(str(path),)] * 3)
+    start()
+    eventually(lambda: len(lines(path)) == 3)
+    assert sorted(lines(path)) == sorted(f"{one.id} done" for one in handles)
 
 
 def processes(running: Any) -> int:

@@ -9,16 +9,19 @@ import pytest
 from conveyor import (
     BadCall,
     JobCancelled,
+    JobExpired,
     JobFailed,
     Queue,
+    Throttle,
     current_job,
     current_jobs,
     from_worker,
     resource,
+    result_of,
     task,
 )
 from conveyor.task_def.sleep import sleep
-from conveyor.testing import inline, run_jobs
+from conveyor.testing import advance, inline, run_jobs
 
 calls: list[list[int]] = []
 
@@ -124,6 +127,62 @@ def test_cancelled_job_ends_if_the_task_leaves_it_out(queue: Queue) -> None:
     jobs = leave_out.submit_many([(number,) for number in range(3)])
     assert run_jobs() == 3
     assert [job.status() for job in jobs] == ["done", "done", "cancelled"]
+
+
+def test_expired_jobs_are_left_out(queue: Queue) -> None:
+    late = double.options(expires=60).submit_many([(1,), (2,)])
+    jobs = double.submit_many([(3,), (4,)])
+    advance(61)
+    assert run_jobs() == 4
+    assert calls == [[3, 4]]
+    assert [job.result() for job in jobs] == [6, 8]
+    for job in late:
+        with pytest.raises(JobExpired):
+            job.result()
+    late = double.options(expires=60).submit_many([(1,), (2,)])
+    advance(61)
+    assert run_jobs() == 2
+    assert calls == [[3, 4]]
+    assert [job.status() for job in late] == ["expired", "expired"]
+
+
+def test_jobs_take_results_of_jobs_on_other_queues(queue: Queue) -> None:
+    first = double.options(queue="before").submit_many([(1,), (2,)])
+    second = [double.submit(result_of(job)) for job in (*first, *first)]
+    assert run_jobs() == 6
+    assert [job.result() for job in second] == [4, 8, 4, 8]
+    assert calls[0] == [1, 2]
+    assert sorted(calls[1]) == [2, 2, 4, 4]
+
+
+def test_throttled_jobs_return_until_the_rest_is_over(queue: Queue) -> None:
+    @task(queue="work", name="wait", batch=10)
+    def wait(numbers: list[int]) -> list[int]:
+        calls.append(numbers)
+        if len(calls) == 1:
+            raise Throttle(30)
+        return numbers
+
+    jobs = wait.submit_many([(1,), (2,)])
+    assert (run_jobs(), queue.count().ready) == (2, 2)
+    advance(30)
+    assert run_jobs() == 2
+    assert [job.result() for job in jobs] == [1, 2]
+    assert calls == [[1, 2], [1, 2]]
+
+
+def test_each_job_has_its_own_outcome(queue: Queue) -> None:
+    seen: list[str] = []
+
+    @task(queue="work", name="watch", batch=10)
+    def watch(numbers: list[int]) -> list[int | Exception]:
+        for job in (current_job(), *current_jobs()):
+            job.on_outcome(lambda outcome: seen.append(type(outcome).__name__))
+        return [one if one >= 0 else ValueError() for one in numbers]
+
+    watch.submit_many([(1,), (-2,)])
+    assert run_jobs(raise_failures=False) == 2
+    assert seen == ["Done", "Fail", "Done"]
 
 
 @resource

@@ -8,11 +8,12 @@ import ctypes
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 from kind_jobs import is_there, mark
 
-from conveyor import SoftTimeout, current_job, current_jobs, task
+from conveyor import JobEnd, Retry, SoftTimeout, Throttle, current_job, current_jobs, task
 
 
 def refuse(number: int) -> int | Exception:
@@ -234,3 +235,117 @@ async def note_slowly_async(paths: list[str], numbers: list[int]) -> list[int | 
     """Take some time likewise."""
     await asyncio.sleep(0.05)
     return note.batch.function(paths, numbers)  # type: ignore[union-attr, no-any-return]
+
+
+@task(batch=10)
+def show(values: list[object]) -> list[str]:
+    """Return what each value is."""
+    return [repr(one) for one in values]
+
+
+@task(batch=10)
+async def show_async(values: list[object]) -> list[str]:
+    """Return it likewise."""
+    return [repr(one) for one in values]
+
+
+def is_first(path: str) -> bool:
+    """Return True in the first call with this path."""
+    if Path(f"{path}.first").exists():
+        return False
+    Path(f"{path}.first").touch()
+    return True
+
+
+def rest(paths: list[str], numbers: list[int]) -> list[int]:
+    """Ask for a rest in the first call."""
+    mark(paths[0], f"{' '.join(map(str, numbers))} at {time.time()}")
+    if is_first(paths[0]):
+        raise Throttle(1)
+    return numbers
+
+
+@task(batch=10)
+def throttle(paths: list[str], numbers: list[int]) -> list[int]:
+    """Ask for a rest in the first call."""
+    return rest(paths, numbers)
+
+
+@task(batch=10)
+async def throttle_async(paths: list[str], numbers: list[int]) -> list[int]:
+    """Ask for a rest likewise."""
+    return rest(paths, numbers)
+
+
+@task(batch=10)
+def throttle_one(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Ask for a rest for the number 1 in the first call."""
+    mark(paths[0], " ".join(map(str, numbers)))
+    first = is_first(paths[0])
+    return [Throttle(1) if first and one == 1 else one for one in numbers]
+
+
+@task(batch=10)
+async def throttle_one_async(paths: list[str], numbers: list[int]) -> list[int | Exception]:
+    """Ask for a rest likewise."""
+    return throttle_one.batch.function(paths, numbers)  # type: ignore[union-attr, no-any-return]
+
+
+ERRORS = {"os": OSError("os"), "value": ValueError("value"), "later": Retry(after=0)}
+
+
+@task(batch=10, retries=1, first_delay=600, retry_on=OSError, backoff=[0])
+def choose(paths: list[str], kinds: list[str]) -> list[str | Exception]:
+    """Return, for each job, an error in its first attempt, and note its outcome."""
+    results: list[str | Exception] = []
+    for job, path, kind in zip(current_jobs(), paths, kinds, strict=True):
+        job.on_outcome(partial(note_outcome, path, kind))
+        results.append(ERRORS.get(kind, kind) if job.attempt == 1 else kind)
+    current_job().on_outcome(partial(note_outcome, paths[0], "batch"))
+    return results
+
+
+@task(batch=10, retries=1, first_delay=600, retry_on=OSError, backoff=[0])
+async def choose_async(paths: list[str], kinds: list[str]) -> list[str | Exception]:
+    """Do likewise."""
+    return choose.batch.function(paths, kinds)  # type: ignore[union-attr, no-any-return]
+
+
+def note_outcome(path: str, name: str, outcome: object) -> None:
+    """Note an outcome."""
+    mark(path, f"{name} {type(outcome).__name__}")
+
+
+@task(batch=10, retries=1, first_delay=600, backoff=[0])
+def stall(paths: list[str], numbers: list[int]) -> list[int]:
+    """Take too long in the first attempt."""
+    if current_job().attempt == 1:
+        time.sleep(600)
+    return numbers
+
+
+@task(batch=10, retries=1, first_delay=600, backoff=[0])
+async def stall_async(paths: list[str], numbers: list[int]) -> list[int]:
+    """Take too long likewise."""
+    if current_job().attempt == 1:
+        await asyncio.sleep(600)
+    return numbers
+
+
+@task(batch=10)
+def tell(ends: list[JobEnd]) -> None:
+    """Note how jobs have ended, where their results say."""
+    for one in ends:
+        mark(one.result, f"{one.id} {one.state}")
+
+
+@task(batch=10, on_success=tell)
+def where(paths: list[str]) -> list[str]:
+    """Return the paths."""
+    return paths
+
+
+@task(batch=10, on_success=tell)
+async def where_async(paths: list[str]) -> list[str]:
+    """Return them likewise."""
+    return paths
