@@ -347,7 +347,7 @@ def torture_server(torture_seed: str) -> str:
 
 _QUEUE_KEYS = {name: kind for name, kind, _ in keys.QUEUE_KEYS}
 _NAMED_KEYS = {name.partition(":")[0]: kind for name, kind, _ in keys.NAMED_KEYS}
-_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+|\*)\}:(\w+)(:.+)?")
+_OF_A_QUEUE = re.compile(r"conveyor:\{([\w.-]+|\*)\}:(\w+)(:.*)?")
 _ELSEWHERE = {
     "consumers": "zset",
     "queues": "set",
@@ -366,6 +366,8 @@ _ELSEWHERE = {
     "scheduled": "set",
 }
 _MOST = {"bell": 32, "history": 5200}
+#: Keys with a name that live as long as jobs do.
+_OF_JOBS = {"lane", "after", "followers", "inputs", "unique"}
 
 
 def leaks(raw: redis.Redis) -> list[str]:
@@ -385,7 +387,7 @@ def leaks(raw: redis.Redis) -> list[str]:
             continue
         if kind != wanted:
             found.append(f"{name}: a {kind}, wanted {wanted}")
-        elif mortal and life == -1 and not (match and match[2] == "stream" and _is_recorded(raw, name)):
+        elif mortal and life == -1 and not (match and _is_owned(raw, *match.groups())):
             found.append(f"{name}: lives for ever")
         elif (
             match and match[2] in _MOST and (raw.llen if kind == "list" else raw.xlen)(key) > _MOST[match[2]]
@@ -394,10 +396,29 @@ def leaks(raw: redis.Redis) -> list[str]:
     return found
 
 
-def _is_recorded(raw: redis.Redis, stream: str) -> bool:
-    """Return True if a stream is that of an unfinished job, which does not expire."""
-    queue, _, job_id = stream.rpartition(":stream:")
-    return bool(raw.hexists(f"{queue}:streams", job_id))
+#: Keys that live as long as an entry of another one.
+_OWNERS = {
+    "stream": "streams",
+    "after": "terms",
+    "before": "terms",
+    "inputs": "terms",
+    "lane": "limits",
+    "followers": "followed",
+}
+
+
+def _is_owned(raw: redis.Redis, queue: str, name: str, rest: str) -> bool:
+    """Return True if a key of a job, a limit or a unique key does not expire since that is still in use."""
+    base, entry = f"conveyor:{{{queue}}}:", rest[1:]
+    if name == "unique":
+        return bool(raw.hexists(f"{base}jobs", raw.get(f"{base}unique{rest}") or b""))
+    if name == "outcome":  # some followers are still to be told
+        ended = raw.lrange(f"{base}ended", 0, -1)
+        return any(one.split()[0] == entry.encode() for one in ended)
+    owner = _OWNERS.get(name)
+    if owner == "followed":
+        return bool(raw.sismember(f"{base}{owner}", entry))
+    return owner is not None and bool(raw.hexists(f"{base}{owner}", entry))
 
 
 def each_of(raw: redis.Redis, verb: str, names: Sequence[bytes]) -> list[Any]:

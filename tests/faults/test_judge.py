@@ -28,7 +28,7 @@ from conveyor.torture.judge import PROMISES, Record, growth, judge, recovery_tim
 
 LANE, ORDER, ITEMS = "torture-1-own-mixed", "torture-1-own-order", "torture-1-own-items"
 EMPTY = "torture-1-own-long"
-SHARED = "torture-1-own-shared"
+SHARED, FLOW = "torture-1-own-shared", "torture-1-own-flow"
 PRODUCER, WORKER, OTHER = 100, 200, 300
 
 
@@ -43,6 +43,14 @@ def put(
         Put(at, key(number), lane, kind, f"{key(number)}/0", delay, priority),
         Accepted(at + 0.1, key(number), f"id{number}"),
     ]
+
+
+def put_with_terms(number: int, at: float, *before: int) -> list[Event]:
+    """Return the put of a job of whose key one runs at a time, after others."""
+    made = Put(
+        at, key(number), FLOW, "works", f"{key(number)}/0", 0.0, 0, "key", 1, [key(one) for one in before]
+    )
+    return [made, Accepted(at + 0.1, key(number), f"id{number}")]
 
 
 def run(
@@ -70,6 +78,8 @@ QUIET: list[Event] = [
     *put(11, 1.0, delay=2.0), *run(11, 3.0, 3.5), told(11, 3.6),
     put(12, 1.0)[0], Accepted(1.1, key(12), "id12", held=False, level="fsync"), *run(12, 4.0, 4.5),
     told(12, 4.6),
+    *put_with_terms(31, 1.0), *run(31, 2.0, 3.0), told(31, 3.1),
+    *put_with_terms(32, 1.0, 31), *run(32, 3.0, 4.0), told(32, 4.1),
     *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
     *put(5, 1.0, kind="crashes"), *(one for at in (2, 3, 4) for one in run(5, at, at, 290 + at, how="")),
@@ -167,6 +177,12 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
             *put(9, 1.0), *run(9, 2.0, 3.0, 201, how=""), *run(9, 4.0, 5.0, 202, how=""), told(9, 6.0, "lost", "died"),
             *(fault("worker killed", at, at, "kill", pids=(pid,)) for at, pid in ((2.5, 201), (4.5, 202))),
         ],
+    ),
+    "two of a key at once": (
+        "limits hold", [*put_with_terms(9, 1.0), *run(9, 2.5, 2.7, OTHER), told(9, 4.0)],
+    ),
+    "started before one that it comes after": (
+        "followers come after", [*put_with_terms(9, 1.0, 32), *run(9, 1.5, 1.6), told(9, 4.5)],
     ),
     "two runs at once": (
         "no job runs twice at once",

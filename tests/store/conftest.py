@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from conveyor.store import commands, keys, scripts
 from conveyor.store.client import receive, send
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 _names = (f"lane{number}" for number in itertools.count())
 LONG = 1000.0  # seconds; a lease or a delay that does not end while a test runs
-VOLATILE = {"token", "clock", "wall", "due_wall", "due_shift", "born"}  # of meta
+VOLATILE = {"token", "clock", "wall", "due_wall", "due_shift", "born", "rest"}  # of meta
 State = dict[str, Any]
 
 
@@ -78,6 +81,28 @@ class Lane:
         jobs = [(one, f"bytes of {one}".encode()) for one in ids]
         return self.run(commands.put, jobs, commands.PutParams(**place))
 
+    def submit(self, *ids: str, again: bool = False, **options: Any) -> Any:
+        """Put jobs with terms: those of `commands.pack_terms`, `limits`, `uniques`, and those of PutParams."""
+        own = {
+            name: options.pop(name)
+            for name in ("limit", "unique", "after", "policy", "hooks")
+            if name in options
+        }
+        shared = options.pop("limits", (0, 0, 0.0, False)), options.pop("uniques", (0.0, False))
+        jobs = [(one, options.pop("data", f"bytes of {one}".encode())) for one in ids]
+        terms = commands.Terms(dict.fromkeys(ids, commands.pack_terms(**own)), *shared)
+        run = self.run_again if again else self.run
+        return run(commands.submit, jobs, commands.PutParams(terms=terms, **options))
+
+    def finish(self, batch: commands.Batch, state: str = "done") -> None:
+        """End the jobs of a batch."""
+        ended = [commands.Settlement(job.id, encode_settled(state), 60.0) for job in batch.jobs]
+        assert self.run(commands.finish, batch.token, ended) == []
+
+    def state(self, job_id: str) -> str:
+        """Return the state of a job."""
+        return self.run(commands.state, job_id).state
+
     def claim(
         self, want: int = 1, owner: str = "ann", nonce: str = "", lease: float = LONG
     ) -> commands.Batch:
@@ -100,7 +125,7 @@ class Lane:
     def dump(self) -> State:
         """Return everything that the server holds of this queue, times in hundreds of seconds, tokens by number."""
         prefix = self.key("")
-        pattern = f"{prefix}*".replace("{", "\\{").replace("}", "\\}")
+        pattern = _pattern(f"{prefix}*")
         pipe = self.raw.pipeline(transaction=False)
         found = list(self.raw.scan_iter(match=pattern, count=1000))
         for key in found:
@@ -132,8 +157,8 @@ class Lane:
 
     def check(self) -> None:
         """Check that no two indexes disagree, and that the ledger balances."""
-        indexes = ("ready", "delayed", "leased", "dead")
-        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams")
+        indexes = ("ready", "delayed", "deferred", "leased", "dead")
+        hashes = ("leases", "jobs", "tries", "priorities", "reasons", "groups", "streams", "terms")
         pipe = self.raw.pipeline(transaction=False)
         for name in indexes:
             pipe.zrange(self.key(name), 0, -1)
@@ -148,8 +173,50 @@ class Lane:
         assert ids["tries"] <= known
         assert ids["priorities"] <= ids["delayed"] | ids["dead"]
         assert ids["streams"] <= known - ids["dead"]
+        if ids["terms"] or self.raw.exists(*map(self.key, ("limits", "deferred", "followed", "turns"))):
+            self._check_terms(ids)
         count = self.count()
         assert (count.imbalance, count.torn) == (0, 0)
+
+    def _check_terms(self, ids: dict[str, set[bytes]]) -> None:
+        """Check that each job with terms is where its letter says, and that the limits count their jobs."""
+        raw, key = self.raw, self.key
+        assert ids["terms"] <= ids["jobs"]
+        assert ids["deferred"] <= ids["terms"]
+        slots: Counter[tuple[str, str]] = Counter()
+        lanes: dict[str, set[bytes]] = defaultdict(set)
+        for one, text in raw.hgetall(key("terms")).items():
+            letter, name = text[:1].decode(), one.decode()
+            terms = msgspec.msgpack.decode(text[1:]) if text[1:] else {}
+            places = {"r": "ready", "t": "leased", "k": "delayed", "a": "deferred", "b": "deferred"}
+            assert letter == "-" or one in ids[places[letter]], (name, letter)
+            waits = raw.exists(key(f"after:{name}"), key(f"before:{name}"))
+            assert (letter == "a") == bool(waits), (name, letter)
+            if "l" in terms:
+                assert letter != "-" or one in ids["delayed"] | ids["dead"], (name, letter)
+                slots[terms["l"], {"k": "t"}.get(letter, letter)] += 1
+                if letter == "b":
+                    lanes[terms["l"]].add(one)
+            if "u" in terms and not {"us", "uk"} & terms.keys() and one not in ids["dead"]:
+                assert raw.get(key(f"unique:{terms['u']}")) == one, (name, terms)
+        assert (ids["deferred"] == set()) == (raw.exists(key("deferred")) == 0)
+        limits = {
+            name.decode(): msgspec.msgpack.decode(text) for name, text in raw.hgetall(key("limits")).items()
+        }
+        for name in {*limits, *(name for name, _ in slots)} - {""}:
+            counts = [slots[name, "r"], slots[name, "t"]]
+            assert limits.get(name, [0] * 7)[4:6] == counts, (name, limits.get(name), counts)
+        found = {one.decode() for one in raw.scan_iter(match=_pattern(key("lane:*")), count=1000)}
+        assert found == {key(f"lane:{name}") for name in lanes}
+        for name, members in lanes.items():
+            assert set(raw.zrange(key(f"lane:{name}"), 0, -1)) == members
+        followed = set(raw.smembers(key("followed")))
+        ended = {one.split()[0] for one in raw.lrange(key("ended"), 0, -1)}
+        assert followed <= ids["jobs"] | ended
+        for one in followed:
+            assert raw.exists(key(f"followers:{one.decode()}")), one
+        for name in raw.zrange(key("turns"), 0, -1):
+            assert name.decode() in limits, name
 
     def turn_clock(self, milliseconds: int) -> None:
         """Simulate a jump of the server's clock since the last script."""
@@ -160,25 +227,31 @@ class Lane:
         for one in ids or self.raw.zrange(self.key("leased"), 0, -1):
             self.raw.zadd(self.key("leased"), {one: 1})
 
-    def _plain(self, name: str, kind: bytes, content: Any, now: int) -> Any:
+    def _plain(  # noqa: PLR0911 - one for each kind
+        self, name: str, kind: bytes, content: Any, now: int
+    ) -> Any:
         """Return the content of a key without bytes, with times relative to `now` in milliseconds."""
         if kind == b"string":
             return self._named(content.decode(errors="replace"))
+        if name in {"terms", "limits"}:
+            return {field.decode(): _unpacked(value) for field, value in content.items()}
         if kind == b"list":
-            return [item.decode(errors="replace") for item in content]
+            return [
+                "now" if name.startswith("starts:") else item.decode(errors="replace") for item in content
+            ]
         if kind == b"set":
             return {item.decode() for item in content}
         if kind == b"stream":
             return [entry[field].decode(errors="replace") for _, entry in content for field in entry]
         if kind == b"zset":
-            return {item.decode(): self._score(name, score, now) for item, score in content}
+            return {item.decode(errors="replace"): self._score(name, score, now) for item, score in content}
         found = {
             field.decode(): self._named(value.decode(errors="replace")) for field, value in content.items()
         }
         return dict.fromkeys(found, "now") if name == "seen" else found
 
     def _score(self, name: str, score: float, now: int) -> int:
-        if name in {"ready", "line"} or score < LONG_AGO:
+        if name in {"ready", "line", "deferred"} or name.startswith("lane:") or score < LONG_AGO:
             return int(score)
         return round((score - now) / 100_000) * 100
 
@@ -186,6 +259,19 @@ class Lane:
         for number, token in enumerate(self.tokens, 1):
             text = text.replace(token, f"#{number}")
         return text
+
+
+def _pattern(name: str) -> str:
+    """Return the pattern of keys that finds a name with an asterisk as its only wildcard."""
+    return name.replace("{", "\\{").replace("}", "\\}")
+
+
+def _unpacked(value: bytes) -> Any:
+    """Return the terms of a job, as its letter and then the rest, or a limit, whose rest may be "later" or 0."""
+    if value[:1].isalpha() or value[:1] == b"-":
+        return value[:1].decode(), msgspec.msgpack.decode(value[1:]) if value[1:] else {}
+    *limit, rest = msgspec.msgpack.decode(value)
+    return [*map(int, limit), "later" if rest else 0]
 
 
 def names(batch: commands.Batch) -> list[str]:

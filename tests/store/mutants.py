@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tests.monitor import test_audit
 
 from . import (
+    test_after,
     test_append,
     test_cancel,
     test_claim,
@@ -14,6 +15,7 @@ from . import (
     test_finish,
     test_forget,
     test_join,
+    test_limits,
     test_line,
     test_listen,
     test_lost,
@@ -23,6 +25,7 @@ from . import (
     test_retry,
     test_schedules,
     test_tally,
+    test_unique,
     test_versions,
 )
 
@@ -35,17 +38,21 @@ Change = tuple[str, str, str]
 #: The tests that notice, and the mutants that each of them notices.
 MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_put.test_full_queue_accepts_the_first_that_fit_and_says_how_many: (
-        ("put", "if maxsize > 0 then", "if false then"),
-        ("put", "maxsize - waiting - ahead", "maxsize - ahead"),
+        ("shared/room", "if maxsize == 0 then", "if true then"),
+        ("shared/room", "maxsize - buffered() - ahead", "maxsize - ahead"),
     ),
     test_put.test_delayed_jobs_take_room_and_taken_jobs_do_not: (
-        ("put", "redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)", "redis.call('ZCARD', READY)"),
+        (
+            "shared/wake",
+            "redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED)",
+            "redis.call('ZCARD', READY)",
+        ),
     ),
     test_put.test_limit_applies_to_all_producers_until_changed: (
         (
             "put",
-            "local maxsize = tonumber(meta[2]) or bound",
-            "local maxsize = bound > 0 and bound or tonumber(meta[2]) or 0",
+            "waiter, tonumber(meta[2]) or bound, fitting)",
+            "waiter, bound > 0 and bound or tonumber(meta[2]) or 0, fitting)",
         ),
         ("put", "meta[5] and not meta[2]", "meta[5]"),
     ),
@@ -113,18 +120,26 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/wake", "math.min(count, MAX_WAKE_UPS - redis.call('LLEN', BELL))", "count"),
     ),
     test_line.test_producer_outside_the_line_gets_only_leftover_room: (
-        ("put", "maxsize - waiting - ahead", "maxsize - waiting"),
+        ("shared/room", "maxsize - buffered() - ahead", "maxsize - buffered()"),
     ),
-    test_line.test_repeated_put_keeps_the_place_in_line: (("put", "'NX', behind + 1", "behind + 1"),),
+    test_line.test_repeated_put_keeps_the_place_in_line: (("shared/room", "'NX', behind + 1", "behind + 1"),),
     test_line.test_dead_producer_in_line_blocks_no_other_despite_the_clock: (
-        ("put", "        redis.call('ZREM', LINE, other)", ""),
-        ("put", "          redis.call('HDEL', SEEN, other)", ""),
-        ("put", "if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then", "if false then"),
+        ("shared/room", "        redis.call('ZREM', LINE, other)", ""),
+        ("shared/room", "          redis.call('HDEL', SEEN, other)", ""),
+        (
+            "shared/room",
+            "if other ~= waiter and is_gone(redis.call('HGET', SEEN, other), now) then",
+            "if false then",
+        ),
         ("shared/line", "math.abs(now - (tonumber(seen or 0) or 0))", "(now - (tonumber(seen or 0) or 0))"),
     ),
     test_line.test_served_producer_leaves_the_line: (
-        ("put", "redis.call('HDEL', SEEN, waiter) end", "end"),
-        ("put", "if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1", "if false"),
+        ("shared/room", "redis.call('HDEL', SEEN, waiter) end", "end"),
+        (
+            "shared/room",
+            "if rest == 0 and waiter ~= '' and redis.call('ZREM', LINE, waiter) == 1",
+            "if false",
+        ),
     ),
     test_line.test_any_release_of_room_wakes_the_line: (
         ("claim", "make_room(tonumber(meta[2]) or 0)", ""),
@@ -186,10 +201,14 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_claim.test_claim_without_jobs_has_a_reason_and_changes_nothing: (
         ("claim", "if meta[3] then return nothing('PAUSED') end", ""),
-        ("claim", "if meta[4] and not due then return nothing('SHUT') end", ""),
+        (
+            "claim",
+            "if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end",
+            "",
+        ),
     ),
     test_claim.test_queue_after_shutdown_still_returns_waiting_jobs: (
-        ("claim", "if meta[4] and not due then", "if meta[4] then"),
+        ("claim", "if meta[4] and not due and", "if meta[4] and"),
     ),
     test_claim.test_claim_moves_the_first_jobs_under_a_token_and_starts_one: (
         ("claim", "redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)", ""),
@@ -238,14 +257,14 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_release.test_release_of_a_job_marked_as_cancelled_cancels_it: (
         ("release", "if lease.how == 'C' then", "if false then"),
-        ("release", "wake_joiners()", ""),
+        ("release", "conclude()", "admit_next()"),
     ),
     test_release.test_released_jobs_return_to_their_position_without_blame: (
         ("release", "redis.call('HDEL', LEASES, id)", ""),
         ("release", "redis.call('HDEL', PROGRESS, id)", ""),
         ("release", "  ring(released)", ""),
         ("release", "redis.call('ZREM', LEASED, id)", ""),
-        ("release", "redis.call('ZADD', READY, lease.place, id)", "redis.call('ZADD', READY, 9, id)"),
+        ("release", "put_back(id, lease.place, ARGV[2] == '')", "put_back(id, '9')"),
     ),
     test_finish.test_holder_of_an_expired_lease_cannot_settle_a_retaken_job: (
         ("finish", "lease and string.sub(lease, 1, length) == prefix", "lease"),
@@ -320,7 +339,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("revive", "redis.call('HDEL', GROUPS, id)", ""),
         ("revive", "redis.call('HSET', META, 'sequence', exact(sequence + revived))", ""),
         ("revive", "ring(revived)", ""),
-        ("revive", "if redis.call('ZREM', DEAD, id) == 1 then", "if true then"),
+        ("revive", "if redis.call('ZSCORE', DEAD, id) and", "if"),
+        ("revive", "    redis.call('ZREM', DEAD, id)\n", ""),
         ("revive", "redis.call('DEL', BASE .. 'outcome:' .. id, BASE .. 'stream:' .. id)", ""),
     ),
     test_fail.test_revived_job_keeps_its_priority: (
@@ -359,7 +379,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "redis.call('HDEL', JOBS, oldest)", ""),
         ("shared/settle", "redis.call('HDEL', TRIES, oldest)", ""),
         ("shared/settle", "redis.call('HDEL', PRIORITIES, oldest)", ""),
-        ("shared/settle", "redis.call('DEL', BASE .. 'attempts:' .. oldest)", ""),
+        ("shared/settle", "redis.call('DEL', BASE .. 'attempts:' .. oldest, BASE", "redis.call('DEL', BASE"),
         ("shared/settle", "remember('discarded', oldest)", ""),
         ("shared/settle", "redis.call('HINCRBY', META, 'discarded', 1)", ""),
         ("shared/settle", "redis.call('ZPOPMIN', DEAD)[1]", "redis.call('ZRANGE', DEAD, 0, 0)[1]"),
@@ -435,9 +455,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_lost.test_lost_running_job_counts_a_crash_and_keeps_its_position: (
         ("shared/recover", "redis.call('HDEL', PROGRESS, id)", ""),
-        ("shared/recover", "redis.call('ZADD', READY, lease.place, id)", ""),
+        ("shared/recover", "put_back(id, lease.place)", ""),
         ("shared/recover", "if attempt ~= '' then add_attempt(id, attempt, ATTEMPT_KEEP) end", ""),
-        ("lost", "if state == 'ready' then ring(1) else wake_joiners() end", "wake_joiners()"),
+        ("lost", "if state == 'ready' then ring(1) end", ""),
         ("lost", "remember('end', ARGV[6])", ""),
         ("shared/recover", "recoveries + 1", "recoveries"),
     ),
@@ -446,7 +466,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/recover", "redis.call('ZREM', LEASED, id)\n      redis", "redis"),
     ),
     test_lost.test_joiners_are_woken_if_recovery_ends_the_last_job: (
-        ("shared/recover", "wake_joiners()", ""),
+        ("shared/recover", "conclude()", "admit_next()"),
     ),
     test_lost.test_clock_set_an_hour_ahead_ends_no_lease: (
         ("shared/lease", "math.min(now - wall, LEASE_STEP)", "now - wall"),
@@ -480,13 +500,13 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_cancel.test_purge_spares_later_jobs_at_the_front_and_of_any_key: (
         ("purge", "math.max(first, base - upto)", "first"),
-        ("shared/settle", "if score < -LEVEL / 2 then", "if false then"),
-        ("shared/settle", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
+        ("shared/queue", "if score < -LEVEL / 2 then", "if false then"),
+        ("shared/queue", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
     ),
     test_cancel.test_purge_limits_its_chunks_to_a_megabyte: (
         ("purge", "if purged > 0 and bytes > MAX_BYTES then break end", ""),
     ),
-    test_cancel.test_purge_wakes_joiners: (("purge", "wake_joiners()", ""),),
+    test_cancel.test_purge_wakes_joiners: (("purge", "conclude()", "admit_next()"),),
     test_cancel.test_waiting_job_is_cancelled_immediately: (
         ("shared/settle", "redis.call('ZREM', READY, id)", ""),
         ("shared/settle", "redis.call('HDEL', JOBS, id)\n  redis", "redis"),
@@ -501,15 +521,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "own_keep(id) or keep_ms", "keep_ms"),
     ),
     test_join.test_only_the_end_of_the_last_job_wakes_joiners: (
-        (
-            "lost",
-            "if state == 'ready' then ring(1) else wake_joiners() end",
-            "if state == 'ready' then ring(1) end",
-        ),
-        ("finish", "wake_joiners()", ""),
-        ("fail", "wake_joiners()", ""),
-        ("cancel", "wake_joiners()", ""),
-        ("shared/wake", "if redis.call('EXISTS', READY, DELAYED, LEASED) > 0 then return end", ""),
+        ("lost", "conclude()", "admit_next()"),
+        ("finish", "conclude()", "admit_next()"),
+        ("fail", "conclude()", "admit_next()"),
+        ("cancel", "conclude()", "admit_next()"),
+        ("shared/wake", "if redis.call('EXISTS', READY, DELAYED, DEFERRED, LEASED) > 0 then return end", ""),
     ),
     test_join.test_joiner_leaves_no_trace_after_the_last_job: (
         ("join", "redis.call('SREM', JOINERS, ARGV[1])", ""),
@@ -539,10 +555,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("listen", "if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then outcome = '' end", ""),
     ),
     test_forget.test_queue_with_jobs_is_not_removed: (
-        ("forget", "if sizes[1] + sizes[2] + sizes[3] + sizes[4] > 0 then", "if false then"),
+        ("forget", "if sizes[1] + sizes[2] + sizes[3] + sizes[4] + sizes[5] > 0 then", "if false then"),
     ),
     test_forget.test_queue_unused_for_thirty_days_is_forgotten: (
-        ("forget", "if unused > 0 and not is_unused() then", "if false then"),
+        ("forget", "unused > 0 and not is_unused() then", "false then"),
     ),
     test_forget.test_late_tally_does_not_recreate_a_deleted_queue: (
         ("tally", "if not version and ARGV[3] ~= '-' then return {'OK'} end", ""),
@@ -559,6 +575,10 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("schedule", "if is_foreign(version) then return {'VERSION'} end", ""),
         ("reschedule", "if is_foreign(version) then return {'VERSION'} end", ""),
         ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("submit", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
+        ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("discard", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -576,8 +596,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_versions.test_lease_in_a_newer_queue_may_be_used: (
         (
             "shared/recover",
-            "== 0 or is_foreign(redis.call('HGET', META, 'version')) then return 0 end\n  local",
-            "== 0 then return 0 end\n  local",
+            "  if is_foreign(redis.call('HGET', META, 'version')) then return 0 end\n",
+            "",
         ),
         ("shared/recover", "#lapsed == 0 or is_foreign(redis.call('HGET', META, 'version'))", "#lapsed == 0"),
     ),
@@ -705,5 +725,394 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("plain/answer", "redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6])", "true"),
         ("plain/answer", "redis.call('ZPOPMIN', KEYS[3], math.min(over, 10))", "{}"),
         ("plain/answer", "redis.call('DEL', ARGV[9] .. popped[place])", "popped[place] = nil"),
+    ),
+    test_limits.test_jobs_over_the_limit_of_their_key_are_deferred: (
+        ("shared/terms", "free_slots(key, limit) > 0 and redis.call('EXISTS', lane) == 0", "true"),
+        ("submit", "own.m = limit", ""),
+    ),
+    test_limits.test_end_of_a_job_makes_the_next_of_its_key_ready: (
+        ("shared/terms", "free > 0 and redis.call('ZPOPMIN', lane, free) or {}", "{}"),
+        ("shared/terms", "      redis.call('ZREM', DEFERRED, unpack(ids))\n", ""),
+        ("shared/terms", "each_part('HDEL', LIMITS, over)", ""),
+        ("shared/terms", "        redis.call('HDEL', TERMS, id)\n", ""),
+        ("shared/terms", "limit[slots] = math.max(0, limit[slots] - 1)", ""),
+    ),
+    test_limits.test_next_job_wakes_a_consumer: (
+        ("shared/terms", "if admitted > 0 then ring(admitted) end", ""),
+    ),
+    test_limits.test_few_jobs_of_a_key_are_ready_at_a_time: (
+        ("shared/terms", "local free = QUANTUM - limit[READY_SLOTS]", "local free = 999"),
+    ),
+    test_limits.test_next_job_keeps_its_priority: (
+        ("shared/terms", "exact(base_of(next_ones[2 * place]) + last", "exact(255 * LEVEL + last"),
+    ),
+    test_limits.test_delayed_job_gets_its_slot_once_it_is_due: (
+        ("shared/terms", "or {own[1] or 0, own[2] or 0,", "or {0, 0,"),
+        ("shared/terms", "if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end", ""),
+        ("shared/recover", "    if terms[offset] then\n", "    if false then\n"),
+    ),
+    test_limits.test_newest_definition_of_a_limit_holds: (
+        ("submit", "for part = RUNNING, ORDERED do shared[part] = limit[part] end", ""),
+    ),
+    test_limits.test_job_that_ends_early_frees_its_slot: (
+        ("shared/terms", "redis.call('ZREM', lane_of(terms.l), id)", ""),
+    ),
+    test_limits.test_run_that_is_not_the_last_frees_its_slot: (
+        ("retry", "rest_until_due(id)", ""),
+        ("lost", "conclude()", "wake_joiners()"),
+        ("fail", "conclude()", "wake_joiners()"),
+        (
+            "retry",
+            "add_attempt(id, ARGV[5], ATTEMPT_KEEP)\nif delay == 0 then promote(server_time()) end\nconclude()",
+            "",
+        ),
+    ),
+    test_limits.test_job_that_comes_back_precedes_the_deferred_ones: (
+        ("shared/terms", "math.min(tonumber(place), tonumber(first) - 1)", "tonumber(first) + 9"),
+    ),
+    test_limits.test_job_that_comes_back_keeps_its_priority: (
+        (
+            "shared/terms",
+            "if first and (limits[key][ORDERED] == 1 or base_of(first) == base_of(place))",
+            "if first",
+        ),
+    ),
+    test_limits.test_jobs_in_order_are_not_overtaken_by_a_retry: (
+        ("shared/terms", "letter = 'k' else leave(id, text) end", "leave(id, text) else leave(id, text) end"),
+        ("shared/terms", "string.sub(text, 1, 1) ~= 'k'", "true"),
+    ),
+    test_limits.test_throttled_job_in_order_stays_the_first: (
+        (
+            "shared/terms",
+            "limits[key][ORDERED] == 1 or base_of(first) == base_of(place)",
+            "base_of(first) == base_of(place)",
+        ),
+    ),
+    test_limits.test_starts_within_a_period_are_limited: (
+        (
+            "shared/terms",
+            "  for key, count in pairs(started) do note_starts(key, limits[key], count) end\n",
+            "",
+        ),
+        ("shared/terms", "redis.call('ZADD', TURNS, exact(next_at), key)", ""),
+    ),
+    test_limits.test_wait_ends_with_the_period_of_the_oldest_start: (
+        ("claim", "if turn then soonest =", "if false then soonest ="),
+    ),
+    test_limits.test_turn_of_a_key_is_over_with_its_last_deferred_job: (
+        ("shared/terms", "          redis.call('ZREM', TURNS, key)\n", ""),
+    ),
+    test_limits.test_ready_jobs_count_as_started: (
+        ("shared/terms", "starts_within(key, limit) + limit[READY_SLOTS]", "starts_within(key, limit)"),
+    ),
+    test_limits.test_start_of_a_job_that_was_not_started_does_not_count: (
+        ("shared/terms", "if never_started and limits[key][STARTS] > 0 then", "if false then"),
+    ),
+    test_limits.test_released_run_counts_as_a_start: (
+        ("release", "put_back(id, lease.place, ARGV[2] == '')", "put_back(id, lease.place, true)"),
+    ),
+    test_limits.test_starts_of_an_ended_period_are_dropped: (
+        ("shared/terms", "redis.call('RPOP', list)", ""),
+        ("shared/terms", "redis.call('PEXPIRE', list, limit[PERIOD] + 60000)", ""),
+    ),
+    test_limits.test_turn_of_a_key_without_jobs_is_over: (
+        ("shared/recover", "if #keys > 0 then redis.call('ZREM', TURNS, unpack(keys)) end", ""),
+    ),
+    test_limits.test_turns_of_many_keys_are_taken_in_slices: (
+        ("shared/recover", "MAX_KEYS = 64, 32, 16", "MAX_KEYS = 64, 32, 99"),
+    ),
+    test_limits.test_running_jobs_of_the_queue_are_limited: (
+        ("claim", "if whole[RUNNING] > 0 then", "if false then"),
+        ("shared/wake", "if redis.call('HEXISTS', LIMITS, '') == 1 and", "if false and"),
+    ),
+    test_limits.test_starts_of_the_queue_are_limited: (
+        ("claim", "if whole then note_starts('', whole, #leased) end", ""),
+        ("claim", "math.max(1, expiring + whole[PERIOD] - limit_time())", "60000"),
+    ),
+    test_limits.test_limit_of_the_queue_is_set_and_removed: (
+        ("limit", "redis.call('HDEL', LIMITS, '')", "redis.call('HGET', LIMITS, '')"),
+        ("limit", "ring(1)", ""),
+    ),
+    test_limits.test_throttled_key_rests_and_others_go_on: (
+        ("throttle", "limit[REST] = math.max(limit[REST], till)", ""),
+        ("throttle", "redis.call('ZREM', LEASED, id)", ""),
+        ("throttle", "redis.call('HDEL', LEASES, id)", ""),
+        ("throttle", "add_attempt(id, ARGV[5], ATTEMPT_KEEP)", ""),
+        ("throttle", "ring(1)", ""),
+        ("shared/terms", "      redis.call('ZREM', READY, ids[place])\n", ""),
+        ("shared/terms", "if limit[REST] > limit_time() then return 0, limit[REST] end", ""),
+    ),
+    test_limits.test_rest_of_a_key_without_jobs_is_forgotten: (
+        (
+            "shared/terms",
+            "+ limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then",
+            "+ limit[TAKEN_SLOTS] == 0 then",
+        ),
+    ),
+    test_limits.test_throttled_queue_rests: (
+        ("claim", "if meta[8] and tonumber(meta[8]) > limit_time() then", "if false then"),
+        ("throttle", "ARGV[4] ~= 'queue' and", ""),
+    ),
+    test_limits.test_longest_rest_holds: (
+        ("throttle", "exact(math.max(before, till))", "exact(till)"),
+        ("throttle", "math.max(limit[REST], till)", "till"),
+    ),
+    test_limits.test_throttle_of_a_job_marked_as_cancelled_cancels_it: (
+        ("throttle", "if lease.how == 'C' then", "if false then"),
+    ),
+    test_limits.test_throttle_with_another_token_changes_nothing: (
+        ("throttle", "if not is_holder(text, token) then", "if not text then"),
+    ),
+    test_limits.test_progress_of_a_throttled_run_is_removed: (
+        ("throttle", "redis.call('HDEL', PROGRESS, id)", ""),
+    ),
+    test_limits.test_revived_jobs_keep_their_limit: (
+        ("revive", "if terms then enter(id, terms, place) else", "if false then else"),
+    ),
+    test_limits.test_discarded_job_leaves_no_terms: (("discard", "redis.call('HDEL', TERMS, id)", ""),),
+    test_limits.test_dropped_dead_job_leaves_no_terms: (
+        ("shared/settle", "redis.call('HDEL', TERMS, oldest)", ""),
+    ),
+    test_limits.test_job_without_bytes_frees_its_slot: (
+        ("claim", "if is_special then end_terms({id}, {}) end", ""),
+        ("claim", "if is_special then admit_next() end", ""),
+    ),
+    test_limits.test_job_without_a_lease_frees_its_slot: (("shared/recover", "end_terms({id}, {})", ""),),
+    test_limits.test_job_without_terms_runs_without_a_slot: (
+        ("shared/terms", "limit[READY_SLOTS] + counted", "limit[READY_SLOTS] + count"),
+    ),
+    test_limits.test_job_of_a_lost_index_entry_is_not_deferred_when_it_ends: (
+        ("shared/settle", "redis.call('ZREM', DEFERRED, id)", ""),
+    ),
+    test_limits.test_deferred_jobs_take_room_and_are_counted: (
+        ("shared/wake", " + redis.call('ZCARD', DEFERRED)", ""),
+    ),
+    test_limits.test_shut_queue_waits_for_its_deferred_jobs: (
+        ("claim", "not due and redis.call('EXISTS', DEFERRED) == 0", "not due"),
+    ),
+    test_limits.test_limited_put_sent_twice_has_no_second_effect: (
+        ("submit", "  if bytes or over or other then\n", "  if other then\n"),
+    ),
+    test_unique.test_job_stands_for_further_ones_with_its_key: (
+        (
+            "submit",
+            "other = holders[own.u] or redis.call('GET', BASE .. 'unique:' .. own.u)",
+            "other = holders[own.u]",
+        ),
+        ("submit", "redis.call('SET', BASE .. 'same:' .. id, other, 'PX', SAME_KEEP)", ""),
+    ),
+    test_unique.test_first_of_a_batch_stands_for_the_others: (
+        ("submit", "holders[own.u] = other or id", ""),
+    ),
+    test_unique.test_key_is_free_once_its_job_is_over: (
+        ("shared/terms", "if terms.u and not terms.uk then free_key(id, terms) end", ""),
+        ("shared/terms", "== id then redis.call('DEL', key) end", "== id then return end"),
+    ),
+    test_unique.test_key_that_ends_with_the_start_is_free_then: (
+        ("shared/terms", "if terms.us then free_key(id, terms) end", ""),
+    ),
+    test_unique.test_job_that_waits_again_has_its_key_if_it_is_free: (
+        ("shared/terms", "  local key = terms.l\n  hold_key(id, terms)\n", "  local key = terms.l\n"),
+        (
+            "shared/terms",
+            "local terms = read_terms(text)\n  local letter = '-'\n  hold_key(id, terms)",
+            "local terms = read_terms(text)\n  local letter = '-'",
+        ),
+        (
+            "shared/terms",
+            "redis.call('SET', BASE .. 'unique:' .. terms.u, id, 'NX')",
+            "redis.call('SET', BASE .. 'unique:' .. terms.u, id)",
+        ),
+    ),
+    test_unique.test_start_of_a_job_frees_no_key_of_another: (
+        ("shared/terms", "if redis.call('GET', key) == id then", "if true then"),
+    ),
+    test_unique.test_key_of_a_period_holds_beyond_the_end: (
+        ("submit", "own.uk = 1", ""),
+        ("submit", "redis.call('SET', key, id, 'PX', period)", "redis.call('SET', key, id)"),
+    ),
+    test_unique.test_cancelled_job_holds_no_key_of_a_period: (
+        ("submit", "not (outcome and state_of(outcome) == 'cancelled')", "true"),
+    ),
+    test_unique.test_key_of_a_job_that_was_lost_is_free: (
+        ("submit", "if other and not holders[own.u] and not is_standing(other) then other = nil end", ""),
+    ),
+    test_unique.test_dead_job_has_no_key_and_is_not_revived_beside_another: (
+        ("revive", "(not terms or may_return(read_terms(terms), id))", "true"),
+    ),
+    test_unique.test_dead_job_is_revived_if_the_holder_of_its_key_is_lost: (
+        (
+            "revive",
+            "if redis.call('HEXISTS', JOBS, holder) == 1 and not redis.call('ZSCORE', DEAD, holder) then",
+            "if true then",
+        ),
+    ),
+    test_unique.test_revived_job_of_a_period_does_not_need_its_key: (("revive", "terms.uk or", ""),),
+    test_unique.test_waiting_job_gets_the_new_bytes: (
+        ("submit", "redis.call('HSET', JOBS, id, bytes)", ""),
+        ("submit", "old.x = 1", ""),
+    ),
+    test_unique.test_delay_of_a_replaced_job_begins_again: (
+        ("submit", "if is_delayed and delay > 0 then", "if false then"),
+        ("submit", "if is_delayed and delay > 0 then", "if is_delayed then"),
+    ),
+    test_unique.test_job_that_does_not_wait_keeps_its_bytes: (
+        (
+            "submit",
+            "if not (is_delayed or redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DEFERRED, id))",
+            "if false",
+        ),
+    ),
+    test_unique.test_job_that_gets_results_is_not_replaced: (
+        ("submit", "if string.sub(old.p or '', 2) == 'i' or", "if"),
+        ("submit", "or string.sub(own.p or '', 2) == 'i' then return end", "then return end"),
+    ),
+    test_unique.test_late_copy_of_a_put_brings_no_older_bytes_back: (
+        ("submit", "redis.call('GET', BASE .. 'same:' .. id)", "false"),
+        ("submit", "(mode == 'check' or not terms_of(id).x)", "true"),
+    ),
+    test_unique.test_other_bytes_under_a_known_id_are_refused: (
+        ("submit", "if bytes and bytes ~= ARGV[place + 1] and", "if false and"),
+        ("submit", "(mode == 'check' or not terms_of(id).x)", "not terms_of(id).x"),
+    ),
+    test_unique.test_own_id_that_was_not_put_can_be_used_again: (
+        ("submit", "if other and mode == 'check' and not is_standing(other) then other = nil end", ""),
+    ),
+    test_unique.test_known_own_id_is_refused: (
+        ("submit", "if over and mode == 'check' then", "if false then"),
+    ),
+    test_unique.test_job_without_room_stands_for_no_other: (
+        (
+            "submit",
+            "for place = FIRST, FIRST + 3 * taken - 1, 3 do\n  local id, other",
+            "for place = FIRST, #ARGV, 3 do\n  local id, other",
+        ),
+    ),
+    test_unique.test_job_that_needs_no_room_is_accepted_in_a_full_queue: (
+        ("submit", "    if not known[ARGV[place]] then\n      if free", "    if true then\n      if free"),
+    ),
+    test_unique.test_shut_queue_accepts_only_jobs_that_others_stand_for: (
+        ("submit", "if meta[3] and (known_count < count or count == 0) then", "if meta[3] then"),
+    ),
+    test_after.test_follower_is_deferred_and_noted: (
+        ("shared/after", "redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)", ""),
+        ("shared/after", "redis.call('SADD', FOLLOWED, job)", ""),
+    ),
+    test_after.test_end_of_the_job_before_lets_it_go_on: (
+        ("shared/after", "  redis.call('ZREM', DEFERRED, id)\n", ""),
+        ("shared/after", "redis.call('SREM', FOLLOWED, id)", "redis.call('SISMEMBER', FOLLOWED, id)"),
+        ("shared/after", "redis.call('LPOP', ENDED)\n", "do break end\n"),
+        ("shared/deliver", "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end", ""),
+    ),
+    test_after.test_job_waits_for_all_before_it: (
+        (
+            "shared/after",
+            "if redis.call('EXISTS', BASE .. 'after:' .. id, BASE .. 'before:' .. id) > 0 then return end",
+            "",
+        ),
+    ),
+    test_after.test_policy_decides_whether_it_goes_on_or_is_cancelled: (
+        ("shared/after", "if not fits(string.sub(terms.p or 'd', 1, 1), state) then", "if false then"),
+    ),
+    test_after.test_cancellation_goes_down_and_wakes_who_waits: (
+        (
+            "shared/after",
+            "if ended and tell_followers() > 0 then make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0) end",
+            "if ended then tell_followers() end",
+        ),
+    ),
+    test_after.test_dead_job_has_ended_even_if_its_outcome_has_expired: (
+        ("shared/after", " or redis.call('HGET', REASONS, id)", ""),
+    ),
+    test_after.test_unknown_job_before_is_refused_without_effect: (
+        ("submit", "if not there[before] then return {'GONE', job} end", ""),
+    ),
+    test_after.test_unknown_job_before_counts_as_ended_in_a_resent_put: (
+        ("submit", "or mode == 'again' or", "or"),
+        ("shared/after", " or redis.call('HEXISTS', JOBS, job) == 0 and GONE", ""),
+    ),
+    test_after.test_delay_begins_once_those_before_have_ended: (
+        ("submit", "if has_delay then own.d = delay end", ""),
+    ),
+    test_after.test_cancelled_follower_leaves_nothing: (
+        ("shared/terms", "redis.call('UNLINK', BASE .. 'after:' .. id, BASE", "redis.call('UNLINK', BASE"),
+        ("purge", "index == 'ready' and READY or DEFERRED", "READY"),
+        ("cancel", "\n  or redis.call('ZSCORE', DEFERRED, id)", ""),
+    ),
+    test_after.test_end_of_an_unrelated_job_changes_nothing: (
+        ("shared/after", "if redis.call('SREM', BASE .. 'after:' .. id, from) == 0 then return end", ""),
+    ),
+    test_after.test_inputs_are_kept_until_the_job_is_over: (
+        ("discard", "redis.call('DEL', BASE .. 'inputs:' .. id)", ""),
+        ("shared/after", "if string.sub(terms.p or 'd', 2) == 'i' then", "if false then"),
+    ),
+    test_after.test_dropped_dead_job_leaves_no_inputs: (
+        ("shared/settle", ", BASE .. 'inputs:' .. oldest)", ")"),
+    ),
+    test_after.test_many_followers_go_on_in_slices: (
+        ("shared/after", "MAX_TOLD, MAX_NOTED = 64,", "MAX_TOLD, MAX_NOTED = 999,"),
+        ("shared/deliver", "redis.call('PERSIST', outcome)", ""),
+        ("shared/after", "redis.call('PEXPIRE', BASE .. 'outcome:' .. id, keep_ms)", ""),
+        (
+            "shared/recover",
+            "redis.call('EXISTS', DELAYED, TURNS, ENDED, UNLINKED) == 0",
+            "redis.call('EXISTS', DELAYED, TURNS) == 0",
+        ),
+        ("claim", "if redis.call('EXISTS', ENDED, UNLINKED) > 0 then soonest = 1 end", ""),
+    ),
+    test_after.test_stream_of_a_followed_job_expires_with_its_outcome: (
+        (
+            "shared/deliver",
+            "if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end -- they expire with the outcomes\n",
+            "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end\n  end_streams(ids)\n",
+        ),
+    ),
+    test_after.test_followers_of_a_revived_job_wait_for_its_next_end: (
+        ("shared/after", "local is_live = not outcome and", "local is_live = false and"),
+    ),
+    test_after.test_many_jobs_before_are_noted_in_slices: (
+        ("shared/recover", "if redis.call('EXISTS', UNLINKED) == 1 then note_more() end", ""),
+    ),
+    test_after.test_job_waits_for_those_before_it_that_are_not_noted_yet: (
+        (
+            "shared/after",
+            "redis.call('EXISTS', BASE .. 'after:' .. id, BASE .. 'before:' .. id) > 0",
+            "redis.call('EXISTS', BASE .. 'after:' .. id) > 0",
+        ),
+    ),
+    test_after.test_cancelled_job_leaves_no_jobs_before_it_to_be_noted: (
+        ("shared/terms", "BASE .. 'before:' .. id, BASE", "BASE"),
+    ),
+    test_after.test_jobs_with_many_before_them_share_a_slice: (("submit", "noted = noted + #earlier", ""),),
+    test_after.test_job_after_one_of_another_queue_leaves_a_message: (
+        ("claim", "if redis.call('EXISTS', OUTBOX) == 1 then sign = -1 end", ""),
+    ),
+    test_after.test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere: (
+        ("follow", "redis.call('SADD', FOLLOWED, id)", ""),
+        ("shared/after", "wants == 'i' and outcome or", ""),
+    ),
+    test_after.test_follower_that_wants_the_outcome_now_gets_it_once: (
+        ("follow", "redis.call('SREM', BASE .. 'followers:' .. id, follower .. ' ', follower .. ' i')", ""),
+    ),
+    test_after.test_follow_of_an_ended_or_unknown_job_says_so: (
+        ("follow", "if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then return {'GONE'} end", ""),
+        ("follow", "if outcome then return {'OVER', outcome} end", ""),
+    ),
+    test_after.test_end_elsewhere_lets_a_job_go_on: (
+        ("go_on", "go_on(ARGV[1], ARGV[2], state_of(ARGV[3]), ARGV[3])", ""),
+        ("shared/after", "enter(id, text, place) end\n  ring(1)", "enter(id, text, place) end"),
+    ),
+    test_after.test_queue_with_messages_is_not_forgotten: (
+        ("forget", "redis.call('EXISTS', ENDED, OUTBOX) > 0 or", ""),
+    ),
+    test_after.test_queue_with_untold_followers_elsewhere_is_not_forgotten: (
+        ("forget", "redis.call('EXISTS', ENDED, OUTBOX)", "redis.call('EXISTS', OUTBOX)"),
+    ),
+    test_after.test_end_of_a_job_puts_its_hooks: (
+        ("shared/terms", "if terms.h and outcomes[place] then", "if false then"),
+        ("shared/terms", "if fits(hooks[place], state) and", "if"),
+    ),
+    test_after.test_hook_is_put_again_when_its_revived_job_ends_again: (
+        ("shared/terms", " and redis.call('HEXISTS', JOBS, hook) == 0 then", " then"),
     ),
 }

@@ -15,8 +15,9 @@ from conveyor.errors import LeaseLost
 from conveyor.store import commands, keys, schedules, scripts
 from conveyor.store.client import Listener
 from conveyor.store.command import PROTOCOL
-from conveyor.store.commands import PutParams, RowRange, Settlement
+from conveyor.store.commands import PutParams, RowRange, Settlement, Terms, pack_terms
 from conveyor.store.schedules import DueSchedule, Entry, Fired, How, Put
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +29,11 @@ ONE = Settlement("id", b"outcome", 1.0, b"note")
 #: Of each verb the arguments of one call, with one job wherever there may be several.
 SAMPLES: dict[str, tuple[Any, ...]] = {
     "put": ([("id", b"bytes")], PutParams()),
+    "submit": ([("id", b"bytes")], PutParams(terms=Terms({"id": pack_terms("key", "key", ["queue other"])}))),
+    "follow": ("id", "other follower", b"i"),
+    "go_on": ("id", "other before", encode_settled("done")),
+    "throttle": ("token", "id", 1.0, b"attempt"),
+    "limit": (1, 2, 60.0),
     "claim": ("owner", "nonce", 1, 1.0),
     "renew": ([("id", "token", "S")], 1.0),
     "finish": ("token", [ONE]),
@@ -55,14 +61,17 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowRange(1)),
+    "flow": (["id"], ["known"]),
+    "limits": ("key",),
+    "end_rest": ("key",),
     "due": (),
     "fire": (DueSchedule("report", 60.0, b"", Fired()), 120.0, [Put(60.0, "id", b"bytes", 0.0)], How()),
     "schedule": ("module", 1.0, [Entry("report", "every 60", b"definition", 60.0)]),
     "reschedule": ("report", "pause"),
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
-REFUSED_WITHOUT_MEMORY = {"put", "revive", "append", "fire"}
-READING = {"count", "state", "series", "rows", "due"}
+REFUSED_WITHOUT_MEMORY = {"put", "submit", "revive", "append", "fire"}
+READING = {"count", "state", "series", "rows", "flow", "limits", "due"}
 
 
 def header(verb: str) -> list[str]:
@@ -100,6 +109,14 @@ WITHOUT_VERB = {
         "queue_names",
         "is_there",
         "was_deleted",
+        "pack_terms",
+        "outbox",
+        "delivered",
+        "links",
+        "inputs",
+        "waits_for",
+        "count_waits_for",
+        "place_in_lane",
     ),
     *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor.errors import ShutDown
+from conveyor.errors import DuplicateJob, JobGone, ShutDown
 from conveyor.store import scripts
 
 from . import test_line, test_tally, test_versions
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from conftest import Lane, Server
 
 #: How a test fails; any other error may be one of the mutant itself, which is then no proof.
-FAILURES = (AssertionError, pytest.fail.Exception, ShutDown)
-READING = {"count", "due", "rows", "series", "state", "plain/groups", "plain/trail"}
+FAILURES = (AssertionError, pytest.fail.Exception, ShutDown, DuplicateJob, JobGone)
+READING = {"count", "due", "flow", "limits", "rows", "series", "state", "plain/groups", "plain/trail"}
 #: Code that compares a token or a version, or removes something that does not expire.
 GUARD = re.compile(
     r"if [^\n]*\bis_(?:holder|foreign)\([^\n]*|(?<=\(')(?:HDEL|ZREM\w*|SREM|DEL|UNLINK|LTRIM|ZPOPMIN)\b"

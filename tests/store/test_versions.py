@@ -15,6 +15,7 @@ from conveyor.store import commands, scripts
 from conveyor.store.command import PROTOCOL, Command
 from conveyor.store.commands import PutParams, RowRange, Settlement
 from conveyor.store.schedules import DueSchedule, Entry, Fired, How, Put
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,7 @@ def test_compatible_writes_do_not_take_a_queue_over(
 @pytest.fixture
 def newer(old: Lane) -> Lane:
     """A queue of a later version that is paused, with a job in each state, of which one is due and one is dead."""
+    old.submit("deferred", after=["other before"])
     old.run(commands.pause)
     old.raw.zadd(old.key("delayed"), {"delayed": 1})
     old.raw.hset(old.key("meta"), "version", NEWER)
@@ -119,6 +121,10 @@ def end(job: str) -> Settlement:
 #: Refused verbs, with arguments that would have an effect.
 REFUSED: dict[str, tuple[Any, ...]] = {
     "put": ([("new", b"bytes")], PutParams()),
+    "submit": ([("new", b"bytes")], PutParams(terms=commands.Terms({"new": commands.pack_terms("k")}))),
+    "follow": ("waiting", "other follower"),
+    "go_on": ("deferred", "other before", encode_settled("done")),
+    "limit": (1, 0, 1.0),
     "claim": ("ann", "nonce.1", 1, 10.0),
     "cancel": ("waiting", b"away", 600.0),
     "revive": (["dead"],),
@@ -127,6 +133,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "bound": (3,),
     "pause": (),
     "resume": (),
+    "end_rest": (),
     "shut": (),
     "forget": (0.0,),
     "tally": ("ann", 1, None, [("task", "s=1")]),
@@ -143,6 +150,7 @@ HOLDING: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "retry": lambda token: (token, "leased", 0.0, b"note"),
     "fail": lambda token: (token, end("leased")),
     "release": lambda token: (token, ["leased"]),
+    "throttle": lambda token: (token, "leased", 1.0),
     "lost": lambda token: (token, end("leased"), b"cancelled"),
     "append": lambda token: (token, "leased", 0, [b"\x01"]),
 }
@@ -151,6 +159,8 @@ LOOKING: dict[str, tuple[Any, ...]] = {
     "count": (),
     "rows": ("dead", RowRange(9)),
     "state": ("waiting",),
+    "flow": (["waiting"],),
+    "limits": (),
     "series": ("minute", 1, 2),
     "listen": (INBOX, 0.0),
     "join": ("ann",),
@@ -174,7 +184,13 @@ def test_newer_queue_is_left_alone(newer: Lane, verb: str) -> None:
 @pytest.mark.parametrize("verb", HOLDING)
 def test_lease_in_a_newer_queue_may_be_used(newer: Lane, verb: str) -> None:
     newer.let_leases_run_out("other")
-    states = {"waiting": "ready", "delayed": "delayed", "dead": "dead", "other": "leased"}
+    states = {
+        "waiting": "ready",
+        "delayed": "delayed",
+        "dead": "dead",
+        "other": "leased",
+        "deferred": "deferred",
+    }
     newer.run(lifecycle.function_of(verb), *HOLDING[verb](newer.tokens[1]))
     assert {job: newer.run(commands.state, job).state for job in states} == states
     left = newer.run(commands.state, "leased").state

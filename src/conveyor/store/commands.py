@@ -48,10 +48,17 @@ STARTED: Final = "S"
 LEAVING: Final = "L"
 #: Leases per renewal, during which the server serves no one else.
 MAX_RENEWED = 500
+#: Keys at their limit that one reply lists, and that one script reads to find them.
+MAX_KEYS, MAX_KEYS_READ = 50, 250
+#: Links between jobs that one script reads; bytes of each job and outcome that it returns.
+MAX_FLOW_LINKS, FLOW_CUT = 1000, 1024
+#: Keys of which a queue that needs a claim has one: unfinished jobs, and ends of jobs that others wait for.
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 #: Seconds that a nudge stays in an inbox that no one reads any more.
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
 _KEY_PRIORITY, _KEYS = 383, 8192
+_NOTED = 64  # jobs before a job that a script notes at a time
 
 
 # --- putting jobs
@@ -77,14 +84,16 @@ def pack_terms(
 ) -> bytes:
     """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
 
-    Of each hook the policy, its id and its bytes.
+    Of each hook the policy, its id and its bytes. Of many jobs before, those behind the first are packed apart, since
+    scripts note them in slices.
     """
     # As strings, since the scripts' msgpack knows no bytes.
     packed_hooks = [
         msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
         for one in hooks
     ]
-    found: dict[str, object] = {"l": limit, "u": unique, "a": after, "h": packed_hooks}
+    further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
+    found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
     if after:
         packed["p"] = policy
@@ -144,7 +153,27 @@ def key_priority(key: int) -> float:
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
+    if params.terms is not None:
+        return submit(queue, jobs, params)
+    return _put("put", queue, params, [word for job in jobs for word in job])
 
+
+def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
+    """Put jobs with terms: gone -> ready, delayed or deferred. Reply as of `put`; also raises JobGone."""
+    terms = params.terms or Terms({})
+    running, starts, within, in_order = terms.limit
+    seconds, replaces = terms.unique
+    period = milliseconds(seconds) if seconds >= 0 else -1
+    rest: list[Any] = [
+        msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+        msgspec.msgpack.encode([period, int(replaces)]),
+    ]
+    for job_id, data in jobs:
+        rest += job_id, data, terms.own[job_id]
+    return _put("submit", queue, params, rest)
+
+
+def _put(name: str, queue: str, params: PutParams, jobs: list[Any]) -> Command:
     def read(reply: Sequence[Any]) -> PutReply:
         word = checked(reply[0].decode())
         if word == "DUP":
@@ -173,22 +202,8 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
         milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
+        *jobs,
     ]
-    terms, name = params.terms, "put"
-    if terms is None:
-        for job in jobs:
-            rest += job
-    else:
-        name = "submit"
-        running, starts, within, in_order = terms.limit
-        seconds, replaces = terms.unique
-        period = milliseconds(seconds) if seconds >= 0 else -1
-        rest += [
-            msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
-            msgspec.msgpack.encode([period, int(replaces)]),
-        ]
-        for job_id, data in jobs:
-            rest += job_id, data, terms.own[job_id]
     first, again = ("check", "check") if params.own_ids else ("new", "again")
     if params.again:
         first = again = "again"
@@ -363,8 +378,6 @@ def throttle(
 class Message(NamedTuple):
     """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
 
-    number: str
-    """Its place in the outbox."""
     verb: str
     queue: str
     id: str
@@ -374,19 +387,24 @@ class Message(NamedTuple):
     """The outcome; of a `follow` i if its outcome is wanted, or empty."""
 
 
-def outbox(queue: str, most: int = 100) -> Command:
+def outbox(queue: str, most: int = 32) -> Command:
     """Read the first messages for other queues. Reply: a `Message` of each."""
 
-    def read(reply: Sequence[Any]) -> list[Message]:
-        named = [(entry.decode(), [*texts(fields[1:9:2]), fields[9]]) for entry, fields in reply]
-        return [Message(entry, *fields) for entry, fields in named]
+    def read(reply: Sequence[bytes]) -> list[Message]:
+        messages = []
+        for data in reply:
+            *names, outcome = data.split(b" ", 5)
+            verb, target, job_id, *source = texts(names)
+            messages.append(Message(verb, target, job_id, " ".join(source), outcome))
+        return messages
 
-    return Command(("XRANGE", keys.key(queue, "outbox"), "-", "+", "COUNT", most), read=read)
+    return Command(("ZRANGE", keys.key(queue, "outbox"), 0, most - 1), read=read)
 
 
-def delivered(queue: str, numbers: Iterable[str]) -> Command:
+def delivered(queue: str, messages: Iterable[Message]) -> Command:
     """Remove messages from the outbox."""
-    return Command(("XDEL", keys.key(queue, "outbox"), *numbers))
+    sent = [f"{one.verb} {one.queue} {one.id} {one.source} ".encode() + one.outcome for one in messages]
+    return Command(("ZREM", keys.key(queue, "outbox"), *sent))
 
 
 class FollowReply(NamedTuple):
@@ -396,15 +414,14 @@ class FollowReply(NamedTuple):
     outcome: bytes = b""
 
 
-def follow(message: Message) -> Command:
-    """Note that a job comes after one of another queue. Reply: `FollowReply`."""
+def follow(queue: str, job_id: str, follower: str, wants: bytes = b"") -> Command:
+    """Note that a job comes after one of another queue, and with i that it wants its outcome. Reply: `FollowReply`."""
 
     def read(reply: Sequence[Any]) -> FollowReply:
         word = checked(reply[0].decode())
         return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
 
-    follower = f"{message.source} {message.outcome.decode()}"
-    return script("follow", message.queue, message.id, follower, read=read)
+    return script("follow", queue, job_id, f"{follower} {wants.decode()}", read=read)
 
 
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
@@ -422,12 +439,33 @@ class Link(NamedTuple):
 
 def links(queue: str, job_id: str) -> Command:
     """Read which jobs come before and after a job. Reply: a `Link` of each, sorted."""
+    return Command(
+        ("SMEMBERS", keys.key(queue, f"links:{job_id}")), read=lambda reply: sorted(map(_link, reply))
+    )
 
-    def read(reply: Sequence[bytes]) -> list[Link]:
-        words = (readable(one).split(" ") for one in reply)
-        return sorted(Link(sign == "<", other, other_id) for sign, other, other_id in words)
 
-    return Command(("SMEMBERS", keys.key(queue, f"links:{job_id}")), read=read)
+def _link(text: bytes) -> Link:
+    sign, queue, job_id = readable(text).split(" ")
+    return Link(sign == "<", queue, job_id)
+
+
+def waits_for(queue: str, job_id: str, most: int) -> Command:
+    """Read some of the jobs that a deferred one still waits for. Reply: their ids."""
+
+    def read(reply: Sequence[Any]) -> list[str]:
+        return sorted(readable(one).partition(" ")[2] for one in reply[1])
+
+    return Command(("SSCAN", keys.key(queue, f"after:{job_id}"), 0, "COUNT", most), read=read)
+
+
+def count_waits_for(queue: str, job_id: str) -> Command:
+    """Count the jobs that a deferred one still waits for."""
+    return Command(("SCARD", keys.key(queue, f"after:{job_id}")))
+
+
+def place_in_lane(queue: str, limit: str, job_id: str) -> Command:
+    """Count the deferred jobs of a limit in front of one of them; 0 if it is not there."""
+    return Command(("ZRANK", keys.key(queue, f"lane:{limit}"), job_id), read=lambda reply: int(reply or 0))
 
 
 def inputs(queue: str, job_id: str) -> Command:
@@ -560,6 +598,8 @@ class Count(NamedTuple):
     """Entries of the queue's keys without their counterpart, as after an eviction: jobs without bytes, say."""
     deferred: int = 0
     """Jobs that wait for others: for those before them, or of the same limit."""
+    rest: int = 0
+    """Until when no job starts since a task raised Throttle, ms since 1970 by the server's clock; 0 if it doesn't."""
 
     @property
     def qsize(self) -> int:
@@ -615,6 +655,61 @@ def bound(queue: str, maxsize: int) -> Command:
 def limit(queue: str, running: int, starts: int, within: float) -> Command:
     """Set how many jobs may run at a time, and start within so many seconds; zeros for no limit."""
     return script("limit", queue, running, starts, milliseconds(within))
+
+
+class LimitState(NamedTuple):
+    """A limit, and how much of it is used."""
+
+    key: str
+    """Empty for that of the queue."""
+    max_running: int = 0
+    max_starts: int = 0
+    period: float = 0.0
+    """Seconds."""
+    in_order: bool = False
+    running: int = 0
+    """Jobs that run, or may be taken at once; 0 for that of the queue."""
+    started: int = 0
+    """Jobs that started within the period."""
+    waiting: int = 0
+    """Deferred jobs of the key."""
+    until: float = 0.0
+    """Until when none may start, seconds since 1970 by the server's clock; 0 if only running jobs are in the way."""
+
+
+class Limits(NamedTuple):
+    """The limit of a queue, and the keys that jobs wait for, those with the most first."""
+
+    queue: LimitState | None
+    """None without a limit."""
+    keys: list[LimitState]
+    known: int
+    """How many keys have a limit in use."""
+    read: int
+    """How many of them were read; of very many, only those of some deferred jobs."""
+
+
+def limits(queue: str, only: str = "") -> Command:
+    """Read the limit of a queue, and of the keys that jobs wait for or of one key. Reply: `Limits`."""
+
+    def read(reply: Sequence[Any]) -> Limits:
+        _, whole, started, known, count, *rows = reply
+        own = _limit_state("", whole, started) if whole else None
+        found = [_limit_state(readable(key), *rest) for key, *rest in rows]
+        return Limits(own, found, known, count)
+
+    return script("limits", queue, MAX_KEYS, MAX_KEYS_READ, *filter(None, (only,)), read=read)
+
+
+def _limit_state(key: str, packed: bytes, started: int, waiting: int = 0, until: int = 0) -> LimitState:
+    running, starts, period, in_order, ready, taken, *_ = map(int, msgspec.msgpack.decode(packed))
+    used = (ready + taken, started, waiting, until / 1000)
+    return LimitState(key, running, starts, period / 1000, bool(in_order), *used)
+
+
+def end_rest(queue: str, key: str = "") -> Command:
+    """End the rest of a limit, or of the queue, that a task has asked for. Reply: 1 if it rested, otherwise 0."""
+    return script("end_rest", queue, key, read=number)
 
 
 def pause(queue: str) -> Command:
@@ -707,6 +802,12 @@ class Row(NamedTuple):
     progress: bytes
     reason: bytes
     """The first bytes of a dead job's outcome."""
+    terms: bytes = b""
+    """The terms of a deferred job."""
+    after: int = 0
+    """How many jobs a deferred one waits for."""
+    before: str = ""
+    """One of them, as queue and id."""
     shift: int = 0
     """Milliseconds that the score of a delayed job is ahead of the server's clock."""
 
@@ -741,11 +842,48 @@ def rows(queue: str, index: str, chosen: RowRange) -> Command:
 
     def read(reply: Sequence[Any]) -> Rows:
         shift = reply[3]
-        found = [Row(readable(job), score.decode(), *[*rest, shift]) for job, score, *rest in reply[4:]]
+        found = [
+            Row(readable(job), score.decode(), *[*rest, readable(before), shift])
+            for job, score, *rest, before in reply[4:]
+        ]
         return Rows(reply[1], reply[2], found)
 
     args = (chosen.want, chosen.score, chosen.id, chosen.skip, chosen.cut)
     return script("rows", queue, index, "down" if chosen.down else "up", *args, read=read)
+
+
+class FlowJob(NamedTuple):
+    """A job and what comes before and after it."""
+
+    id: str
+    state: str
+    """As of State."""
+    detail: bytes
+    """As of State; the first bytes of a long outcome."""
+    data: bytes
+    """The first bytes of the job."""
+    size: int
+    """Bytes of the whole job."""
+    tail: bytes
+    """The last bytes of a long outcome."""
+    after: int
+    """How many jobs it still waits for."""
+    total: int
+    """How many come before and after it."""
+    links: list[Link]
+    """As many of them as were wanted."""
+
+
+def flow(queue: str, ids: Sequence[str], known: Sequence[str] = (), most: int = 100) -> Command:
+    """Read jobs and those of this queue around them, the nearest first, without known ones. Reply: a `FlowJob` each."""
+
+    def read(reply: Sequence[Any]) -> list[FlowJob]:
+        return [
+            FlowJob(readable(job), readable(state), *[*rest, sorted(map(_link, links))])
+            for job, state, *rest, links in reply[1:]
+        ]
+
+    return script("flow", queue, most, MAX_FLOW_LINKS, FLOW_CUT, len(ids), *ids, *known, read=read)
 
 
 def tally(
@@ -873,11 +1011,14 @@ def await_wake(queue: str, waiter: str, seconds: float) -> Command:
     return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
 
 
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
+
+
 def any_work(queues: Iterable[str]) -> Command:
-    """Check if a queue has waiting jobs, or leases that could expire. The cheapest check there is."""
+    """Check if a queue has jobs, or news of them for others. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
-        words += [keys.key(queue, name) for name in ("ready", "delayed", "deferred", "leased")]
+        words += [keys.key(queue, name) for name in _WORK]
     return Command(tuple(words), read=bool)
 
 

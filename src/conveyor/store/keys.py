@@ -66,8 +66,13 @@ QUEUE_KEYS = (
     ),
     ("turns", "zset", "keys whose next job has to wait; score = until when, ms, the queue's own clock"),
     ("followed", "set", "unfinished jobs that others come after"),
-    ("ended", "list", "ended jobs of which some followers have not been notified yet"),
-    ("outbox", "stream", "messages for jobs of other queues"),
+    (
+        "ended",
+        "list",
+        "ended jobs of which some followers have not been notified yet, and ms to keep their outcomes from then on",
+    ),
+    ("outbox", "zset", "messages for jobs of other queues; score = since when, ms, the queue's own clock"),
+    ("unlinked", "list", "deferred jobs with jobs before them that have not been noted yet"),
     (
         "schedules",
         "hash",
@@ -122,6 +127,7 @@ NAMED_KEYS = (
     ),
     ("lane:<key>", "zset", "deferred jobs of one limit; score = their order; while there are any"),
     ("after:<id>", "set", "jobs that a deferred job still comes after, as queue and id; while there are any"),
+    ("before:<id>", "list", "further ones that have not been noted yet, up to 64 each; while there are any"),
     (
         "followers:<id>",
         "set",

@@ -39,7 +39,7 @@ def deliver(queue: str) -> Operation[int]:
     ]
     if over:  # the job before has ended already
         yield Exchange(over, WITHIN, 0.0)
-    yield Exchange((commands.delivered(queue, [one.number for one in messages]),), WITHIN, 0.0)
+    yield Exchange((commands.delivered(queue, messages),), WITHIN, 0.0)
     return len(messages)
 
 
@@ -51,5 +51,5 @@ def deliver_soon(queue: str) -> Operation[None]:
 
 def _command(message: Message) -> Command:
     if message.verb == "follow":
-        return commands.follow(message)
+        return commands.follow(message.queue, message.id, message.source, message.outcome)
     return commands.go_on(message.queue, message.id, message.source, message.outcome)

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 #: Max seconds of one block.
 MAX_BLOCK = 2.0
-#: Max jobs and bytes of one put.
-MAX_JOBS, MAX_PUT_BYTES = 500, 4 << 20
+#: Max jobs and bytes of one put; jobs with terms keep the server busy for longer.
+MAX_JOBS, MAX_WITH_TERMS, MAX_PUT_BYTES = 500, 100, 4 << 20
 #: Max seconds to wait for a level of durability, and then for the server's reply that it was not reached.
 CONFIRM_WITHIN, CONFIRM_GRACE = 15.0, 1.0
 #: Max seconds for noting the name of a new queue, after its first job was put.
@@ -170,13 +170,14 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
     """
     feed = _Feed(jobs, parts)
     waiter = params.waiter
-    trust = min(MAX_JOBS, params.maxsize or MAX_JOBS)
+    most = MAX_WITH_TERMS if params.terms else MAX_JOBS
+    trust = min(most, params.maxsize or most)
     room = 0 if waiter else trust
     same: dict[str, str] = {}
     try:
         while True:
             feed.fill()
-            some = feed.first(min(room, trust))
+            some = feed.first(min(room, trust, most))
             rest = params.rest + len(feed.jobs) - len(some)
             before = observer.knows(queue)
             asked = params if (waiter, rest) == ("", 0) else params._replace(waiter=waiter, rest=rest)
@@ -189,7 +190,7 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
             same.update(reply.same)
             if not observer.agrees(queue, before, reply.lineage):
                 yield partial(observer.observe, queue, before, reply.lineage)
-            if 0 < reply.accepted == reply.lineage.sequence:
+            if 0 < reply.lineage.sequence <= reply.accepted:
                 yield from _list_new(queue)
             if lacking:
                 _check_confirmed(queue, some[: reply.accepted], feed.done, params.durability, lacking)
@@ -310,7 +311,7 @@ def get_job(queue: str, claimant: Claimant, deadline: Deadline | None) -> Operat
 
 
 def join_queue(queue: str, deadline: Deadline) -> Operation[None]:
-    """Wait until no job of the queue is waiting, delayed or in progress. Raises WaitTimeout."""
+    """Wait until no job of the queue is waiting, deferred, delayed or in progress. Raises WaitTimeout."""
     joiner = ids.unique()
     try:
         while True:

@@ -35,7 +35,7 @@ _RENEWAL_TIME = 1.0  # more seconds after a fault of server or network: time to 
 _PATIENCE = 4.0  # seconds that the next fault waits for a slow one
 _MAX_ACTIVE = 32  # active faults of a group
 #: Lanes of a run; the watched one is on a separate stage.
-LANES = ("mixed", "shared", "order", "items", "long", "watched")
+LANES = ("mixed", "shared", "order", "items", "long", "flow", "watched")
 _MIN_FOR_LONG_JOBS = 30.0  # min seconds of a run that has a lane of long jobs
 _TICK, _STALL = 0.5, 2.0  # seconds between two readings of the clock, and by which one may be late
 #: Suffix of the name of a fault that another one interrupted.
@@ -147,9 +147,12 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(Workers(1),))
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(Workers(3),), max_pending=3)
+    flow = Lane(
+        f"{name}-flow", "flow", 400, producers=2, rate=plan.rate / 12, consumers=(Workers(3), Workers(2))
+    )
     wanted = plan.lanes or (LANES if plan.seconds >= _MIN_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     level = plan.durability if plan.url else "fsync"
-    lanes = [mixed, shared, order, items, long]
+    lanes = [mixed, shared, order, items, long, flow]
     lanes = [one._replace(durability=level) for one in lanes if one.role in wanted]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)

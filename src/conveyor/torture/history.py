@@ -41,6 +41,12 @@ class Put(Event):
     """The value that its task must return; the item itself if it is one."""
     delay: float = 0.0
     priority: int = 0
+    limit: str = ""
+    """The key of its limit, if it has one."""
+    running: int = 0
+    """Max jobs of this key that run at a time."""
+    before: list[str] = []
+    """The jobs that it comes after, however they end."""
 
 
 class Accepted(Event):

@@ -52,7 +52,7 @@ _UNSETTLED = 30.0  # seconds after the end of a task by which the longest outage
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
 _RETURNING = 30.0  # seconds within which an item is taken again after its taker ended
 #: Max prefetched jobs of all workers, which may all return and exceed the max size. By lane.
-_MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64}
+_MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64, "flow": 500}
 _CLAIMED = 32  # max jobs of one claim in the lane order
 _STARTED = 20.0  # seconds after which a process has loaded its modules, even on a busy machine
 _RESTORING = 10.0  # seconds within which a running producer puts lost jobs again
@@ -504,6 +504,44 @@ def _urgent_ones_first(record: Record, cases: list[Case]) -> Iterator[Finding | 
             yield (f"{case.name}: {words}", excused) if others > _CLAIMED else None
 
 
+def limits_hold(record: Record) -> Iterator[Finding | None]:
+    """No more jobs of a key run at a time than its limit allows."""
+    keys: dict[tuple[str, str], list[tuple[Case, Run]]] = defaultdict(list)
+    for case in record.cases.values():
+        if case.put.limit:
+            keys[case.put.lane, case.put.limit] += [(case, run) for run in case.runs]
+    for (lane, key), some in keys.items():
+        some.sort(key=lambda one: one[1].start.at)
+        running: list[Run] = []
+        for case, run in some:
+            running = [one for one in running if one.end > run.start.at]
+            running.append(run)
+            if len(running) <= case.put.running:
+                yield None
+                continue
+            excused = any(record.lost_lease(one, lane, run.start.at) for one in running)
+            yield (
+                f"{case.name}: {len(running)} of {key} ran at once, but at most {case.put.running} may",
+                excused,
+            )
+
+
+def followers_come_after(record: Record) -> Iterator[Finding | None]:
+    """No job starts before those that it comes after have ended."""
+    for case in record.cases.values():
+        for before in [record.cases[key] for key in case.put.before]:
+            for run in case.runs[:1]:
+                last = max((one.end for one in before.runs), default=0.0)
+                if last <= run.start.at:
+                    yield None
+                    continue
+                excused = record.lost_since(before.put, last)
+                yield (
+                    f"{case.name}: started {last - run.start.at:.3f} s before {before.name} had ended",
+                    excused,
+                )
+
+
 def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
     """No delayed job starts early."""
     for case in record.cases.values():
@@ -657,6 +695,8 @@ PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
     "no job runs twice at once": none_runs_twice_at_once,
     "no finished job runs again": no_finished_job_runs_again,
     "first starts are in order": first_starts_are_in_order,
+    "limits hold": limits_hold,
+    "followers come after": followers_come_after,
     "none starts before it is due": none_starts_before_it_is_due,
     "nothing is stuck": nothing_is_stuck,
     "maxsize holds": maxsize_holds,

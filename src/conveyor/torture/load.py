@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import Job, Queue, current_job, task
+from conveyor import Job, Limit, Queue, current_job, task
 from conveyor.consumer.settings import Kind as WorkerKind  # noqa: TC001 - msgspec decodes it
 from conveyor.errors import (
     ConveyorError,
@@ -215,6 +215,8 @@ class Batch(NamedTuple):
     """The kind, seconds and payload of each."""
     options: dict[str, Any]
     task: Task[[str, str, float, bytes], Any] = work
+    follows: bool = False
+    """True if they come after the jobs of the batch before."""
 
 
 def mixed(chance: random.Random) -> Batch:
@@ -286,7 +288,20 @@ def long_only(chance: random.Random) -> Batch:
     return Batch([("works", chance.uniform(6.0, 8.0), b"")], {})
 
 
-RECIPES = {"mixed": mixed, "shared": shared, "order": in_order, "long": long_only}
+def with_terms(chance: random.Random) -> Batch:
+    """Return the next jobs of the lane of limits and graphs; some are retried."""
+    kinds = [
+        chance.choice(("works", "works", "works", "retried")) for _ in range(chance.choice((1, 1, 5, 20)))
+    ]
+    options: dict[str, Any] = {"retries": 5, "first_delay": 0.05, "when": "ended"}
+    key = chance.choice(("", "one", "three", "in order"))
+    if key:
+        options["limit"] = Limit(name=key, running=3 if key == "three" else 1, in_order=key == "in order")
+    calls = [(kind, chance.choice((0.0, 0.003, 0.02)), b"") for kind in kinds]
+    return Batch(calls, options, follows=chance.random() < 0.5)  # noqa: PLR2004
+
+
+RECIPES = {"mixed": mixed, "shared": shared, "order": in_order, "long": long_only, "flow": with_terms}
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
@@ -344,6 +359,8 @@ class Producer:
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
         self.latest: deque[tuple[str, str]] = deque(maxlen=_REPEATED_QUERIES)
+        self.batch: dict[str, Job[Any]] = {}
+        """The jobs of the batch before, by their keys."""
         self.number = 0
         self.leaving = settings.leaving
         signal.signal(signal.SIGTERM, self._leave)
@@ -388,10 +405,16 @@ class Producer:
         calls = [(self._key(), *call) for call in batch.calls]
         now, lane, level = time.monotonic(), self.lane.queue, self.lane.durability
         common = batch.options.get("delay", 0.0), batch.options.get("priority", 0)
-        note(*[Put(now, key, lane, kind, value_of(key, data), *common) for key, kind, _, data in calls])
+        limit, before = batch.options.get("limit"), self.batch if batch.follows else {}
+        terms: tuple[str, int] = (limit.name, limit.running or 1) if limit else ("", 0)
+        puts = [(key, lane, kind, value_of(key, data)) for key, kind, _, data in calls]
+        note(*[Put(now, *one, *common, *terms, [*before]) for one in puts])
         held, confirmed = True, len(calls)
         try:
-            jobs = self.queue.submit_many(batch.task.options(**batch.options), calls)
+            options = {**batch.options, "after": [*before.values()]}
+            jobs = self.queue.submit_many(batch.task.options(**options), calls)
+        except JobGone:  # the server has lost the jobs before
+            jobs = []
         except StoreError as error:  # it names the jobs that were put; the others are unknown
             held, confirmed = False, error.confirmed if isinstance(error, DurabilityUnknown) else 0
             jobs = [Job(one, lane, client=self.queue.client) for one in error.ids]
@@ -403,6 +426,7 @@ class Producer:
                     kept.drop(place)
         now = time.monotonic()
         known = [(key, job) for (key, *_), job in zip(calls, jobs, strict=False)]
+        self.batch = dict(known)
         levels = [level] * confirmed + ["memory"] * (len(calls) - confirmed)
         note(*[Accepted(now, key, job.id, held, one) for (key, job), one in zip(known, levels, strict=False)])
         for key, job in known:

@@ -132,3 +132,17 @@ def note_result(result: int) -> None:
 @task
 def note_end(end: JobEnd) -> None:
     note(os.environ["ENDS"], f"JobEnd {end.id} {end.queue} {end.task} {end.state} {end.error}")
+
+
+@task
+def mark(path: str, name: str, seconds: float, how: str = "done", before: object = None) -> str:
+    """Note the start and the end of a run, with its process and the time since the start of the machine."""
+    job = current_job()
+    note(path, f"start {name} {os.getpid()} {time.monotonic():.6f} {job.attempt}")
+    try:
+        time.sleep(seconds)
+        if how == "fails" or (how == "retried" and job.attempt == 1):
+            raise ValueError(name)
+    finally:
+        note(path, f"end {name} {os.getpid()} {time.monotonic():.6f} {job.attempt}")
+    return name

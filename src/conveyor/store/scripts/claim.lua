@@ -11,6 +11,7 @@
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
+local MAX_WITH_TERMS = 100 -- jobs: each may change a limit
 local MAX_ROUNDS = 8 -- in which jobs are deferred whose limit has begun to rest
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -64,12 +65,13 @@ if lapse then
   redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
 end
 -- What only some queues have.
-local is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0
+local is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0 -- with TERMS also UNLINKED
 local sign, whole = 1, nil
 if is_special then
+  if redis.call('EXISTS', TERMS) == 1 then want = math.min(want, MAX_WITH_TERMS) end
   catch_up()
   local turn = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')[2]
-  if redis.call('EXISTS', ENDED) == 1 then soonest = 1 end
+  if redis.call('EXISTS', ENDED, UNLINKED) > 0 then soonest = 1 end
   if turn then soonest = math.min(soonest, math.max(1, tonumber(turn) - limit_time())) end
   if redis.call('EXISTS', OUTBOX) == 1 then sign = -1 end
 end
@@ -152,6 +154,7 @@ for place = 1, taken do
     reply[#reply + 1] = tries[place] or ''
   else
     orphans = orphans + 1
+    if is_special then end_terms({id}, {}) end
   end
 end
 redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
@@ -164,9 +167,9 @@ if #leases > 0 then
   if is_special then
     if redis.call('EXISTS', TERMS) == 1 then take(leased) end
     if whole then note_starts('', whole, #leased) end
-    admit_next()
   end
 end
+if is_special then admit_next() end
 local left = redis.call('ZCARD', READY)
 reply[3] = left
 if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- the wake-up is passed on, so none can be lost

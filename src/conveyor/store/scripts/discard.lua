@@ -13,6 +13,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', TRIES, id)
     redis.call('HDEL', PRIORITIES, id)
     redis.call('HDEL', TERMS, id)
+    redis.call('DEL', BASE .. 'inputs:' .. id)
   end
 end
 if discarded > 0 then redis.call('HINCRBY', META, 'discarded', discarded) end

@@ -36,7 +36,7 @@ end
 -- producers wait for room, and the limit is exceeded by at most one job for each schedule.
 local maxsize = tonumber(meta[2]) or 0
 local function has_room()
-  if maxsize == 0 or redis.call('ZCARD', READY) + redis.call('ZCARD', DELAYED) < maxsize then return true end
+  if maxsize == 0 or buffered() < maxsize then return true end
   return not is_unfinished() or redis.call('ZSCORE', LEASED, was.job)
 end
 

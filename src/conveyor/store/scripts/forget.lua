@@ -3,7 +3,8 @@
 --       birth is noted in `deleted`, so that its users do not take it for lost.
 -- use: wake, line
 -- ARGV  1 how long it must have been unused, ms (0: no matter); 2 yes: remove it, no: only check
--- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, or is paused or shut down
+-- reply GONE: it is removed | IDLE: it may be removed | USED: it is empty, but was used, is paused or shut down, or has
+--       messages for jobs of other queues
 --       | LIVE | VERSION; then how many are ready, delayed, leased, dead, deferred
 -- A queue is unused from the first check at which it is empty until a job is accepted or claimed. One with schedules is
 -- in use.
@@ -51,7 +52,7 @@ if sizes[1] + sizes[2] + sizes[3] + sizes[4] + sizes[5] > 0 then
   tidy()
   return answer('LIVE')
 end
-if unused > 0 and not is_unused() then
+if redis.call('EXISTS', ENDED, OUTBOX) > 0 or unused > 0 and not is_unused() then
   tidy()
   return answer('USED')
 end
@@ -64,5 +65,5 @@ if born then
 end
 redis.call('UNLINK', META, READY, DELAYED, LEASED, LEASES, JOBS, TRIES, PRIORITIES, DEAD, REASONS, BELL, LINE, SEEN,
   JOINERS, INBOXES, WATCHERS, PROGRESS, HISTORY, GROUPS, TOTALS, STREAMS,
-  DEFERRED, TERMS, LIMITS, TURNS, FOLLOWED, ENDED, OUTBOX, SCHEDULES, INSTANTS, FIRED, DECLARED)
+  DEFERRED, TERMS, LIMITS, TURNS, FOLLOWED, ENDED, OUTBOX, UNLINKED, SCHEDULES, INSTANTS, FIRED, DECLARED)
 return answer('GONE')

@@ -1,15 +1,25 @@
 -- Jobs that come after others, their followers. A follower is deferred. The jobs that it waits for are in `after:<id>`,
--- each as queue and id. The job it comes after has it in `followers:<id>`, and is in `followed`. Its end reaches a few
--- followers at once, the others by later scripts: those of this queue directly, those of another one by a message in
--- `outbox`, which consumers carry over.
+-- each as queue and id; beyond MAX_NOTED those not noted there yet are in `before:<id>`, and it is in `unlinked`. The
+-- job it comes after has it in `followers:<id>`, and is in `followed`. Its end reaches a few followers at once, the
+-- others by later scripts: those of this queue directly, those of another one by a message in `outbox`, which consumers
+-- carry over.
 -- A policy says how the jobs before must have ended: d done, f failed, or e ended in any way; otherwise the follower is
 -- cancelled. The letter i behind it: the follower gets their outcomes, its inputs.
-local MAX_TOLD = 64
+local MAX_TOLD, MAX_NOTED = 64, 64
 local LINKS_KEEP = 604800000 -- ms
+local GONE = cmsgpack.pack({'gone', false, 0}) -- the outcome of a job that is unknown
 
-local function link(id, text) -- for people: < and a job before, or > and a follower
-  redis.call('SADD', BASE .. 'links:' .. id, text)
+local function link(id, texts) -- for people: < and a job before, or > and a follower
+  each_part('SADD', BASE .. 'links:' .. id, texts)
   redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)
+end
+
+local function outcome_of(id) -- also of a dead job, whose outcome may have expired
+  return redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
+end
+
+local function send(verb, queue, id, from, text) -- a message; the same one is sent once
+  redis.call('ZADD', OUTBOX, exact(limit_time()), table.concat({verb, queue, id, from, text}, ' '))
 end
 
 -- A job before has ended; the last one makes its follower ready. `from` is its queue and id.
@@ -24,39 +34,76 @@ local function go_on(id, from, state, outcome)
     return
   end
   if string.sub(terms.p or 'd', 2) == 'i' then redis.call('HSET', BASE .. 'inputs:' .. id, from, outcome) end
-  if redis.call('EXISTS', BASE .. 'after:' .. id) == 1 then return end
+  if redis.call('EXISTS', BASE .. 'after:' .. id, BASE .. 'before:' .. id) > 0 then return end
   local place = exact(tonumber(redis.call('ZSCORE', DEFERRED, id)))
   redis.call('ZREM', DEFERRED, id)
   if terms.d then wait_until_due(id, text, place, terms.d) else enter(id, text, place) end
   ring(1)
 end
 
+-- Note that a deferred job comes after others, each as queue and id; those that have ended already let it go on.
+local function note_before(id, earlier, policy)
+  local links, over = {}, {}
+  for place, before in ipairs(earlier) do links[place] = '< ' .. before end
+  each_part('SADD', BASE .. 'after:' .. id, earlier)
+  link(id, links)
+  for _, before in ipairs(earlier) do
+    local queue, job = string.match(before, '^(%S+) (%S+)$')
+    local wants = string.sub(policy, 2)
+    if queue ~= OWN then
+      send('follow', queue, job, OWN .. ' ' .. id, wants)
+    else
+      local outcome = outcome_of(job) or redis.call('HEXISTS', JOBS, job) == 0 and GONE
+      link(job, {'> ' .. OWN .. ' ' .. id})
+      if outcome then
+        over[#over + 1] = {before, outcome}
+      else
+        redis.call('SADD', BASE .. 'followers:' .. job, OWN .. ' ' .. id .. ' ' .. wants)
+        redis.call('SADD', FOLLOWED, job)
+      end
+    end
+  end
+  for _, one in ipairs(over) do go_on(id, one[1], state_of(one[2]), one[2]) end
+end
+
+local function note_more() -- a slice of the jobs before that are not noted yet
+  local noted = 0
+  while noted < MAX_NOTED do
+    local id = redis.call('LINDEX', UNLINKED, 0)
+    if not id then return end
+    local part, text = redis.call('LPOP', BASE .. 'before:' .. id), redis.call('HGET', TERMS, id)
+    if redis.call('EXISTS', BASE .. 'before:' .. id) == 0 then redis.call('LPOP', UNLINKED) end
+    if part and text then
+      local earlier = {}
+      for before in string.gmatch(part, '[^,]+') do earlier[#earlier + 1] = before end
+      noted = noted + #earlier
+      note_before(id, earlier, read_terms(text).p)
+    end
+  end
+end
+
 local function tell_followers() -- a slice of them; returns how many
   local told = 0
   while told < MAX_TOLD do
-    local id = redis.call('LINDEX', ENDED, 0)
+    local id, keep_ms = string.match(redis.call('LINDEX', ENDED, 0) or '', '^(%S+) (%d+)$')
     if not id then break end
-    local outcome = redis.call('GET', BASE .. 'outcome:' .. id) or cmsgpack.pack({'gone', false, 0})
-    local state, from, list = state_of(outcome), OWN .. ' ' .. id, BASE .. 'followers:' .. id
-    for _, follower in ipairs(redis.call('SPOP', list, MAX_TOLD - told)) do
+    local outcome, list = outcome_of(id), BASE .. 'followers:' .. id
+    local is_live = not outcome and redis.call('HEXISTS', JOBS, id) == 1 -- revived: they wait for its next end
+    local state, from = state_of(outcome or GONE), OWN .. ' ' .. id
+    for _, follower in ipairs(is_live and {} or redis.call('SPOP', list, MAX_TOLD - told)) do
       told = told + 1
       local queue, other, wants = string.match(follower, '^(%S+) (%S+) ?(%S*)$')
       if queue == OWN then
-        go_on(other, from, state, outcome)
+        go_on(other, from, state, outcome or GONE)
       else
-        redis.call('XADD', OUTBOX, '*', 'verb', 'go_on', 'queue', queue, 'id', other, 'from', from, 'outcome',
-          wants == 'i' and outcome or cmsgpack.pack({state, false, 0}))
+        send('go_on', queue, other, from, wants == 'i' and outcome or cmsgpack.pack({state, false, 0}))
         ring(1)
       end
     end
-    if redis.call('EXISTS', list) == 1 then
-      redis.call('PERSIST', BASE .. 'outcome:' .. id) -- the others need it, whenever that may be
-    else
+    if is_live or redis.call('EXISTS', list) == 0 then
       redis.call('LPOP', ENDED)
-      redis.call('SREM', FOLLOWED, id)
-      if redis.call('PTTL', BASE .. 'outcome:' .. id) == -1 then
-        redis.call('PEXPIRE', BASE .. 'outcome:' .. id, CANCELLED_KEEP)
-      end
+      if not is_live then redis.call('SREM', FOLLOWED, id) end
+      redis.call('PEXPIRE', BASE .. 'outcome:' .. id, keep_ms)
     end
   end
   return told
@@ -64,7 +111,7 @@ end
 
 -- At the end of each script that may have ended jobs or freed slots.
 local function conclude()
-  if ended then tell_followers() end
+  if ended and tell_followers() > 0 then make_room(tonumber(redis.call('HGET', META, 'maxsize')) or 0) end
   admit_next()
   wake_joiners()
 end

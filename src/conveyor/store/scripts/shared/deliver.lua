@@ -77,7 +77,9 @@ local ended = false -- this script has ended a job that others come after
 local function note_ended(ids) -- of these, the ones that others come after
   for place, is_followed in ipairs(redis.call('SMISMEMBER', FOLLOWED, unpack(ids))) do
     if is_followed == 1 then
-      redis.call('RPUSH', ENDED, ids[place])
+      local outcome = BASE .. 'outcome:' .. ids[place] -- kept until they know it, and then as long as it was to be
+      redis.call('RPUSH', ENDED, ids[place] .. ' ' .. exact(math.max(0, redis.call('PTTL', outcome))))
+      redis.call('PERSIST', outcome)
       ended = true
     end
   end
@@ -87,8 +89,8 @@ end
 local function clear_traces(letters, ids, outcomes, is_dead)
   if redis.call('EXISTS', PROGRESS, WATCHERS, STREAMS, TERMS, FOLLOWED) == 0 then return end
   if redis.call('EXISTS', TERMS) == 1 then end_terms(ids, outcomes, is_dead) end
+  if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end -- they expire with the outcomes
   if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end
-  if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end
   each_part('HDEL', PROGRESS, ids)
   if redis.call('EXISTS', WATCHERS) == 1 then
     for place, id in ipairs(ids) do

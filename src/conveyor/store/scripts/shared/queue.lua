@@ -10,6 +10,7 @@ local JOINERS, INBOXES, WATCHERS = BASE .. 'joiners', BASE .. 'inboxes', BASE ..
 local PROGRESS, HISTORY, GROUPS, TOTALS = BASE .. 'progress', BASE .. 'history', BASE .. 'groups', BASE .. 'totals'
 local STREAMS, DEFERRED, TERMS, LIMITS = BASE .. 'streams', BASE .. 'deferred', BASE .. 'terms', BASE .. 'limits'
 local TURNS, FOLLOWED, ENDED, OUTBOX = BASE .. 'turns', BASE .. 'followed', BASE .. 'ended', BASE .. 'outbox'
+local UNLINKED = BASE .. 'unlinked'
 local SCHEDULES, INSTANTS = BASE .. 'schedules', BASE .. 'instants'
 local FIRED, DECLARED = BASE .. 'fired', BASE .. 'declared'
 local PROTOCOL = '2'

@@ -1,6 +1,6 @@
 -- Bounded slices of work that claims and renewals do for all: due jobs, expired leases. Nothing for a queue of an
 -- unknown version: a holder renews and settles its own jobs there, and does not touch those of others.
-local MAX_DUE, MAX_LAPSED = 64, 32
+local MAX_DUE, MAX_LAPSED, MAX_KEYS = 64, 32, 16
 local CRASH_BUDGET, LAPSE_BUDGET = 3, 10
 
 local function read_tries(id) -- retries used, crashes, recoveries, lapses of started runs
@@ -21,15 +21,16 @@ end
 
 -- What time or earlier ends have made possible: the followers still to be told, the keys whose turn it is.
 local function catch_up()
+  if redis.call('EXISTS', UNLINKED) == 1 then note_more() end
   if redis.call('EXISTS', ENDED) == 1 then tell_followers() end
-  for _, key in ipairs(redis.call('ZRANGEBYSCORE', TURNS, '-inf', limit_time(), 'LIMIT', 0, MAX_DUE)) do
-    limit_of(key)
-  end
+  local keys = redis.call('ZRANGEBYSCORE', TURNS, '-inf', limit_time(), 'LIMIT', 0, MAX_KEYS)
+  for _, key in ipairs(keys) do limit_of(key) end
+  if #keys > 0 then redis.call('ZREM', TURNS, unpack(keys)) end
   return admit_next()
 end
 
 local function promote(now) -- delayed -> ready, at a new position; returns how many
-  if redis.call('EXISTS', DELAYED, TURNS, ENDED) == 0 then return 0 end
+  if redis.call('EXISTS', DELAYED, TURNS, ENDED, UNLINKED) == 0 then return 0 end
   if is_foreign(redis.call('HGET', META, 'version')) then return 0 end
   local admitted = catch_up()
   local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', due_clock(now), 'LIMIT', 0, MAX_DUE)
@@ -109,6 +110,7 @@ local function reap(clock, now) -- expired leases; returns how many
     else -- an index entry without a lease: another program wrote to our keys
       redis.call('ZREM', LEASED, id)
       redis.call('HINCRBY', META, 'orphans', 1)
+      end_terms({id}, {})
     end
   end
   redis.call('HINCRBY', META, 'lapsed', #lapsed)

@@ -1,12 +1,13 @@
 -- The terms of a job: a limit that it shares with others of its key, a key of which it is the only job, and the jobs
 -- that it comes after. A job with terms has them in `terms`, as one letter, where it stands, and then packed:
---   l limit's key, u unique key, us: that ends when it starts, p policy (shared/after.lua), d delay, ms
+--   l limit's key, m the limit as it was put, u unique key, us: that ends when it starts, uk: it holds for a time,
+--   p policy (shared/after.lua), d delay, ms, x: another put has replaced its bytes
 --   h hooks: jobs that are put when it ends, each as policy, id, bytes
 -- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
 -- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
--- of the whole queue is under the empty key. A job is ready only with a slot, so a claim never meets one that may not
--- run, and looks for nothing.
+-- of the whole queue is under the empty key. A key without a job that is ready, taken or in its lane has none: its next
+-- job brings it. A job is ready only with a slot, so a claim never meets one that may not run, and looks for nothing.
 local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
 local MAX_EXPIRED = 64
@@ -18,11 +19,12 @@ local function limit_time()
   return due_now
 end
 
-local function limit_of(key)
+local function limit_of(key, own) -- own: the limit that a job was put with, if there is no other
   local limit = limits[key]
   if not limit then
     local text = redis.call('HGET', LIMITS, key)
-    limit = text and cmsgpack.unpack(text) or {0, 0, 0, 0, 0, 0, 0}
+    own = own or {}
+    limit = text and cmsgpack.unpack(text) or {own[1] or 0, own[2] or 0, own[3] or 0, own[4] or 0, 0, 0, 0}
     limits[key] = limit
   end
   return limit
@@ -30,6 +32,29 @@ end
 
 local function read_terms(text)
   return #text > 1 and cmsgpack.unpack(string.sub(text, 2)) or {}
+end
+
+-- Read the limits of jobs at once, by their terms as text. Returns these terms, read; nil for a job without any.
+local function read_all(texts, count)
+  local all, keys, own = {}, {}, {}
+  for place = 1, count do
+    if texts[place] then
+      local terms = read_terms(texts[place])
+      all[place] = terms
+      if terms.l and not limits[terms.l] and not own[terms.l] then
+        own[terms.l] = terms.m or {}
+        keys[#keys + 1] = terms.l
+      end
+    end
+  end
+  if #keys > 0 then
+    for place, text in ipairs(redis.call('HMGET', LIMITS, unpack(keys))) do
+      local new = own[keys[place]]
+      limits[keys[place]] = text and cmsgpack.unpack(text)
+        or {new[1] or 0, new[2] or 0, new[3] or 0, new[4] or 0, 0, 0, 0}
+    end
+  end
+  return all
 end
 
 local function lane_of(key) -- the deferred jobs of a key, in order
@@ -77,7 +102,7 @@ local function enter(id, text, place)
   if not key then
     redis.call('ZADD', READY, place, id)
   else
-    local limit, lane = limit_of(key), lane_of(key)
+    local limit, lane = limit_of(key, terms.m), lane_of(key)
     if free_slots(key, limit) > 0 and redis.call('EXISTS', lane) == 0 then
       limit[READY_SLOTS] = limit[READY_SLOTS] + 1
       redis.call('ZADD', READY, place, id)
@@ -91,24 +116,29 @@ local function enter(id, text, place)
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
--- A job with terms leaves where it stands. Returns its terms.
+-- A job with terms leaves its slot, or its lane; but not the index that it is in. Returns its terms.
 local function leave(id, text)
   local letter, terms = string.sub(text, 1, 1), read_terms(text)
   if letter == 'r' or letter == 't' or letter == 'k' then
-    local limit, slots = limit_of(terms.l), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
+    local limit, slots = limit_of(terms.l, terms.m), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
     limit[slots] = math.max(0, limit[slots] - 1)
   elseif letter == 'b' then
     redis.call('ZREM', lane_of(terms.l), id)
-    limit_of(terms.l)
+    limit_of(terms.l, terms.m)
   end
-  if letter == 'a' or letter == 'b' then redis.call('ZREM', DEFERRED, id) end
   return terms
+end
+
+-- A job that waits again has its unique key again, unless another one has it by now.
+local function hold_key(id, terms)
+  if terms.us then redis.call('SET', BASE .. 'unique:' .. terms.u, id, 'NX') end
 end
 
 -- Of ready jobs (id, place, …), those whose limit has begun to rest are deferred again. Returns how many.
 local function defer_resting(first)
   local ids, deferred = {}, 0
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  if #ids == 0 then return 0 end
   for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
     local key = text and read_terms(text).l
     if key and limit_of(key)[REST] > limit_time() then
@@ -131,7 +161,9 @@ local function put_back(id, place, never_started)
     redis.call('ZADD', READY, place, id)
     return
   end
-  local key = leave(id, text).l
+  local terms = leave(id, text)
+  local key = terms.l
+  hold_key(id, terms)
   if key then
     if never_started and limits[key][STARTS] > 0 then redis.call('LPOP', BASE .. 'starts:' .. key) end
     if free_slots(key, limits[key]) > 0 then
@@ -141,7 +173,9 @@ local function put_back(id, place, never_started)
       return
     end
     local first = redis.call('ZRANGE', lane_of(key), 0, 0, 'WITHSCORES')[2]
-    if first then place = exact(math.min(tonumber(place), tonumber(first) - 1)) end
+    if first and (limits[key][ORDERED] == 1 or base_of(first) == base_of(place)) then
+      place = exact(math.min(tonumber(place), tonumber(first) - 1))
+    end
   end
   enter(id, '-' .. string.sub(text, 2), place)
 end
@@ -160,7 +194,8 @@ local function rest_until_due(id)
   if not text then return end
   local terms = read_terms(text)
   local letter = '-'
-  if terms.l and limit_of(terms.l)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
+  hold_key(id, terms)
+  if terms.l and limit_of(terms.l, terms.m)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
@@ -170,22 +205,27 @@ local function come_due(id, text, place)
     enter(id, text, place)
     return
   end
-  local limit = limit_of(leave(id, text).l)
+  local limit = limits[leave(id, text).l]
   limit[READY_SLOTS] = limit[READY_SLOTS] + 1
   redis.call('ZADD', READY, place, id)
   redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
 end
 
+local function free_key(id, terms)
+  local key = BASE .. 'unique:' .. terms.u
+  if redis.call('GET', key) == id then redis.call('DEL', key) end
+end
+
 -- Ready jobs are taken: each keeps its slot as a running one.
 local function take(ids)
   local texts, changed, started = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
+  local all = read_all(texts, #ids)
   for place, id in ipairs(ids) do
-    local text = texts[place]
+    local text, terms = texts[place], all[place]
     if text then
-      local terms = read_terms(text)
-      if terms.us then redis.call('DEL', BASE .. 'unique:' .. terms.u) end
+      if terms.us then free_key(id, terms) end
       if terms.l then
-        local limit = limit_of(terms.l)
+        local limit = limit_of(terms.l, terms.m)
         limit[READY_SLOTS] = math.max(0, limit[READY_SLOTS] - 1)
         limit[TAKEN_SLOTS] = limit[TAKEN_SLOTS] + 1
         started[terms.l] = (started[terms.l] or 0) + 1
@@ -198,7 +238,7 @@ local function take(ids)
   for key, count in pairs(started) do note_starts(key, limits[key], count) end
 end
 
-local function state_of(outcome) -- done, failed, cancelled or lost
+local function state_of(outcome) -- done, failed, cancelled, lost or gone
   return string.sub(outcome, 3, 2 + string.byte(outcome, 2) - 0xa0)
 end
 
@@ -230,18 +270,17 @@ end
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
 local function end_terms(ids, outcomes, keeps)
   local texts = redis.call('HMGET', TERMS, unpack(ids))
+  read_all(texts, #ids)
   for place, id in ipairs(ids) do
     if texts[place] then
       local terms = leave(id, texts[place])
-      if terms.u and redis.call('GET', BASE .. 'unique:' .. terms.u) == id and terms.uk ~= 1 then
-        redis.call('DEL', BASE .. 'unique:' .. terms.u)
-      end
-      if terms.h then put_hooks(terms.h, id, outcomes[place]) end
+      if terms.u and not terms.uk then free_key(id, terms) end
+      if terms.h and outcomes[place] then put_hooks(terms.h, id, outcomes[place]) end
       if keeps then
         redis.call('HSET', TERMS, id, '-' .. string.sub(texts[place], 2))
       else
         redis.call('HDEL', TERMS, id)
-        redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'inputs:' .. id)
+        redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'before:' .. id, BASE .. 'inputs:' .. id)
       end
     end
   end
@@ -250,13 +289,13 @@ end
 -- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
 -- all that are ready by now, so that no key can keep the others waiting.
 local function admit_next()
-  local admitted = 0
+  local admitted, changed, over = 0, {}, {}
   for key, limit in pairs(limits) do
     local lane = lane_of(key)
     local free = key ~= '' and free_slots(key, limit) or 0
     local next_ones = free > 0 and redis.call('ZPOPMIN', lane, free) or {}
     if #next_ones > 0 then
-      local count, ids, places, letters = #next_ones / 2, {}, {}, {}
+      local count, ids, places, letters, counted = #next_ones / 2, {}, {}, {}, 0
       local last = redis.call('HINCRBY', META, 'sequence', count)
       for place = 1, count do
         local id = next_ones[2 * place - 1]
@@ -265,20 +304,24 @@ local function admit_next()
         places[2 * place] = id
       end
       for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
-        letters[2 * place - 1], letters[2 * place] = ids[place], 'r' .. string.sub(text or '-', 2)
+        if text then -- otherwise nothing would ever free its slot
+          counted = counted + 1
+          letters[2 * counted - 1], letters[2 * counted] = ids[place], 'r' .. string.sub(text, 2)
+        end
       end
       redis.call('ZREM', DEFERRED, unpack(ids))
       redis.call('ZADD', READY, unpack(places))
-      redis.call('HSET', TERMS, unpack(letters))
-      limit[READY_SLOTS] = limit[READY_SLOTS] + count
+      if counted > 0 then redis.call('HSET', TERMS, unpack(letters)) end
+      limit[READY_SLOTS] = limit[READY_SLOTS] + counted
       admitted = admitted + count
     end
     if key ~= '' then
       local is_empty = redis.call('EXISTS', lane) == 0
       if is_empty and limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then
-        redis.call('HDEL', LIMITS, key)
+        over[#over + 1] = key
       else
-        redis.call('HSET', LIMITS, key, cmsgpack.pack(limit))
+        changed[#changed + 1] = key
+        changed[#changed + 1] = cmsgpack.pack(limit)
       end
       if limit[STARTS] > 0 or limit[REST] > 0 then
         local _, next_at = free_slots(key, limit)
@@ -290,6 +333,8 @@ local function admit_next()
       end
     end
   end
+  each_part('HSET', LIMITS, changed)
+  each_part('HDEL', LIMITS, over)
   limits = {}
   if admitted > 0 then ring(admitted) end
   return admitted

@@ -34,7 +34,7 @@ end
 
 local function wake_joiners() -- wake the joiners if no job is left; and a consumer if a limit let jobs wait
   if redis.call('EXISTS', JOINERS, LIMITS) == 0 then return end
-  if redis.call('EXISTS', LIMITS) == 1 and redis.call('EXISTS', READY) == 1 then ring(1) end
+  if redis.call('HEXISTS', LIMITS, '') == 1 and redis.call('EXISTS', READY) == 1 then ring(1) end
   if redis.call('EXISTS', READY, DELAYED, DEFERRED, LEASED) > 0 then return end
   for _, waiter in ipairs(redis.call('SPOP', JOINERS, 64)) do
     redis.call('HDEL', SEEN, waiter)

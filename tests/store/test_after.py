@@ -1,0 +1,531 @@
+"""Jobs after jobs: deferred until those before have ended, in this queue or another one; told in slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conveyor import JobGone
+from conveyor.store import commands
+from conveyor.store.commands import FollowReply, Link, Message, Settlement
+from conveyor.wire.outcome import encode_settled
+
+from .conftest import names
+
+if TYPE_CHECKING:
+    from conftest import Lane
+
+TOP = 255 * 2**45
+LONG = 1000.0
+DONE, FAILED, CANCELLED = map(encode_settled, ("done", "failed", "cancelled"))
+
+
+def after(lane: Lane, *ids: str, policy: str = "d") -> Any:
+    """Return the terms of a job that comes after others of its queue."""
+    return {"after": [f"{lane.queue} {one}" for one in ids], "policy": policy}
+
+
+def end(lane: Lane, *ids: str, state: str = "done", keep: float = 60.0) -> None:
+    """Take some jobs and end them."""
+    batch = lane.claim(len(ids))
+    assert names(batch) == [*ids]
+    outcome = encode_settled(state)
+    if state == "failed":
+        for one in ids:
+            lane.run(commands.fail, batch.token, Settlement(one, outcome, keep))
+    else:
+        settled = [Settlement(one, outcome, keep) for one in ids]
+        lane.run(commands.finish, batch.token, settled, "cancelled" if state == "cancelled" else "finished")
+
+
+def test_follower_is_deferred_and_noted(lane: Lane) -> None:
+    lane.put("a")
+    before = lane.dump()
+    lane.submit("b", **after(lane, "a"))
+    own = f"{lane.queue} a"
+    assert lane.changes(before) == {
+        "jobs": {one: f"bytes of {one}" for one in "ab"},
+        "deferred": {"b": TOP + 2},
+        "terms": {"b": ("a", {"p": "d"})},
+        "after:b": {own},
+        "followers:a": {f"{lane.queue} b "},
+        "followed": {"a"},
+        "links:a": {f"> {lane.queue} b"},
+        "links:b": {f"< {own}"},
+        "bell": ["1"] * 2,
+        "meta.sequence": "2",
+        "meta.accepted": "2",
+    }
+    assert lane.run(commands.links, "b") == [Link(is_before=True, queue=lane.queue, id="a")]
+    assert lane.run(commands.links, "a") == [Link(is_before=False, queue=lane.queue, id="b")]
+    for one in "ab":
+        assert 604_700_000 < lane.raw.pttl(lane.key(f"links:{one}")) <= 604_800_000
+
+
+def test_end_of_the_job_before_lets_it_go_on(lane: Lane) -> None:
+    lane.put("a", "z")
+    lane.submit("b", **after(lane, "a"))
+    lane.raw.delete(lane.key("bell"))
+    end(lane, "a")
+    state = lane.dump()
+    assert state.get("ready") == {"z": TOP + 2, "b": TOP + 3}
+    assert {"deferred", "after:b", "followers:a", "followed", "ended"} & state.keys() == set()
+    assert state["bell"]
+    end(lane, "z", "b")
+    assert "terms" not in lane.dump()
+
+
+def test_job_waits_for_all_before_it(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.submit("c", **after(lane, "a", "b"))
+    end(lane, "a")
+    assert lane.dump()["after:c"] == {f"{lane.queue} b"}
+    assert lane.state("c") == "deferred"
+    end(lane, "b")
+    assert lane.state("c") == "ready"
+
+
+def test_job_after_ended_ones_is_ready_at_once(lane: Lane) -> None:
+    lane.put("a")
+    end(lane, "a")
+    lane.submit("b", **after(lane, "a", policy="di"))
+    assert lane.state("b") == "ready"
+    assert lane.run(commands.inputs, "b") == {f"{lane.queue} a": DONE}
+    assert "followers:a" not in lane.dump()
+
+
+ENDS = [("done", "dei"), ("failed", "fe"), ("cancelled", "e")]
+
+
+@pytest.mark.parametrize("policy", ["d", "f", "e", "di"])
+@pytest.mark.parametrize(("state", "fitting"), ENDS)
+@pytest.mark.parametrize("late", [False, True])
+def test_policy_decides_whether_it_goes_on_or_is_cancelled(
+    lane: Lane, policy: str, state: str, fitting: str, *, late: bool
+) -> None:
+    lane.put("a")
+    if not late:
+        lane.submit("b", **after(lane, "a", policy=policy))
+    end(lane, "a", state=state)
+    if late:
+        lane.submit("b", **after(lane, "a", policy=policy))
+    goes_on = policy[0] in fitting
+    assert lane.state("b") == ("ready" if goes_on else "over")
+    count = lane.count()
+    assert (count.cancelled, count.imbalance) == ((state == "cancelled") + (not goes_on), 0)
+    if not goes_on:
+        assert f"a, which it comes after, ended as {state}".encode() in lane.raw.get(lane.key("outcome:b"))
+        assert {"after:b", "terms"} & lane.dump().keys() == set()
+
+
+def test_cancellation_goes_down_and_wakes_who_waits(lane: Lane) -> None:
+    lane.put("a", maxsize=4)
+    for one, before in zip("bcd", "abc", strict=True):
+        lane.submit(one, **after(lane, before))
+    lane.put("blocked", waiter="ann")
+    token = lane.claim().token
+    lane.raw.delete(lane.key("wake:ann"))
+    lane.run(commands.fail, token, Settlement("a", FAILED, 60.0))
+    assert [lane.state(one) for one in "bcd"] == ["over"] * 3
+    assert lane.raw.lrange(lane.key("wake:ann"), 0, -1) == [b"4"]
+
+
+def test_last_cancellation_wakes_joiners(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a"))
+    lane.run(commands.join, "joe")
+    end(lane, "a", state="failed")
+    assert lane.raw.exists(lane.key("wake:joe"))
+
+
+def test_dead_job_has_ended_even_if_its_outcome_has_expired(lane: Lane) -> None:
+    lane.put("a")
+    end(lane, "a", state="failed")
+    lane.raw.delete(lane.key("outcome:a"))
+    lane.submit("b", **after(lane, "a", policy="f"))
+    assert lane.state("b") == "ready"
+    assert lane.run(commands.follow, "a", "other c") == FollowReply(waits=False, outcome=FAILED)
+
+
+def test_revived_job_is_followed_again(lane: Lane) -> None:
+    lane.put("a")
+    end(lane, "a", state="failed")
+    lane.run(commands.revive, ["a"])
+    lane.submit("b", **after(lane, "a"))
+    assert lane.state("b") == "deferred"
+    end(lane, "a")
+    assert lane.state("b") == "ready"
+
+
+def test_unknown_job_before_is_refused_without_effect(lane: Lane) -> None:
+    lane.put("a")
+    before = lane.dump()
+    with pytest.raises(JobGone, match="gone"):
+        lane.submit("b", **after(lane, "a", "gone"))
+    assert lane.changes(before) == {}
+
+
+def test_unknown_job_before_counts_as_ended_in_a_resent_put(lane: Lane) -> None:
+    """The server has lost its data: whoever waits for the follower must get an answer."""
+    lane.submit("b", again=True, **after(lane, "gone"))
+    lane.submit("c", again=True, **after(lane, "gone", policy="e"))
+    assert (lane.state("b"), lane.state("c")) == ("over", "ready")
+
+
+def test_follower_keeps_its_priority_and_place(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", priority=7, **after(lane, "a"))
+    lane.put("later", priority=7)
+    batch = lane.run(commands.claim, "bob", "n.1", 9, LONG)
+    assert names(batch) == ["later", "a"]
+    lane.finish(batch)
+    assert lane.dump()["ready"] == {"b": 248 * 2**45 + 2}
+
+
+def test_delay_begins_once_those_before_have_ended(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", priority=7, delay=LONG, **after(lane, "a"))
+    end(lane, "a")
+    state = lane.dump()
+    assert (state.get("delayed"), state.get("priorities")) == ({"b": 1000}, {"b": "7"})
+    lane.raw.zadd(lane.key("delayed"), {"b": 1})
+    assert names(lane.claim()) == ["b"]
+
+
+def test_follower_with_a_limit_needs_a_slot(lane: Lane) -> None:
+    lane.put("a")
+    for one in "bc":
+        lane.submit(one, limit="k", limits=(1, 0, 60.0, False), **after(lane, "a"))
+    assert "limits" not in lane.dump()
+    end(lane, "a")
+    assert sorted([lane.state("b"), lane.state("c")]) == ["deferred", "ready"]
+    assert len(lane.claim(9).jobs) == 1
+
+
+def test_retry_is_no_end(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a", policy="e"))
+    token = lane.claim().token
+    lane.run(commands.retry, token, "a", LONG, b"")
+    assert lane.state("b") == "deferred"
+
+
+@pytest.mark.parametrize("how", ["cancel", "purge"])
+def test_cancelled_follower_leaves_nothing(lane: Lane, how: str) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a"))
+    if how == "cancel":
+        assert lane.run(commands.cancel, "b", CANCELLED, 60.0)[0] == "cancelled"
+    else:
+        assert lane.run(commands.purge, "deferred", 9, CANCELLED, 60.0) == 1
+    assert {"deferred", "terms", "after:b"} & lane.dump().keys() == set()
+    end(lane, "a")
+    assert "followers:a" not in lane.dump()
+
+
+def test_old_end_does_not_reach_a_new_job_with_the_same_id(lane: Lane) -> None:
+    lane.put("a", "z")
+    lane.submit("b", **after(lane, "a"))
+    lane.run(commands.cancel, "b", CANCELLED, 60.0)
+    lane.raw.delete(lane.key("outcome:b"))
+    lane.submit("b", **after(lane, "z"))
+    end(lane, "a")
+    assert lane.state("b") == "deferred"
+
+
+def test_inputs_are_kept_until_the_job_is_over(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.submit("c", **after(lane, "a", "b", policy="ei"))
+    end(lane, "a")
+    end(lane, "b", state="failed")
+    assert lane.run(commands.inputs, "c") == {f"{lane.queue} a": DONE, f"{lane.queue} b": FAILED}
+    end(lane, "c", state="failed")
+    assert lane.raw.exists(lane.key("inputs:c")), "it may be revived"
+    assert lane.run(commands.discard, ["c"]) == 1
+    assert not lane.raw.exists(lane.key("inputs:c"))
+
+
+def test_dropped_dead_job_leaves_no_inputs(lane: Lane, few_dead: None) -> None:
+    lane.put("a")
+    end(lane, "a")
+    for one in "bcd":
+        lane.submit(one, **after(lane, "a", policy="di"))
+        end(lane, one, state="failed")
+    assert {"inputs:b", "inputs:c", "inputs:d"} & lane.dump().keys() == {"inputs:c", "inputs:d"}
+
+
+# --- slices
+
+
+def test_many_followers_go_on_in_slices(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a"))
+    lane.submit(*(f"g{number}" for number in range(100)), **after(lane, "a"))
+    end(lane, "a", keep=90.0)
+    assert lane.count().deferred == 200 - 64
+    assert lane.raw.pttl(lane.key("outcome:a")) == -1, "the others need it"
+    assert lane.raw.lrange(lane.key("ended"), 0, -1)[0].startswith(b"a ")
+    assert lane.claim(1).wait == 0.001
+    assert lane.count().deferred == 200 - 2 * 64
+    lane.run(commands.renew, [], LONG)
+    lane.run(commands.promote)
+    assert lane.count().deferred == 0
+    assert 80_000 < lane.raw.pttl(lane.key("outcome:a")) <= 90_000
+    assert {"ended", "followed", "followers:a"} & lane.dump().keys() == set()
+
+
+def test_outcomes_behind_a_job_with_many_followers_are_kept_too(lane: Lane) -> None:
+    lane.put("a", "b")
+    lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a"))
+    lane.submit("c", **after(lane, "b"))
+    end(lane, "a", "b", keep=0.0)
+    assert lane.raw.pttl(lane.key("outcome:b")) == -1
+    assert lane.state("c") == "deferred"
+    lane.run(commands.promote)
+    assert lane.state("c") == "ready"
+    assert 0 < lane.raw.pttl(lane.key("outcome:b")) <= 20_000
+
+
+def test_stream_of_a_followed_job_expires_with_its_outcome(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a"))
+    token = lane.claim().token
+    lane.run(commands.append, token, "a", 0, [b"\x01"])
+    lane.run(commands.finish, token, [Settlement("a", DONE, 60.0)])
+    assert 0 < lane.raw.pttl(lane.key("stream:a")) <= 60_000
+
+
+def test_followers_of_a_revived_job_wait_for_its_next_end(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a", policy="e"))
+    end(lane, "a", state="failed")
+    assert lane.count().deferred == 36
+    lane.run(commands.revive, ["a"])
+    for _ in range(2):
+        lane.run(commands.promote)
+    assert lane.count().deferred == 36
+    assert "ended" not in lane.dump()
+    lane.run(commands.purge, "ready", 100, CANCELLED, 60.0)
+    lane.run(commands.promote)
+    assert lane.count().deferred == 0
+
+
+def test_many_jobs_before_are_noted_in_slices(lane: Lane) -> None:
+    ids = [f"j{number}" for number in range(200)]
+    lane.put(*ids)
+    end(lane, *ids[:10])
+    lane.submit("c", **after(lane, *ids, policy="di"))
+    state = lane.dump()
+    assert (len(state["after:c"]), len(state["before:c"])) == (54, 3)
+    assert state["unlinked"] == ["c"]
+    end(lane, *ids[10:110])  # of which some are noted by the claim, and some have ended before they are
+    assert lane.state("c") == "deferred"
+    lane.raw.zadd(lane.key("delayed"), {"none": 9e15})
+    for _ in range(4):
+        lane.run(commands.promote)
+    lane.raw.delete(lane.key("delayed"))
+    state = lane.dump()
+    assert {"before:c", "unlinked"} & state.keys() == set()
+    assert len(state["after:c"]) == 90
+    end(lane, *ids[110:])
+    for _ in range(2):
+        lane.run(commands.promote)
+    assert lane.state("c") == "ready"
+    assert len(lane.run(commands.inputs, "c")) == 200
+
+
+def test_job_waits_for_those_before_it_that_are_not_noted_yet(lane: Lane) -> None:
+    ids = [f"j{number}" for number in range(65)]
+    lane.put(*ids)
+    end(lane, *ids[:64])
+    lane.submit("c", **after(lane, *ids))
+    assert lane.state("c") == "deferred"
+
+
+def test_cancelled_job_leaves_no_jobs_before_it_to_be_noted(lane: Lane) -> None:
+    ids = [f"j{number}" for number in range(200)]
+    lane.put(*ids)
+    lane.submit("c", **after(lane, *ids))
+    lane.run(commands.cancel, "c", CANCELLED, 60.0)
+    assert "before:c" not in lane.dump()
+    lane.run(commands.promote)
+    assert "unlinked" not in lane.dump()
+
+
+def test_jobs_with_many_before_them_share_a_slice(lane: Lane) -> None:
+    ids = [f"j{number}" for number in range(60)]
+    lane.put(*ids)
+    lane.submit("a", "b", "c", "d", **after(lane, *ids))
+    assert lane.dump().get("unlinked") == ["b", "c", "d"]
+    for _ in range(3):
+        lane.run(commands.promote)
+    assert "unlinked" not in lane.dump()
+    end(lane, *ids)
+    for _ in range(4):
+        lane.run(commands.promote)
+    assert lane.count().ready == 4
+
+
+# --- other queues
+
+
+def messages(lane: Lane) -> list[Message]:
+    return lane.run(commands.outbox)
+
+
+def test_job_after_one_of_another_queue_leaves_a_message(lane: Lane) -> None:
+    lane.submit("b", after=["other a"], policy="di")
+    assert messages(lane) == [Message("follow", "other", "a", f"{lane.queue} b", b"i")]
+    assert lane.claim().has_messages
+    state = lane.dump()
+    assert (state["after:b"], state["links:b"]) == ({"other a"}, {"< other a"})
+    lane.run(commands.delivered, messages(lane))
+    assert not lane.claim().has_messages
+    assert "outbox" not in lane.dump()
+
+
+@pytest.mark.parametrize("wants", [b"", b"i"])
+def test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere(lane: Lane, wants: bytes) -> None:
+    lane.put("a")
+    assert lane.run(commands.follow, "a", "other b", wants).waits
+    state = lane.dump()
+    assert (state.get("followed"), state["links:a"]) == ({"a"}, {"> other b"})
+    batch = lane.claim()
+    outcome = b"\x93\xa4done\xc4\x03\x00\xff\x20\x01"
+    lane.run(commands.finish, batch.token, [Settlement("a", outcome, 60.0)])
+    (message,) = messages(lane)
+    assert message[:4] == ("go_on", "other", "b", f"{lane.queue} a")
+    assert message.outcome == (outcome if wants else b"\x93\xa4done\xc2\x00")
+    lane.run(commands.delivered, [message])
+    assert messages(lane) == []
+
+
+def test_follower_that_wants_the_outcome_now_gets_it_once(lane: Lane) -> None:
+    lane.put("a")
+    for wants in (b"", b"i", b"i"):
+        lane.run(commands.follow, "a", "other b", wants)
+    assert lane.dump()["followers:a"] == {"other b i"}
+
+
+def test_follow_of_an_ended_or_unknown_job_says_so(lane: Lane) -> None:
+    lane.put("a")
+    end(lane, "a")
+    before = lane.dump()
+    assert lane.run(commands.follow, "a", "other b") == FollowReply(waits=False, outcome=DONE)
+    assert lane.changes(before) == {"links:a": {"> other b"}}
+    before = lane.dump()
+    assert lane.run(commands.follow, "gone", "other b") == FollowReply(waits=False)
+    assert lane.changes(before) == {}
+
+
+@pytest.mark.parametrize("policy", ["d", "ei"])
+@pytest.mark.parametrize("outcome", [DONE, FAILED])
+def test_end_elsewhere_lets_a_job_go_on(lane: Lane, policy: str, outcome: bytes) -> None:
+    lane.submit("b", after=["other a"], policy=policy)
+    lane.raw.delete(lane.key("bell"))
+    assert lane.run(commands.go_on, "b", "other a", outcome) == "OK"
+    goes_on = policy != "d" or outcome == DONE
+    assert lane.state("b") == ("ready" if goes_on else "over")
+    assert lane.run(commands.inputs, "b") == ({"other a": outcome} if policy == "ei" else {})
+    assert lane.raw.exists(lane.key("bell")) == goes_on
+    before = lane.dump()
+    for _ in range(2):
+        assert lane.run(commands.go_on, "b", "other a", outcome) == "OK"
+    assert lane.changes(before) == {}
+
+
+def test_end_of_an_unrelated_job_changes_nothing(lane: Lane) -> None:
+    lane.submit("b", after=["other a"], policy="d")
+    before = lane.dump()
+    lane.run(commands.go_on, "b", "other z", FAILED)
+    lane.run(commands.go_on, "z", "other a", DONE)
+    assert lane.changes(before) == {}
+
+
+def test_many_followers_elsewhere_get_messages_in_slices(lane: Lane) -> None:
+    lane.put("a")
+    for number in range(100):
+        lane.run(commands.follow, "a", f"other f{number}")
+    end(lane, "a")
+    assert len(lane.dump()["outbox"]) == 64
+    lane.run(commands.promote)
+    assert len(lane.dump()["outbox"]) == 100
+    assert len(messages(lane)) == 32
+
+
+def test_queue_with_messages_is_not_forgotten(lane: Lane) -> None:
+    lane.submit("b", after=["other a"], policy="d")
+    lane.run(commands.cancel, "b", CANCELLED, 60.0)
+    assert lane.client.run(commands.forget(lane.queue, 0.0, remove=True)).word == "USED"
+    assert lane.client.run(commands.any_work([lane.queue]))
+    lane.run(commands.delivered, messages(lane))
+    assert not lane.client.run(commands.any_work([lane.queue]))
+    assert lane.client.run(commands.forget(lane.queue, 0.0, remove=True)).word == "GONE"
+
+
+def test_queue_with_untold_followers_elsewhere_is_not_forgotten(lane: Lane) -> None:
+    lane.put("a")
+    for number in range(65):
+        lane.run(commands.follow, "a", f"other f{number}")
+    end(lane, "a")
+    lane.raw.delete(lane.key("outbox"))
+    assert lane.client.run(commands.forget(lane.queue, 0.0, remove=True)).word == "USED"
+    lane.run(commands.promote)
+    assert "ended" not in lane.dump()
+
+
+# --- sent twice
+
+
+def test_put_of_a_follower_sent_twice_has_no_second_effect(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a", policy="di"))
+    before = lane.dump()
+    lane.submit("b", again=True, **after(lane, "a", policy="di"))
+    lane.submit("b", **after(lane, "a", policy="di"))
+    assert lane.changes(before) == {}
+    end(lane, "a")
+    lane.raw.delete(lane.key("outcome:a"))
+    before = lane.dump()
+    lane.submit("b", again=True, **after(lane, "a", policy="di"))
+    lane.submit("b", **after(lane, "a", policy="di"))
+    assert lane.changes(before) == {}
+
+
+def test_late_follow_changes_nothing_for_the_follower(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.follow, "a", "other b")
+    end(lane, "a")
+    before = lane.dump()
+    assert lane.run(commands.follow, "a", "other b") == FollowReply(waits=False, outcome=DONE)
+    assert lane.changes(before) == {}
+
+
+# --- hooks
+
+
+def hooks(*policies: str) -> Any:
+    return {"hooks": [part for one in policies for part in (one, f"hook-{one}", f"call {one}".encode())]}
+
+
+@pytest.mark.parametrize(("state", "put"), [("done", "de"), ("failed", "fe"), ("cancelled", "e")])
+def test_end_of_a_job_puts_its_hooks(lane: Lane, state: str, put: str) -> None:
+    lane.submit("a", maxsize=1, **hooks("d", "f", "e"))
+    end(lane, "a", state=state)
+    found = lane.dump()
+    assert found.get("ready", {}).keys() == {f"hook-{one}" for one in put}
+    for one in put:
+        assert found["jobs"][f"hook-{one}"] == f"call {one}"
+        assert lane.run(commands.inputs, f"hook-{one}") == {f"{lane.queue} a": encode_settled(state)}
+    lane.finish(lane.claim(9))
+    assert {"terms"} & lane.dump().keys() <= ({"terms"} if state == "failed" else set())
+
+
+def test_hook_is_put_again_when_its_revived_job_ends_again(lane: Lane) -> None:
+    lane.submit("a", **hooks("f"))
+    end(lane, "a", state="failed")
+    lane.run(commands.revive, ["a"])
+    assert names(lane.claim()) == ["hook-f"]
+    end(lane, "a", state="failed")
+    assert "hook-f" not in lane.dump().get("ready", {})
