@@ -366,6 +366,8 @@ _ELSEWHERE = {
     "scheduled": "set",
 }
 _MOST = {"bell": 32, "history": 5200}
+#: Keys with a name that live as long as jobs do.
+_OF_JOBS = {"lane", "after", "followers", "inputs", "unique"}
 
 
 def leaks(raw: redis.Redis) -> list[str]:

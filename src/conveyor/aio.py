@@ -34,11 +34,12 @@ from conveyor.store.waiting import join_queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+    from datetime import timedelta
 
     from conveyor.job import Job
     from conveyor.store.async_client import AsyncClient
     from conveyor.store.command import Exchange, Operation
-    from conveyor.store.commands import Count
+    from conveyor.store.commands import Count, Limits
     from conveyor.wire.durability import Durability
     from conveyor.wire.terms import Arguments
 
@@ -78,9 +79,9 @@ _IN_ASYNCIO: dict[type[ConveyorError], type[ConveyorError]] = {
 class Queue(BaseQueue, Generic[T]):
     """A queue on the server, shared by all programs that use its name. Its objects serve any number of event loops.
 
-    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
-    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
-    replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
+    `maxsize` limits the waiting, deferred and delayed jobs, for all producers; 0 leaves the limit as it is (none at
+    first). `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync,
+    or replicated:N for N replicas. `store` is a client or the URL of a server; by default CONVEYOR_URL, or else the
     embedded server. Nothing is sent until the first call. Objects are cheap.
     """
 
@@ -139,11 +140,11 @@ class Queue(BaseQueue, Generic[T]):
         return async_client_of(client).start(operation, asked)
 
     async def join(self) -> None:
-        """Wait until no job is waiting, delayed or in progress."""
+        """Wait until no job is waiting, deferred, delayed or in progress."""
         await self._perform(await self._async_client(), join_queue(self.name, _NEVER))
 
     async def qsize(self) -> int:
-        """Return the number of queued jobs, delayed ones included: what `maxsize` limits."""
+        """Return the number of queued jobs, deferred and delayed ones included: what `maxsize` limits."""
         return (await self.count()).qsize
 
     async def empty(self) -> bool:
@@ -174,8 +175,30 @@ class Queue(BaseQueue, Generic[T]):
         """Undo `pause` and `shutdown`."""
         await self._perform(await self._async_client(), self._resume())
 
+    async def age(self, every: int = 16) -> None:
+        """Make one of `every` claims serve the priorities by their shares of what waits; 0 for none.
+
+        Raises BadCall for a number that is out of range.
+        """
+        await self._perform(await self._async_client(), self._age(every))
+
+    async def limit(self, *, running: int = 0, starts: int = 0, per: float | timedelta = 60.0) -> None:
+        """Set how many jobs run at a time, and start within any `per` seconds, on all consumers together.
+
+        0 stands for no limit, so `limit()` removes it. It adds to the limits of tasks (`Limit`). Raises BadCall for a
+        number that is out of range.
+        """
+        await self._perform(await self._async_client(), self._limit(running, starts, per))
+
+    async def limits(self) -> Limits:
+        """Return the limit of the queue, and up to 50 keys of `Limit`s that jobs wait for, those with the most first.
+
+        Of more than 250 keys, those of 250 random deferred jobs are read.
+        """
+        return await self._perform(await self._async_client(), self._limits())
+
     async def clear(self) -> int:
-        """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue."""
+        """Cancel the queued jobs, deferred and delayed ones included, and return how many. Running jobs continue."""
         return await self._perform(await self._async_client(), self._cancel_all())
 
     @overload

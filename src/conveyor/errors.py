@@ -124,7 +124,7 @@ class DuplicateJob(ConveyorError):
 
 
 class NotEmpty(ConveyorError):
-    """A queue with waiting, delayed, running or dead jobs cannot be deleted."""
+    """A queue with waiting, deferred, delayed, running or dead jobs cannot be deleted."""
 
 
 class Full(ConveyorError, queue.Full):

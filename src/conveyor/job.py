@@ -219,7 +219,10 @@ class Job(Generic[R]):
             _log.exception("a callback of %r raised", self)
 
     def status(self) -> str:
-        """Return the job's state: waiting, delayed, running, done, failed, lost, cancelled, expired or gone."""
+        """Return the job's state.
+
+        waiting, deferred, delayed, running, done, failed, lost, cancelled, expired or gone.
+        """
         if self.settled is not None:
             return self.settled.state
         state: commands.State = self._submission.client.run(commands.state(self.queue_name, self.id))

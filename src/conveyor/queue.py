@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import chain, groupby, islice
 from typing import (
@@ -72,6 +72,8 @@ B = TypeVar("B")
 NOTE_AGAIN = 60.0
 #: Items that are taken from an iterable at a time, and seconds after which those taken are put.
 FEW, SOON = 20, 0.02
+#: Of how many claims one goes past the priorities, at most.
+MAX_AGEING = 10_000
 #: Jobs that one slice of `clear` cancels.
 PURGE_SLICE = 500
 #: Highest key of an entry of a `PriorityQueue`, and minus the lowest.
@@ -220,6 +222,20 @@ class BaseQueue:
         if immediate:
             yield from self._cancel_all()
 
+    def _limit(self, running: int, starts: int, per: float | timedelta) -> Operation[None]:
+        wanted = Limit(running=running, starts=starts, per=per)  # it checks them
+        command = commands.limit(self.name, wanted.running, wanted.starts, wanted.seconds)
+        yield Exchange((command, commands.note_queue(self.name)))
+
+    def _age(self, every: int) -> Operation[None]:
+        check_whole("every", every, MAX_AGEING)
+        yield Exchange((commands.age(self.name, every), commands.note_queue(self.name)))
+
+    def _limits(self) -> Operation[commands.Limits]:
+        (found,) = yield Exchange((commands.limits(self.name),))
+        limits: commands.Limits = found
+        return limits
+
     def _pause(self) -> Operation[None]:
         yield Exchange((commands.pause(self.name), commands.note_queue(self.name)))
 
@@ -311,9 +327,9 @@ class LowestFirst(BaseQueue):
 class Queue(BaseQueue, Generic[Item]):
     """A queue on the server, shared by all processes that use its name.
 
-    `maxsize` limits the waiting and delayed jobs, for all producers; 0 leaves the limit as it is (none at first).
-    `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync, or
-    replicated:N for N replicas. With the `serializer` "pickle", functions and values that are not data travel as
+    `maxsize` limits the waiting, deferred and delayed jobs, for all producers; 0 leaves the limit as it is (none at
+    first). `durability` is the level that jobs must reach before a put of this object returns: memory, written, fsync,
+    or replicated:N for N replicas. With the `serializer` "pickle", functions and values that are not data travel as
     pickles, signed with the key in CONVEYOR_KEY or of the embedded server. `store` is a client or the URL of a server;
     by default CONVEYOR_URL, or else the embedded server.
     Nothing is sent until the first call. Objects are cheap. Thread-safe. A pickled object refers to
@@ -385,12 +401,12 @@ class Queue(BaseQueue, Generic[Item]):
         client.perform(holder_of(client).settle(self, this_thread.token, item))
 
     def join(self, timeout: float | None = None) -> None:
-        """Block until no job is waiting, delayed or in progress. Raises WaitTimeout after `timeout` seconds."""
+        """Block until no job is unfinished. Raises WaitTimeout after `timeout` seconds."""
         deadline = _deadline(block=True, timeout=timeout) or Deadline(0)
         self._connect(deadline).perform(join_queue(self.name, deadline))
 
     def qsize(self) -> int:
-        """Return the number of queued jobs, delayed ones included: what `maxsize` limits."""
+        """Return the number of queued jobs, deferred and delayed ones included: what `maxsize` limits."""
         return self.count().qsize
 
     def empty(self) -> bool:
@@ -432,7 +448,7 @@ class Queue(BaseQueue, Generic[Item]):
         self.client.perform(self._resume())
 
     def clear(self) -> int:
-        """Cancel the queued jobs, delayed ones included, and return how many. Running jobs continue.
+        """Cancel the queued jobs, deferred and delayed ones included, and return how many. Running jobs continue.
 
         Jobs put after the call stay. It cancels no more delayed jobs than there were, and none that is due later than
         the last of them. A job that becomes due meanwhile may stay.
@@ -458,6 +474,28 @@ class Queue(BaseQueue, Generic[Item]):
             raise _not_empty(self.name, found)
         _noted.pop((self.client, self.name), None)
         self._bounded = self.maxsize == 0
+
+    def limit(self, *, running: int = 0, starts: int = 0, per: float | timedelta = 60.0) -> None:
+        """Set how many jobs run at a time, and start within any `per` seconds, on all consumers together.
+
+        0 stands for no limit, so `limit()` removes it. Jobs over the limit wait, and no worker meets them. It adds to
+        the limits of tasks (`Limit`). Raises BadCall for a number that is out of range.
+        """
+        self.client.perform(self._limit(running, starts, per))
+
+    def age(self, every: int = 16) -> None:
+        """Make one of `every` claims serve the priorities by their shares of what waits, so that none starves.
+
+        The other claims take the highest priority; 0 restores that for all. Raises BadCall for a number out of range.
+        """
+        self.client.perform(self._age(every))
+
+    def limits(self) -> commands.Limits:
+        """Return the limit of the queue, and up to 50 keys of `Limit`s that jobs wait for, those with the most first.
+
+        Of more than 250 keys, those of 250 random deferred jobs are read.
+        """
+        return self.client.perform(self._limits())
 
     def resize(self, maxsize: int) -> None:
         """Set the max size for all producers; 0 removes the limit. Blocked producers get the new room."""
@@ -886,6 +924,7 @@ def _checked_maxsize(maxsize: int) -> int:
 def _not_empty(queue: str, found: ForgetReply) -> NotEmpty:
     counts = {
         "waiting": found.ready,
+        "deferred": found.deferred,
         "delayed": found.delayed,
         "running": found.leased,
         "dead": found.dead,

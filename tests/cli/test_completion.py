@@ -40,7 +40,7 @@ def test_tasks_and_states_are_completed_without_a_server(
 ) -> None:
     assert eventually(lambda: complete("conveyor produce sh")) == ["shape"]
     assert eventually(lambda: complete("conveyor produce sle")) == ["sleep"]
-    assert complete("conveyor jobs x --state ") == ["waiting", "delayed", "running", "dead"]
+    assert complete("conveyor jobs x --state ") == ["waiting", "deferred", "delayed", "running", "dead"]
     assert complete("conveyor re") == ["resume", "retry"]
 
 

@@ -71,10 +71,12 @@ def test_queues_are_counted(at_server: Any, conveyor: Any) -> None:
         "name": "letters",
         "state": "full",
         "waiting": 2,
+        "deferred": 0,
         "delayed": 0,
         "running": 0,
         "dead": 0,
         "maxsize": 2,
+        "rests_until": None,
         "workers": 0,
         "blocked_producers": 0,
         "accepted": 2,
@@ -83,8 +85,9 @@ def test_queues_are_counted(at_server: Any, conveyor: Any) -> None:
     }
     assert (found["shapes"]["delayed"], found["shapes"]["state"]) == (1, "paused")
     lines = conveyor("queues").out.splitlines()
-    assert lines[0].split() == ["QUEUE", "WAITING", "DELAYED", "RUNNING", "DEAD", "LIMIT", "WORKERS", "STATE"]
-    assert lines[1].split() == ["letters", "2", "0", "0", "0", "2", "0", "full"]
+    states = ["WAITING", "DEFERRED", "DELAYED", "RUNNING", "DEAD"]
+    assert lines[0].split() == ["QUEUE", *states, "LIMIT", "WORKERS", "STATE"]
+    assert lines[1].split() == ["letters", "2", "0", "0", "0", "0", "2", "0", "full"]
     assert "letters" in conveyor("status").out
 
 

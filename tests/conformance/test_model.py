@@ -85,13 +85,17 @@ MUTANTS: tuple[Change, ...] = (
     ),
     ("append", "if first ~= length then return {'OK', length} end", ""),
     ("renew", "redis.call('ZADD', LEASED, 'XX', till, id)", ""),
-    ("put", "maxsize - waiting - ahead", "maxsize - waiting - ahead + 1"),
-    ("put", "maxsize - waiting - ahead", "maxsize - waiting"),
+    ("shared/room", "maxsize - buffered() - ahead", "maxsize - buffered() - ahead + 1"),
+    ("shared/room", "maxsize - buffered() - ahead", "maxsize - buffered()"),
     ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
-    ("put", "(255 - priority) * LEVEL + sequence + 1", "priority * LEVEL + sequence + 1"),
-    ("put", "(255 - priority) * LEVEL - sequence - 1, -1", "(255 - priority) * LEVEL - sequence - 1, 1"),
+    ("shared/accept", "(255 - priority) * LEVEL + sequence + 1", "priority * LEVEL + sequence + 1"),
+    (
+        "shared/accept",
+        "(255 - priority) * LEVEL - sequence - 1, -1",
+        "(255 - priority) * LEVEL - sequence - 1, 1",
+    ),
     ("purge", "math.max(first, base - upto)", "first"),
-    ("shared/settle", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
+    ("shared/queue", "math.floor(score / LEVEL + 0.5)", "math.floor(score / LEVEL)"),
     ("shared/recover", "(255 - priority) * LEVEL", "255 * LEVEL"),
     ("retry", "if lease.how == 'C' then", "if false then"),
     ("shared/recover", "if lease.how == 'C' then", "if false then"),
@@ -491,7 +495,7 @@ class Machine(RuleBasedStateMachine):
         self.forget_queue(remove=remove)
 
     def forget_queue(self, *, remove: bool) -> None:
-        sizes = [len(self.model.of(state)) for state in LIVE]
+        sizes = [*(len(self.model.of(state)) for state in LIVE), 0]  # none is deferred
         assert list(self.run("forget", 0.0, remove=remove)) == [self.model.forget(remove=remove), *sizes]
         if self.model.born is None:
             self.last, self.sent = None, []  # a late put would bring the queue back, without a job

@@ -158,6 +158,19 @@ def test_graph_is_put_in_asyncio(start: Any, queue: Queue) -> None:
     assert asyncio.run(asyncio.wait_for(run(), 60)) == sum(range(1, 21))
 
 
+def test_job_goes_on_after_the_last_one_of_another_queue(
+    start: Any, kind: str, queue: Queue, path: Path, eventually: Callable[..., Any]
+) -> None:
+    """The other queue is empty by then; of many queues, workers ask only those that have something."""
+    others = [Queue(f"{queue.name}-{number}", store=queue.client) for number in range(9)]
+    start([queue.name, *(one.name for one in others)], workers=3, kind=kind)
+    before = [one.submit(jobs.hold, str(path), one.name) for one in others[-3:]]
+    last = queue.submit(jobs.add.options(after=before), 1)
+    eventually(lambda: len(lines(path)) == 3)
+    go(path)
+    assert last.result(20) == jobs.Sum(2)
+
+
 def test_many_jobs_before_and_after_one(start: Any, queue: Queue) -> None:
     start(workers=2)
     first = queue.submit(jobs.add, 0)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 #: Part of every secret; the text before it shows which one was found.
 MARK = "-hunter2"
 LEAK = re.compile(r"[\w -]*-hunt")
-STATES = ("waiting", "delayed", "running", "dead", "ended")
+STATES = ("waiting", "deferred", "delayed", "running", "dead", "ended")
 TASKS = """
 import sys
 import time
@@ -235,9 +235,10 @@ def test_secret_is_in_no_command_output(
     words["jobs"] = [
         [queue, "--state", state]
         for queue in scene.jobs
-        for state in ("waiting", "delayed", "running", "dead")
+        for state in ("waiting", "deferred", "delayed", "running", "dead")
     ]
     words["job"] = [[job, "-q", queue] for queue, jobs in scene.jobs.items() for job in jobs[::2]]
+    words["flow"] = words["job"][:]
     words["job"].append([scene.running, "--stack"])
     assert COMMANDS["Look"].keys() - set(words) == {"dashboard", "top"}
     found = {}

@@ -239,6 +239,7 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (cancelled, lambda token: (token, FIRST, LONG, b"attempt")),
     ),
     "limit": ((put, lambda _: (1, 2, LONG)),),
+    "age": ((put, lambda _: (16,)),),
     "claim": (
         (limited, lambda _: ("bob", "bob.1", 2, LONG)),
         (put, lambda _: ("ann", "ann.1", 2, LONG)),
@@ -403,6 +404,7 @@ LATE = {
         lambda lane: lane.run(commands.limit, 0, 0, 1.0),
         {},
     ),
+    "age": Late(nothing, lambda queue: commands.age(queue, 5), lambda lane: lane.run(commands.age, 9), {}),
     # The follower is told once, even if it is noted once more: then by its own queue.
     "follow": Late(put, lambda queue: commands.follow(queue, FIRST, "other follower"), fail_first, {}),
     # Of a job put again under its id after the same job: that has ended indeed.

@@ -11,7 +11,8 @@ from conveyor.errors import BadCall, StoreRefused
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions
 from conveyor.store import commands
-from conveyor.store.commands import Settlement
+from conveyor.store.commands import PutParams, Settlement, Terms
+from conveyor.wire import ids
 from conveyor.wire.audit_entry import Matching, Operation
 
 if TYPE_CHECKING:
@@ -372,3 +373,46 @@ def test_operation_list_is_newest_first_and_bounded(actions: Actions, one_server
     one_server.raw.set("conveyor:operation:n1003", b"\xc1", ex=60)
     found = bulk.operations([*names, "forgotten"]).ask(one_server.client)
     assert [one.id for one in found] == ["n1004", "n1002"]
+
+
+def limited(films: Films, count: int) -> list[str]:
+    """Put jobs of a limit of one, of which all but the first are deferred, and return their ids."""
+    names = ids.new_ids(count)
+    own = {one: commands.pack_terms(limit="disk") for one in names}
+    params = PutParams(terms=Terms(own, limit=(1, 0, 60.0, False)))
+    for first in range(0, count, 400):
+        films.client.run(
+            commands.put(films.name, [(one, b"bytes") for one in names[first : first + 400]], params)
+        )
+    return names
+
+
+@pytest.mark.parametrize("kind", ["cancel", "purge"])
+def test_deferred_jobs_are_cancelled_with_the_others(films: Films, actions: Actions, kind: str) -> None:
+    films.put(30)
+    films.put(30, delay=600.0)
+    limited(films, 900)
+    begun = actions.begin(kind, "films")
+    assert begun.total == 960
+    later = films.put(2) if kind == "purge" else []
+    done = finished(actions, begun, chunk=100)
+    assert (done.done, done.state) == (960, "done")
+    count = films.count()
+    assert (count.ready, count.deferred, count.delayed, count.cancelled) == (len(later), 0, 0, 960)
+    assert [job.id for job in films.claim().jobs] == later
+    assert count.imbalance == 0
+
+
+def test_chosen_deferred_jobs_are_cancelled(films: Films, actions: Actions) -> None:
+    names = limited(films, 5)
+    done = finished(actions, actions.begin("cancel", "films", Matching(ids=tuple(names[3:]))))
+    assert (done.done, films.count().deferred) == (2, 2)
+
+
+def test_job_after_a_purged_one_is_cancelled_with_it(films: Films, actions: Actions) -> None:
+    first, second = ids.new_ids(2)
+    films.client.run(commands.put("films", [(first, b"one")], PutParams()))
+    own = {second: commands.pack_terms(after=[f"films {first}"])}
+    films.client.run(commands.put("films", [(second, b"two")], PutParams(terms=Terms(own))))
+    done = finished(actions, actions.begin("purge", "films"))
+    assert (done.state, films.count().qsize, films.count().cancelled) == ("done", 0, 2)

@@ -124,9 +124,9 @@ TRANSITIONS = (
 
 #: Verbs that move no job.
 NOT_MOVES = {
-    *("renew", "count", "state", "rows", "tally", "series", "listen"),
-    *("append", "step", "wait", "join", "leave", "bound", "limit", "pause", "resume", "shut", "forget"),
-    *("follow",),
+    *("renew", "count", "state", "rows", "flow", "limits", "end_rest", "tally", "series", "listen"),
+    *("append", "step", "wait", "join", "leave", "follow"),
+    *("bound", "limit", "age", "pause", "resume", "shut", "forget"),
     *("due", "schedule", "reschedule"),
 }
 

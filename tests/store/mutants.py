@@ -22,6 +22,7 @@ from . import (
     test_plain,
     test_put,
     test_release,
+    test_rests,
     test_retry,
     test_schedules,
     test_steps,
@@ -578,8 +579,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("submit", "if is_foreign(meta[1]) then return {'VERSION'} end", ""),
         ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("age", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("cancel", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("revive", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("signal", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -830,6 +834,14 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "each_part('HDEL', LIMITS, over)", ""),
         ("shared/terms", "        redis.call('HDEL', TERMS, id)\n", ""),
         ("shared/terms", "limit[slots] = math.max(0, limit[slots] - 1)", ""),
+    ),
+    test_claim.test_one_of_several_claims_goes_past_the_priorities: (
+        ("claim", "if by_age then first = by_age end", ""),
+        ("claim", "if by_age then\n  redis.call('ZREM', READY, ids[1])\nelse\n", "if false then\nelse\n"),
+        ("claim", "  redis.call('ZREM', READY, ids[1])\n", ""),
+    ),
+    test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
+        ("end_rest", "  redis.call('HDEL', META, 'rest')\n", ""),
     ),
     test_limits.test_next_job_wakes_a_consumer: (
         ("shared/terms", "if admitted > 0 then ring(admitted) end", ""),
@@ -1208,5 +1220,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_hook_is_put_again_when_its_revived_job_ends_again: (
         ("shared/terms", " and redis.call('HEXISTS', JOBS, hook) == 0 then", " then"),
+    ),
+    test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
+        ("end_rest", "redis.call('HDEL', META, 'rest')", ""),
     ),
 }

@@ -265,3 +265,22 @@ def test_claim_reads_only_the_claimed_jobs(own_lane: Lane) -> None:
     assert taken(own_lane.claim(50)) == ["job00"]
     highest = own_lane.raw.info("memory")["used_memory_peak"]
     assert highest - before < 20_000_000
+
+
+def test_one_of_several_claims_goes_past_the_priorities(lane: Lane) -> None:
+    lane.put("low", "lower")
+    lane.put(*(f"high{number}" for number in range(20)), priority=9)
+    lane.run(commands.age, 1)  # each of them
+    order = []
+    for _ in range(22):
+        batch = lane.claim(9)
+        assert len(batch.jobs) == 1
+        order.append(batch.jobs[0].id)
+    assert sorted(order) == sorted({"low", "lower", *(f"high{number}" for number in range(20))})
+    assert order.index("low") < order.index("lower")
+    assert [one for one in order if one.startswith("high")] == [f"high{number}" for number in range(20)]
+    lane.check()
+    lane.run(commands.age, 0)
+    lane.put("plain")
+    lane.put("urgent", priority=9)
+    assert [job.id for job in lane.claim(9).jobs] == ["urgent", "plain"]

@@ -34,6 +34,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "go_on": ("id", "other before", encode_settled("done")),
     "throttle": ("token", "id", 1.0, b"attempt"),
     "limit": (1, 2, 60.0),
+    "age": (16,),
     "claim": ("owner", "nonce", 1, 1.0),
     "renew": ([("id", "token", "S")], 1.0),
     "finish": ("token", [ONE]),
@@ -65,6 +66,9 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "tally": ("owner", 1, 1.0, [("task", "b=1 s=1")]),
     "series": ("minute", 1, 2, ["*"]),
     "rows": ("ready", RowRange(1)),
+    "flow": (["id"], ["known"]),
+    "limits": ("key",),
+    "end_rest": ("key",),
     "due": (),
     "fire": (DueSchedule("report", 60.0, b"", Fired()), 120.0, [Put(60.0, "id", b"bytes", 0.0)], How()),
     "schedule": ("module", 1.0, [Entry("report", "every 60", b"definition", 60.0)]),
@@ -72,7 +76,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
 }
 #: Commands a full server must refuse: all that bring work in. The others help to drain it.
 REFUSED_WITHOUT_MEMORY = {"put", "submit", "revive", "append", "fire", "step", "signal"}
-READING = {"count", "state", "series", "rows", "due"}
+READING = {"count", "state", "series", "rows", "flow", "limits", "due"}
 
 
 def header(verb: str) -> list[str]:
@@ -115,6 +119,9 @@ WITHOUT_VERB = {
         "delivered",
         "links",
         "inputs",
+        "waits_for",
+        "count_waits_for",
+        "place_in_lane",
     ),
     *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
 }

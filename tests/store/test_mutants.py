@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 #: How a test fails; any other error may be one of the mutant itself, which is then no proof.
 FAILURES = (AssertionError, pytest.fail.Exception, ShutDown, DuplicateJob, JobGone)
-READING = {"count", "due", "rows", "series", "state", "plain/groups", "plain/steps", "plain/trail"}
+READING = {"count", "due", "flow", "limits", "rows", "series", "state"} | {
+    f"plain/{name}" for name in ("groups", "steps", "trail")
+}
 #: Code that compares a token or a version, or removes something that does not expire.
 GUARD = re.compile(
     r"if [^\n]*\bis_(?:holder|foreign)\([^\n]*|(?<=\(')(?:HDEL|ZREM\w*|SREM|DEL|UNLINK|LTRIM|ZPOPMIN)\b"

@@ -39,7 +39,7 @@ def test_jobs_are_shown_waiting_running_and_ended(
         await seat.sees("running 1", queue.name)
         line = await seat.sees(job.id, "/1", "0:0")
         await seat.misses(line.split()[3])  # the clock continues
-        await seat.press("s")
+        await seat.press("s", "s")
         await seat.sees(delayed.id, "4:")
         await seat.press("s", "s")
         go(path)

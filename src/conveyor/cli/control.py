@@ -95,11 +95,14 @@ def _print_state(queue: str, state: str, count: Count) -> None:
 
 
 def purge(queue: QueueName, *, yes: Yes = False, reason: Reason = "", as_json: Json = False) -> None:
-    """Cancel all waiting and delayed jobs of a queue. Running jobs continue."""
+    """Cancel all queued jobs of a queue. Running jobs continue.
+
+    Waiting, deferred and delayed ones are queued.
+    """
     inspector = open_inspector(quiet=as_json)
     count = existing_queue(inspector, queue)
-    question = f"Cancel {count_of(count.qsize, 'waiting or delayed job')} of {queue}?"
-    if not yes and not _confirm(question, f"purge cancels every waiting job of {queue}", ask=count.qsize > 0):
+    question = f"Cancel {count_of(count.qsize, 'queued job')} of {queue}?"
+    if not yes and not _confirm(question, f"purge cancels every queued job of {queue}", ask=count.qsize > 0):
         note("Nothing was cancelled.")
         return
     cancelled = run_operation(open_actions(inspector.client), "purge", queue, reason)

@@ -16,7 +16,7 @@ from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json
 from conveyor.cli.output import document, note, screen
 from conveyor.cli.status import queue_lines
-from conveyor.monitor.format import count_of, size
+from conveyor.monitor.format import count_of, size, utc
 from conveyor.store import commands, fitness
 from conveyor.store.address import shown
 from conveyor.wire.durability import Durability
@@ -260,6 +260,9 @@ def _check_queue(line: QueueLine) -> Iterator[Finding]:
     if count.paused:
         text = f"paused, {count.ready:,} waiting"
         yield _warning(name, text, "queues are paused", "conveyor resume {0}")
+    if count.rest:
+        text = f"no job starts until {utc(count.rest / 1000):%H:%M:%S} UTC: a task raised Throttle"
+        yield _warning(name, text, "queues are throttled by a task", "conveyor limit {0} --end-rest")
     if count.dead:
         hint = "conveyor jobs {0} --state dead, then conveyor retry --all {0}"
         yield _warning(name, count_of(count.dead, "dead job"), "queues have dead jobs", hint)

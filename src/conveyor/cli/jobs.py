@@ -21,6 +21,7 @@ from conveyor.errors import JobFailed
 from conveyor.monitor import job_record
 from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, safe, utc
 from conveyor.monitor.snapshot import in_state
+from conveyor.monitor.waits import key_text
 from conveyor.store import commands
 from conveyor.wire.call import ITEM_WORD
 from conveyor.wire.control_messages import SILENT
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from conveyor.monitor import Inspector
     from conveyor.monitor.job_list import JobRow
     from conveyor.monitor.job_record import JobRecord, JobStep
+    from conveyor.monitor.waits import Wait
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Settled
     from conveyor.wire.redaction import Labels, LabelsOf
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 #: The facts about a job in each state: field of the document to title of the column.
 _FACTS = {
     "waiting": {"place": "POSITION"},
+    "deferred": {"waits_for": "WAITS FOR"},
     "delayed": {"due_in": "DUE IN"},
     "running": {"worker": "WORKER", "running_for": "FOR", "progress": "PROGRESS"},
     "dead": {"died": "DIED", "error": "ERROR"},
@@ -52,7 +55,7 @@ def jobs(
     queue: QueueName,
     *,
     state: Annotated[
-        Literal["waiting", "delayed", "running", "dead"], typer.Option(help="State of the jobs.")
+        Literal["waiting", "deferred", "delayed", "running", "dead"], typer.Option(help="State of the jobs.")
     ] = ("waiting"),
     first: Annotated[int, option("N", "Skip the first N.", min=0)] = 0,
     count: Annotated[int, option("N", "Show at most N jobs.", min=1, max=1000)] = 50,
@@ -63,7 +66,13 @@ def jobs(
     inspector = open_inspector(quiet=as_json)
     total = in_state(existing_queue(inspector, queue), state)
     found = inspector.jobs(queue, state, first, count, labels_of(tasks))
-    facts = {"waiting": _waiting, "delayed": _delayed, "running": _running, "dead": _dead}[state]
+    facts = {
+        "waiting": _waiting,
+        "deferred": _deferred,
+        "delayed": _delayed,
+        "running": _running,
+        "dead": _dead,
+    }[state]
     rows = [
         {"id": job.id, "task": job.task, "arguments": job.arguments, **more}
         for job, more in zip(found, facts(inspector, found, first), strict=True)
@@ -77,7 +86,7 @@ def jobs(
     table(
         [_cells(state, row) for row in rows],
         numbers=("POSITION", "DUE IN", "FOR", "DIED"),
-        may_shrink=("TASK", "ARGUMENTS", "WORKER", "PROGRESS", "ERROR"),
+        may_shrink=("TASK", "ARGUMENTS", "WORKER", "PROGRESS", "ERROR", "WAITS FOR"),
     )
     last = first + len(rows)
     if last < total or first:
@@ -107,6 +116,10 @@ def _fact_text(name: str, row: Row) -> str:
 
 def _waiting(_: Inspector, found: Sequence[JobRow], first: int) -> list[Row]:
     return [{"place": place} for place, _ in enumerate(found, first + 1)]
+
+
+def _deferred(_: Inspector, found: Sequence[JobRow], __: int) -> list[Row]:
+    return [{"waits_for": job.waits_for} for job in found]
 
 
 def _delayed(inspector: Inspector, found: Sequence[JobRow], _: int) -> list[Row]:
@@ -235,6 +248,7 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,
+        "waits": None if details.waits is None else _wait_document(details.waits),
         "worker": details.worker or None,
         "progress": progressed,
         "steps": [_step_document(one) for one in details.steps],
@@ -249,6 +263,18 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "took": None if settled is None else settled.elapsed,
         "result": value,
         "error": error_document(error),
+    }
+
+
+def _wait_document(wait: Wait) -> dict[str, Any]:
+    limit = wait.limit
+    return {
+        "text": wait.text(),
+        "until": None if wait.until is None else utc(wait.until),
+        "jobs": list(wait.jobs),
+        "jobs_before": wait.before,
+        "limit": None if limit is None else key_text(limit.key),
+        "ahead": wait.ahead,
     }
 
 

@@ -79,7 +79,7 @@ schedules = _completion(lambda url: [one.name for one in all_schedules().ask(_in
 queues = _completion(lambda url: sorted(queue_counts(_inspector(url))))
 workers = _completion(_workers)
 queues_and_workers = _completion(lambda url: [*sorted(queue_counts(_inspector(url))), *_workers(url)])
-jobs = _completion(lambda url: _jobs(url, "running", "waiting", "delayed"))
+jobs = _completion(lambda url: _jobs(url, "running", "waiting", "deferred", "delayed"))
 dead_jobs = _completion(lambda url: _jobs(url, "dead"))
 tasks = _completion(_tasks)
 

@@ -127,6 +127,7 @@ def _queue_table(lines: Sequence[QueueLine], title: str, extra: Callable[[QueueL
         {
             "QUEUE": line.name,
             "WAITING": f"{line.count.ready:,}",
+            "DEFERRED": f"{line.count.deferred:,}",
             "DELAYED": f"{line.count.delayed:,}",
             "RUNNING": f"{line.count.leased:,}",
             "DEAD": Text(f"{line.count.dead:,}", style="red" if line.count.dead else ""),
@@ -134,11 +135,16 @@ def _queue_table(lines: Sequence[QueueLine], title: str, extra: Callable[[QueueL
             "WORKERS": Text(
                 f"{line.workers:,}", style="yellow" if line.count.live and not line.workers else ""
             ),
-            "STATE": Text(line.count.state, style=STATE_COLORS[line.count.state]),
+            "STATE": Text(state := _state(line.count), style=STATE_COLORS[state]),
         }
         for line in lines
     ]
-    table(rows, numbers=("WAITING", "DELAYED", "RUNNING", "DEAD", "LIMIT", "WORKERS"))
+    table(rows, numbers=("WAITING", "DEFERRED", "DELAYED", "RUNNING", "DEAD", "LIMIT", "WORKERS"))
+
+
+def _state(count: Count) -> str:
+    """Return the state of a queue, or that a task has asked for a rest."""
+    return "throttled" if count.rest and count.state in {"open", "full"} else count.state
 
 
 def _bar(count: Count, longest: int) -> Text:
@@ -197,10 +203,12 @@ def _queue_document(line: QueueLine) -> dict[str, Any]:
         "name": line.name,
         "state": count.state,
         "waiting": count.ready,
+        "deferred": count.deferred,
         "delayed": count.delayed,
         "running": count.leased,
         "dead": count.dead,
         "maxsize": count.maxsize,
+        "rests_until": utc(count.rest / 1000) if count.rest else None,
         "workers": line.workers,
         "blocked_producers": count.blocked,
         "accepted": count.accepted,

@@ -110,6 +110,12 @@ KINDS = {
         many="queues are paused while jobs wait",
         hint="resume the queue to process them",
     ),
+    "throttled": _Kind(
+        level="note",
+        one="{} is throttled: a task asked for a rest",
+        many="queues are throttled: tasks asked for a rest",
+        hint="its jobs start again when the rest is over, or when you end it",
+    ),
     "dead": _Kind(
         level="note",
         one="{} has dead jobs",
@@ -150,6 +156,8 @@ def kinds_of(snapshot: Snapshot, name: str, count: Count) -> Iterator[str]:
         yield "blocking" if count.paused else "full"
     elif count.paused and count.qsize:
         yield "paused"
+    if count.rest and count.qsize:
+        yield "throttled"
     if count.dead:
         yield "dead"
     if workers and _is_stalled(snapshot, name, count, workers):

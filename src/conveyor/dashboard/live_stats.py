@@ -21,10 +21,12 @@ class QueueStats(msgspec.Struct, frozen=True):
 
     waiting: int
     """Jobs that are due."""
+    deferred: int
+    """Jobs that wait for others."""
     delayed: int
     """Jobs that are not due yet."""
     qsize: int
-    """Both together: what `maxsize` limits."""
+    """All three together: what `maxsize` limits."""
     taken: int
     """Slots of a bounded queue that have jobs; 0 without a limit."""
     beyond: int
@@ -54,6 +56,7 @@ class LiveStats(msgspec.Struct, frozen=True):
     interval: float
     """Seconds until the next ones."""
     waiting: int
+    deferred: int
     delayed: int
     oldest: float | None
     """When the job was put that has waited longest of those that are due, seconds since 1970."""
@@ -91,6 +94,7 @@ def live_stats(snapshot: Snapshot, interval: float) -> LiveStats:
         at=round(snapshot.at, 3),
         interval=interval,
         waiting=sum(count.ready for count in counts),
+        deferred=sum(count.deferred for count in counts),
         delayed=sum(count.delayed for count in counts),
         oldest=snapshot.oldest,
         running=sum(count.leased for count in counts),
@@ -112,6 +116,7 @@ def queue_stats(snapshot: Snapshot, name: str) -> QueueStats:
     workers = snapshot.workers_of(name)
     return QueueStats(
         waiting=count.ready,
+        deferred=count.deferred,
         delayed=count.delayed,
         qsize=count.qsize,
         taken=slots_taken(count),

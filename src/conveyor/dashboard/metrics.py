@@ -114,13 +114,17 @@ def of_queues(groups: Groups) -> Iterator[Metric]:
     jobs = [
         Value((("queue", name), ("state", state)), sum(_in_state(one, state) for one in group.values()))
         for name, group in groups.items()
-        for state in ("waiting", "paused", "scheduled", "running", "dead")
+        for state in ("waiting", "paused", "deferred", "scheduled", "running", "dead")
     ]
-    text = "Jobs; paused ones wait on a paused queue, scheduled ones are not due yet."
+    text = (
+        "Jobs; paused ones wait on a paused queue, deferred ones for others, scheduled ones are not due yet."
+    )
     yield Metric("queue_jobs", "gauge", text, jobs)
     yield _sum("queue_paused", "1 if the queue is paused, 0 otherwise.", alone, lambda one: one.jobs.paused)
+    text = "1 while no job of the queue starts since a task raised Throttle, 0 otherwise."
+    yield _sum("queue_throttled", text, alone, lambda one: int(one.jobs.rest > 0))
     yield _sum("queue_blocked_producers", "Blocked producers.", groups, lambda one: one.jobs.blocked)
-    text = "Limit of waiting and delayed jobs; 0 without a limit."
+    text = "Limit of waiting, deferred and delayed jobs; 0 without a limit."
     yield _sum("queue_size_limit", text, alone, lambda one: one.jobs.maxsize)
     yield _sum("jobs_enqueued_total", "Jobs that were accepted.", groups, lambda one: one.jobs.accepted)
     dropped = [
@@ -134,7 +138,9 @@ def _in_state(one: Totals, state: str) -> int:
     jobs = one.jobs
     if state in {"waiting", "paused"}:
         return jobs.ready if bool(jobs.paused) == (state == "paused") else 0
-    return {"scheduled": jobs.delayed, "running": jobs.leased, "dead": jobs.dead}[state]
+    index = {"scheduled": "delayed", "running": "leased"}.get(state, state)
+    number: int = getattr(jobs, index)
+    return number
 
 
 def _sum(name: str, text: str, groups: Groups, number: Callable[[Totals], int]) -> Metric:

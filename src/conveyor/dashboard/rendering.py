@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from starlette.responses import PlainTextResponse, Response
 
 from conveyor import clock
+from conveyor.monitor import waits
 from conveyor.monitor.format import date_time, duration, elapsed, number, rate, shorten, size, utc
 from conveyor.wire import control_messages
 from conveyor.wire.objects import ObjectData, label_of
@@ -305,6 +306,11 @@ def environment() -> jinja2.Environment:
     }
     env.globals |= {
         "icon": icon,
+        "limit_text": waits.limit_text,
+        "limit_reason": waits.reason,
+        "key_text": waits.key_text,
+        "key_digest": waits.key_digest,
+        "is_resting": waits.is_resting,
         "steps": steps,
         "gantt": gantt,
         "speedup_plot": speedup_plot,

@@ -18,13 +18,14 @@ from conveyor.wire import call, control_messages, ids
 from conveyor.wire.audit_entry import AuditEntry, Operation
 from conveyor.wire.checks import check_whole
 from conveyor.wire.signature import name_of
+from conveyor.wire.terms import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from conveyor.store import Client
     from conveyor.store.command import Command
-    from conveyor.store.commands import Count
+    from conveyor.store.commands import Count, Limits
     from conveyor.wire.audit_entry import Facts, Matching
     from conveyor.wire.schedule import Schedule
 
@@ -62,6 +63,20 @@ class QueueResult(NamedTuple):
         """True if the queue's pause, shutdown or maxsize changed."""
         one, other = self.before, self.after
         return (one.paused, one.shutdown, one.maxsize) != (other.paused, other.shutdown, other.maxsize)
+
+
+class LimitResult(NamedTuple):
+    """The limit of a queue right before and after it was set; `recorded` as of QueueResult."""
+
+    queue: str
+    before: Limits
+    after: Limits
+    recorded: bool
+
+    @property
+    def changed(self) -> bool:
+        """True if the limit changed."""
+        return _limit_facts(self.before) != _limit_facts(self.after)
 
 
 class JobResult(NamedTuple):
@@ -123,6 +138,31 @@ class Actions:
         command = commands.bound(ids.checked_queue(queue), maxsize)
         act = AuditEntry("bound_queue", queue, queue, reason)
         return self._on_queue(act, command, lambda count: {"maxsize": count.maxsize})
+
+    def limit_queue(self, queue: str, running: int, starts: int, per: float, reason: str = "") -> LimitResult:
+        """Set how many jobs of a queue run at a time, and start within `per` seconds; zeros remove the limit.
+
+        Raises BadCall for numbers that are out of range.
+        """
+        wanted = Limit(running=running, starts=starts, per=per)  # it checks them
+        query = commands.limits(ids.checked_queue(queue))
+        act = AuditEntry("limit_queue", queue, queue, reason)
+        before: Limits = self.client.run(query)
+        command = commands.limit(queue, wanted.running, wanted.starts, wanted.seconds)
+        self._attempt(act, lambda: self.client.run(command))
+        after: Limits = self.client.run(query)
+        act = msgspec.structs.replace(act, before=_limit_facts(before))
+        return LimitResult(queue, before, after, self._finish(act, "done", _limit_facts(after)))
+
+    def end_rest(self, queue: str, key: str = "", reason: str = "") -> JobResult:
+        """End the rest of a queue, or of the jobs of one limit, that a task has asked for by Throttle.
+
+        The state of the result is resting if it did, otherwise open.
+        """
+        act = AuditEntry("end_rest", key or queue, ids.checked_queue(queue), reason)
+        rested = bool(self._attempt(act, lambda: self.client.run(commands.end_rest(queue, key))))
+        outcome = "done" if rested else "not done: it does not rest"
+        return JobResult("resting" if rested else "open", rested, self._finish(act, outcome, {}))
 
     def delete_queue(self, queue: str, reason: str = "", *, purge: bool = False) -> QueueResult:
         """Delete an empty queue and everything stored about it; `purge` first removes waiting and dead jobs.
@@ -333,6 +373,15 @@ class Actions:
 
     def _finish(self, act: AuditEntry, outcome: str, after: Facts) -> bool:
         return self.record(msgspec.structs.replace(act, outcome=outcome, after=after))
+
+
+def _limit_facts(limits: Limits) -> Facts:
+    """Return the limit of a queue for the audit trail."""
+    limit = limits.queue
+    if limit is None:
+        return {"running": 0, "starts": 0}
+    per: Facts = {"per": limit.period} if limit.max_starts else {}
+    return {"running": limit.max_running, "starts": limit.max_starts, **per}
 
 
 def _flags(count: Count) -> Facts:

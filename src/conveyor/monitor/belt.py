@@ -33,7 +33,7 @@ class Belt(msgspec.Struct, frozen=True):
     filled: int
     """Slots with jobs, from the workers' end."""
     later: int
-    """Slots among these with delayed jobs; they come last."""
+    """Slots among these with deferred and delayed jobs; they come last."""
     scale: int
     """Jobs per slot."""
     signs: str
@@ -98,6 +98,8 @@ def _parts(count: Count, icons: str) -> list[str]:
         beyond = count.qsize - slots_taken(count)  # retried, released or put before maxsize was lowered
         more = f" and {beyond:,} more {'job' if beyond == 1 else 'jobs'} waiting" if beyond else ""
         parts = [f"{slots_taken(count):,} of {count.maxsize:,} slots taken{more}"]
+    if count.deferred:
+        parts.append(f"{count.deferred:,} {'of these ' if count.maxsize else ''}deferred")
     if count.delayed:
         parts.append(f"{count.delayed:,} {'of these ' if count.maxsize else ''}delayed")
     if count.blocked:

@@ -70,12 +70,12 @@ def first_cursor(client: Client, operation: Operation, now: float) -> tuple[Curs
         last, due, count = client.run_all(queries)
         cursor, total = Cursor("delayed", due, score=float(last), place=count.delayed), count.qsize
         if not count.delayed:
-            cursor = Cursor("ready", float(last))
+            cursor = Cursor("deferred" if count.deferred else "ready", float(last))
     else:
-        last, count = client.run_all([records.highest(queue, "delayed"), commands.count(queue)])
-        cursor, total = Cursor("delayed", last), count.qsize
-        if not count.delayed:
-            cursor = _ready_cursor(client, queue, cursor.place)
+        last, count = client.run_all([records.sequence(queue), commands.count(queue)])
+        cursor, total = Cursor("deferred", float(last)), count.qsize
+        if not count.deferred:
+            cursor = _delayed_cursor(client, queue, cursor.place)
     return cursor, len(matching.ids) or total
 
 
@@ -115,7 +115,8 @@ def _process(client: Client, operation: Operation, chunk: int) -> Operation:
 def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
     """Cancel the jobs that were waiting when the operation began, as active producers could otherwise keep it running.
 
-    Delayed jobs come first, before they are due: `place` counts them down, `score` is where the ready ones end.
+    Delayed jobs come first, before they are due: `place` counts them down, `score` is where the others end. Deferred
+    ones are next, or they would become ready behind that.
     """
     cursor = operation.cursor
     most = min(chunk, cursor.place) if cursor.index == "delayed" else chunk
@@ -124,7 +125,9 @@ def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
     if cursor.index == "delayed":
         cursor = replace(cursor, place=cursor.place - moved)
         if moved == 0 or cursor.place == 0:
-            cursor = Cursor("ready", cursor.score)
+            cursor = Cursor("deferred", cursor.score)
+    elif cursor.index == "deferred" and moved == 0:
+        cursor = Cursor("ready", cursor.upto)
     elif moved == 0 or done >= operation.total:
         cursor = Cursor()
     return replace(operation, done=done, cursor=cursor, state="running" if cursor.index else "done")
@@ -134,7 +137,7 @@ def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curs
     """Return the next named jobs that are in the indexes of the operation, and the cursor after them."""
     cursor, wanted = operation.cursor, operation.matching.ids
     ids = wanted[cursor.place : cursor.place + chunk]
-    indexes = ("dead",) if cursor.index == "dead" else ("ready", "delayed")
+    indexes = ("dead",) if cursor.index == "dead" else ("ready", "deferred", "delayed")
     found = client.run_all([records.scores(operation.queue, index, ids) for index in indexes])
     rows = []
     for place, job in enumerate(ids):
@@ -148,9 +151,10 @@ def _named(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curs
 def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Cursor]:
     """Return the next jobs of the operation's current index, and the cursor after them."""
     queue, cursor = operation.queue, operation.cursor
-    high = 255 * LEVEL + cursor.upto if cursor.index == "ready" else cursor.upto
+    is_in_order = cursor.index in {"ready", "deferred"}
+    high = 255 * LEVEL + cursor.upto if is_in_order else cursor.upto
     rows, more = _after(client, queue, cursor, high, chunk)
-    if cursor.index == "ready":
+    if is_in_order:
         for place, (_, score) in enumerate(rows):
             first, last, following = _span(score, cursor.upto)
             if not first <= score <= last:  # this one was put later, and so were the others up to `start`
@@ -158,6 +162,8 @@ def _next(client: Client, operation: Operation, chunk: int) -> tuple[Rows, Curso
                 return rows[:place], replace(cursor, score=start, last="")
     if more:
         return rows, replace(cursor, last=rows[-1][0], score=rows[-1][1])
+    if cursor.index == "deferred":
+        return rows, _delayed_cursor(client, queue, cursor.place)
     if cursor.index == "delayed":
         return rows, _ready_cursor(client, queue, cursor.place)
     return rows, replace(cursor, index="")
@@ -186,10 +192,16 @@ def _after(client: Client, queue: str, cursor: Cursor, high: float, chunk: int) 
         first += chunk
 
 
+def _delayed_cursor(client: Client, queue: str, place: int) -> Cursor:
+    """Return the cursor of the jobs that are delayed now, or of the waiting ones if there are none."""
+    due = client.run(records.highest(queue, "delayed"))
+    return Cursor("delayed", due, place=place) if due > 0 else _ready_cursor(client, queue, place)
+
+
 def _ready_cursor(client: Client, queue: str, place: int) -> Cursor:
     """Return the cursor of the waiting jobs that have been accepted by now.
 
-    It is made after the delayed jobs are done, since those that became due meanwhile were accepted into `ready`.
+    It is made after the deferred and delayed jobs are done: those that became ready meanwhile are behind the others.
     """
     return Cursor("ready", float(client.run(records.sequence(queue))), place=place)
 

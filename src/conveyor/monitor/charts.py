@@ -49,7 +49,7 @@ class Point(NamedTuple):
     """When it began, seconds since 1970."""
     figures: Figures = Figures()
     depth: int = 0
-    """Waiting and delayed jobs."""
+    """Waiting, deferred and delayed jobs."""
     oldest: float | None = None
     """Seconds since the job at the head was put, 0 without waiting jobs."""
     running: int = 0

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds of one wait for an acknowledgement, and between two polls of a running job or for workers.
 STEP, JOB_INTERVAL, WORKER_INTERVAL = 0.5, 0.25, 2.0
+#: States of the `state` script in which no worker has a job.
+_UNTAKEN = ("ready", "deferred", "delayed")
 NO_REPLY, ACKNOWLEDGED, DONE = "no answer", "acknowledged", "done"
 
 
@@ -117,10 +119,10 @@ def follow_log(client: Client, queue: str, job_id: str) -> Iterator[tuple[bool, 
         asking = Query((commands.state(queue, job_id),), itemgetter(0))
         state, lines = together([asking, log_after(queue, job_id, after)]).ask(client)
         after = lines[-1].id if lines else after
-        yield state.state in {"ready", "delayed"}, lines
+        yield state.state in _UNTAKEN, lines
         if len(lines) == MAX_LINES:
             continue
-        if state.state not in {"ready", "delayed", "leased"}:
+        if state.state not in {*_UNTAKEN, "leased"}:
             return
         clock.sleep(JOB_INTERVAL)
 

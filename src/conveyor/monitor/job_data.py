@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from conveyor.wire.redaction import LabelsOf
 
 #: The index of a queue that holds the jobs in a state, which is also the field of `Count` with their number.
-INDEXES = {"waiting": "ready", "delayed": "delayed", "running": "leased", "dead": "dead"}
+INDEXES = {
+    "waiting": "ready",
+    "deferred": "deferred",
+    "delayed": "delayed",
+    "running": "leased",
+    "dead": "dead",
+}
 STATES = {index: state for state, index in INDEXES.items()}
 #: States of the `state` script in which a job has an outcome.
 SETTLED = ("over", "dead")

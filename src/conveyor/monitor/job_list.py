@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.errors import BadCall
+from conveyor.monitor import waits
 from conveyor.monitor.job_data import (
     INDEXES,
     preview,
@@ -54,7 +55,7 @@ class JobRow(NamedTuple):
     id: str
     queue: str
     state: str
-    """The index that has it: ready, delayed, leased or dead."""
+    """The index that has it: ready, deferred, delayed, leased or dead."""
     task: str
     """`?` if the job's bytes are unreadable; empty for a plain item."""
     arguments: str
@@ -76,6 +77,8 @@ class JobRow(NamedTuple):
     kind: str
     """Type of a dead job's error."""
     message: str
+    waits_for: str = ""
+    """What a deferred job waits for, as text; it may hold arguments."""
 
 
 class JobPage(NamedTuple):
@@ -125,7 +128,7 @@ def page(
     *,
     labels_of: LabelsOf = no_labels,
 ) -> Query[JobPage]:
-    """Return a page of a queue's jobs in one state: waiting, delayed, running or dead.
+    """Return a page of a queue's jobs in one state: waiting, deferred, delayed, running or dead.
 
     Jobs are in the order in which they run, are due or lose their lease; dead ones begin with the latest death.
     `count` is 1 to 200. `labels_of` as in `job_record.record`. Raises BadCall.
@@ -199,6 +202,7 @@ def row_of(queue: str, index: str, raw: Row, labels_of: LabelsOf) -> JobRow:
         size=raw.size,
         kind=kind,
         message=message,
+        waits_for=waits.of_row(raw),
     )
 
 

@@ -29,6 +29,7 @@ from conveyor.monitor.job_data import (
     read_attempt_counts,
     read_call,
 )
+from conveyor.monitor.waits import Wait, wait_of
 from conveyor.store import commands, records
 from conveyor.store.query import Query
 from conveyor.wire.codec import decode_data, try_decode
@@ -126,7 +127,8 @@ class JobRecord:
     id: str
     queue: str
     state: str
-    """waiting, delayed, running or dead; done, cancelled or expired; failed or lost, if it was dead and is discarded.
+    """waiting, deferred, delayed, running or dead; done, cancelled or expired; failed or lost, if it was dead and is
+    discarded.
 
     gone if only attempts or log lines are left.
     """
@@ -179,6 +181,8 @@ class JobRecord:
     """True if it was cancelled and its worker was killed, since the run did not end in time."""
     head: bytes = b""
     """The first 256 bytes of an unreadable job."""
+    waits: Wait | None = None
+    """What a deferred job waits for."""
     steps: tuple[JobStep, ...] = ()
     """What its steps have kept, in their order, and what they wait for."""
 
@@ -188,7 +192,7 @@ class JobRecord:
         expires = None if self.call is None else self.call.options.expires
         was_started = (
             self.attempt > 1
-            or self.state not in {"waiting", "delayed"}
+            or self.state not in {"waiting", "deferred", "delayed"}
             or any(one.kind != "signal" for one in self.steps)
         )
         return None if self.put_at is None or expires is None or was_started else self.put_at + expires
@@ -221,13 +225,16 @@ def record(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Jo
         records.steps(queue, job_id),
     )
 
-    def read(replies: Sequence[Any]) -> JobRecord | None:
+    def read(replies: Sequence[Any]) -> Any:
         state, attempts, lines, cancelled, steps = replies
         if state.state == "gone" and not attempts and not lines:
             return None
         found = _record(queue, job_id, state, _attempts(attempts), _lines(lines), labels_of)
         found = replace(found, steps=tuple(_steps(steps))) if steps else found
-        return _with_cancellation(found, cancelled)
+        if state.state != "deferred":
+            return _with_cancellation(found, cancelled)
+        terms = state.detail if isinstance(state.detail, bytes) else b""
+        return wait_of(queue, job_id, terms).map(lambda wait: replace(found, waits=wait))
 
     return Query(queries, read)
 
@@ -306,6 +313,8 @@ def _headers(record: JobRecord) -> Iterator[tuple[str, str]]:
 def _state(record: JobRecord) -> str:
     if record.place is not None:
         return f"waiting, {count_of(record.place, 'job')} ahead"
+    if record.waits is not None:
+        return f"deferred, {record.waits.sentence()}"
     if record.due_in is not None:
         return f"delayed, due in {duration(record.due_in)}"
     return "delayed until a signal" if record.state == "delayed" else record.state

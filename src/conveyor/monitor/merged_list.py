@@ -1,9 +1,9 @@
 """The jobs of one or several queues as one list that can be searched, a page at a time, in one round trip.
 
 Delayed jobs are ordered by due time and running ones by the end of their lease; dead jobs and finished runs begin with
-the newest. Waiting jobs have an order only within their queue: of the jobs at the front of each queue, the one that was
-put first comes next. A cursor holds the last job of the previous page or, for waiting jobs, the last score per queue.
-So no job appears twice, and none is left out unless it moved.
+the newest. Waiting and deferred jobs have an order only within their queue: of the jobs at the front of each queue, the
+one that was put first comes next. A cursor holds the last job of the previous page or, for these, the last score per
+queue. So no job appears twice, and none is left out unless it moved.
 
 A page reads a limited number of jobs per queue. It ends where the jobs read of one queue end and the queue has more,
 however few jobs matched, since the next job of that queue is unknown.
@@ -111,13 +111,13 @@ def jobs(
     limits: MergeLimits = _DEFAULT_LIMITS,
     labels_of: LabelsOf = no_labels,
 ) -> Query[MergedPage[JobRow]]:
-    """Return the matching jobs of the first 20 of these queues in one state: waiting, delayed, running or dead.
+    """Return the matching jobs of the first 20 of these queues in one state, as of `job_data.INDEXES`.
 
     `labels_of` as in `job_record.record`. Raises BadCall.
     """
     index, wanted, queues = index_of(state), wanted.checked(), list(queues[:MAX_QUEUES])
     down = index == "dead"
-    order = ByAge(cursor) if index == "ready" else ByScore(cursor, down=down)
+    order = ByAge(cursor) if index in {"ready", "deferred"} else ByScore(cursor, down=down)
     share = limits.share(len(queues), searches=any(wanted))
     reads = [read_rows(queue, index, RowRange(share, down, *order.start(queue))) for queue in queues]
 
@@ -221,7 +221,7 @@ class ByMoment:
 
 
 class ByAge:
-    """Waiting jobs: of the next job of each queue, the one that was put first.
+    """Waiting or deferred jobs: of the next job of each queue, the one that was put first.
 
     The cursor holds the last score per queue. A score is a position in the queue, so no two are equal.
     """

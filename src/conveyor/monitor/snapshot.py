@@ -334,7 +334,7 @@ def ended(count: Count) -> int:
 
 
 def in_state(count: Count, state: str) -> int:
-    """Return the number of a queue's waiting, delayed, running, dead or (ever) ended jobs."""
+    """Return the number of a queue's waiting, deferred, delayed, running, dead or (ever) ended jobs."""
     if state == "ended":
         return ended(count)
     number: int = getattr(count, INDEXES[state])

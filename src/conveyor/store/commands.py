@@ -54,6 +54,12 @@ STARTED: Final = "S"
 LEAVING: Final = "L"
 #: Leases per renewal, during which the server serves no one else.
 MAX_RENEWED = 500
+#: Keys at their limit that one reply lists, and that one script reads to find them.
+MAX_KEYS, MAX_KEYS_READ = 50, 250
+#: Links between jobs that one script reads; bytes of each job and outcome that it returns.
+MAX_FLOW_LINKS, FLOW_CUT = 1000, 1024
+#: Keys of which a queue that needs a claim has one: unfinished jobs, and ends of jobs that others wait for.
+_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 #: Seconds that a nudge stays in an inbox that no one reads any more.
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
@@ -439,12 +445,33 @@ class Link(NamedTuple):
 
 def links(queue: str, job_id: str) -> Command:
     """Read which jobs come before and after a job. Reply: a `Link` of each, sorted."""
+    return Command(
+        ("SMEMBERS", keys.key(queue, f"links:{job_id}")), read=lambda reply: sorted(map(_link, reply))
+    )
 
-    def read(reply: Sequence[bytes]) -> list[Link]:
-        words = (readable(one).split(" ") for one in reply)
-        return sorted(Link(sign == "<", other, other_id) for sign, other, other_id in words)
 
-    return Command(("SMEMBERS", keys.key(queue, f"links:{job_id}")), read=read)
+def _link(text: bytes) -> Link:
+    sign, queue, job_id = readable(text).split(" ")
+    return Link(sign == "<", queue, job_id)
+
+
+def waits_for(queue: str, job_id: str, most: int) -> Command:
+    """Read some of the jobs that a deferred one still waits for. Reply: their ids."""
+
+    def read(reply: Sequence[Any]) -> list[str]:
+        return sorted(readable(one).partition(" ")[2] for one in reply[1])
+
+    return Command(("SSCAN", keys.key(queue, f"after:{job_id}"), 0, "COUNT", most), read=read)
+
+
+def count_waits_for(queue: str, job_id: str) -> Command:
+    """Count the jobs that a deferred one still waits for."""
+    return Command(("SCARD", keys.key(queue, f"after:{job_id}")))
+
+
+def place_in_lane(queue: str, limit: str, job_id: str) -> Command:
+    """Count the deferred jobs of a limit in front of one of them; 0 if it is not there."""
+    return Command(("ZRANK", keys.key(queue, f"lane:{limit}"), job_id), read=lambda reply: int(reply or 0))
 
 
 def inputs(queue: str, job_id: str) -> Command:
@@ -645,6 +672,8 @@ class Count(NamedTuple):
     """Entries of the queue's keys without their counterpart, as after an eviction: jobs without bytes, say."""
     deferred: int = 0
     """Jobs that wait for others: for those before them, or of the same limit."""
+    rest: int = 0
+    """Until when no job starts since a task raised Throttle, ms since 1970 by the server's clock; 0 if it doesn't."""
 
     @property
     def qsize(self) -> int:
@@ -700,6 +729,66 @@ def bound(queue: str, maxsize: int) -> Command:
 def limit(queue: str, running: int, starts: int, within: float) -> Command:
     """Set how many jobs may run at a time, and start within so many seconds; zeros for no limit."""
     return script("limit", queue, running, starts, milliseconds(within))
+
+
+class LimitState(NamedTuple):
+    """A limit, and how much of it is used."""
+
+    key: str
+    """Empty for that of the queue."""
+    max_running: int = 0
+    max_starts: int = 0
+    period: float = 0.0
+    """Seconds."""
+    in_order: bool = False
+    running: int = 0
+    """Jobs that run, or may be taken at once; 0 for that of the queue."""
+    started: int = 0
+    """Jobs that started within the period."""
+    waiting: int = 0
+    """Deferred jobs of the key."""
+    until: float = 0.0
+    """Until when none may start, seconds since 1970 by the server's clock; 0 if only running jobs are in the way."""
+
+
+class Limits(NamedTuple):
+    """The limit of a queue, and the keys that jobs wait for, those with the most first."""
+
+    queue: LimitState | None
+    """None without a limit."""
+    keys: list[LimitState]
+    known: int
+    """How many keys have a limit in use."""
+    read: int
+    """How many of them were read; of very many, only those of some deferred jobs."""
+
+
+def limits(queue: str, only: str = "") -> Command:
+    """Read the limit of a queue, and of the keys that jobs wait for or of one key. Reply: `Limits`."""
+
+    def read(reply: Sequence[Any]) -> Limits:
+        _, whole, started, known, count, *rows = reply
+        own = _limit_state("", whole, started) if whole else None
+        found = [_limit_state(readable(key), *rest) for key, *rest in rows]
+        return Limits(own, found, known, count)
+
+    return script("limits", queue, MAX_KEYS, MAX_KEYS_READ, *filter(None, (only,)), read=read)
+
+
+def _limit_state(key: str, packed: bytes, started: int, waiting: int = 0, until: int = 0) -> LimitState:
+    running, starts, period, in_order, ready, taken, *_ = map(int, msgspec.msgpack.decode(packed))
+    used = (ready + taken, started, waiting, until / 1000)
+    return LimitState(key, running, starts, period / 1000, bool(in_order), *used)
+
+
+def age(queue: str, every: int) -> Command:
+    """Make one of so many claims take the first job of the priority of a random waiting job; 0 for none."""
+    return script("age", queue, every)
+
+
+def end_rest(queue: str, key: str = "") -> Command:
+    """End the rest of a limit, or of the queue, that a task has asked for. Reply: 1 if it rested, otherwise 0."""
+    return script("end_rest", queue, key, read=number)
 
 
 def pause(queue: str) -> Command:
@@ -792,6 +881,12 @@ class Row(NamedTuple):
     progress: bytes
     reason: bytes
     """The first bytes of a dead job's outcome."""
+    terms: bytes = b""
+    """The terms of a deferred job."""
+    after: int = 0
+    """How many jobs a deferred one waits for."""
+    before: str = ""
+    """One of them, as queue and id."""
     shift: int = 0
     """Milliseconds that the score of a delayed job is ahead of the server's clock."""
 
@@ -826,11 +921,48 @@ def rows(queue: str, index: str, chosen: RowRange) -> Command:
 
     def read(reply: Sequence[Any]) -> Rows:
         shift = reply[3]
-        found = [Row(readable(job), score.decode(), *[*rest, shift]) for job, score, *rest in reply[4:]]
+        found = [
+            Row(readable(job), score.decode(), *[*rest, readable(before), shift])
+            for job, score, *rest, before in reply[4:]
+        ]
         return Rows(reply[1], reply[2], found)
 
     args = (chosen.want, chosen.score, chosen.id, chosen.skip, chosen.cut)
     return script("rows", queue, index, "down" if chosen.down else "up", *args, read=read)
+
+
+class FlowJob(NamedTuple):
+    """A job and what comes before and after it."""
+
+    id: str
+    state: str
+    """As of State."""
+    detail: bytes
+    """As of State; the first bytes of a long outcome."""
+    data: bytes
+    """The first bytes of the job."""
+    size: int
+    """Bytes of the whole job."""
+    tail: bytes
+    """The last bytes of a long outcome."""
+    after: int
+    """How many jobs it still waits for."""
+    total: int
+    """How many come before and after it."""
+    links: list[Link]
+    """As many of them as were wanted."""
+
+
+def flow(queue: str, ids: Sequence[str], known: Sequence[str] = (), most: int = 100) -> Command:
+    """Read jobs and those of this queue around them, the nearest first, without known ones. Reply: a `FlowJob` each."""
+
+    def read(reply: Sequence[Any]) -> list[FlowJob]:
+        return [
+            FlowJob(readable(job), readable(state), *[*rest, sorted(map(_link, links))])
+            for job, state, *rest, links in reply[1:]
+        ]
+
+    return script("flow", queue, most, MAX_FLOW_LINKS, FLOW_CUT, len(ids), *ids, *known, read=read)
 
 
 def tally(
@@ -962,7 +1094,7 @@ _WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 
 
 def any_work(queues: Iterable[str]) -> Command:
-    """Check if a queue has waiting jobs, leases that could expire, or news for others. The cheapest check there is."""
+    """Check if a queue has jobs, or news of them for others. The cheapest check there is."""
     words = ["EXISTS"]
     for queue in queues:
         words += [keys.key(queue, name) for name in _WORK]

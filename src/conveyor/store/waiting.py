@@ -311,7 +311,7 @@ def get_job(queue: str, claimant: Claimant, deadline: Deadline | None) -> Operat
 
 
 def join_queue(queue: str, deadline: Deadline) -> Operation[None]:
-    """Wait until no job of the queue is waiting, delayed or in progress. Raises WaitTimeout."""
+    """Wait until no job of the queue is waiting, deferred, delayed or in progress. Raises WaitTimeout."""
     joiner = ids.unique()
     try:
         while True:

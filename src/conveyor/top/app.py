@@ -137,11 +137,14 @@ class Top(App[None]):
         snapshot = self.result.snapshot
         counts, workers = snapshot.queues.values(), snapshot.worker_counts
         ended = sum(snapshot.rate_of(name).ended for name in snapshot.queues)
-        dead, delayed = sum(count.dead for count in counts), sum(count.delayed for count in counts)
+        dead, delayed, deferred = (
+            sum(getattr(count, state) for count in counts) for state in ("dead", "delayed", "deferred")
+        )
         text = Text(no_wrap=True, overflow="ellipsis")
         text.append(" conveyor top  ", "bold").append_text(self.connection()).append("\n ")
         for value, label, color in (
             (f"{sum(count.ready for count in counts):,}", "waiting", ""),
+            *([(f"{deferred:,}", "deferred", "")] if deferred else []),
             *([(f"{delayed:,}", "delayed", "")] if delayed else []),
             (f"{sum(count.leased for count in counts):,}", "running", ""),
             (f"{workers.busy}/{workers.all}", "workers busy", ""),

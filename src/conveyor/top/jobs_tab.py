@@ -32,6 +32,7 @@ COLUMNS = {
         Column("progress", 13, grows=3),
         Column("arguments", 20, grows=3, wide_only=True),
     ),
+    "deferred": (_JOB, Column("waits for", 20, grows=3), _TASK, _ARGUMENTS),
     "delayed": (_JOB, Column("due in", 8, number=True), _TASK, _ARGUMENTS),
     "dead": (
         *(_JOB, _TASK),
@@ -50,6 +51,7 @@ COLUMNS = {
 _EMPTY = {
     "waiting": "No waiting jobs in {queue}. Put one with `conveyor produce TASK -q {queue}`.",
     "running": "No running jobs in {queue}.",
+    "deferred": "No deferred jobs in {queue}.",
     "delayed": "No delayed jobs in {queue}.",
     "dead": "No dead jobs in {queue}.",
     "ended": "No finished runs in {queue} yet.",
@@ -67,6 +69,8 @@ def _cells(result: PollResult, job: JobRow, widths: Sequence[int]) -> tuple[Text
     name, task, arguments = Text(job.id), Text(safe(job.task) or "item"), Text(safe(job.arguments), "dim")
     now = result.now()
     match result.view.state:
+        case "deferred":
+            return name, Text(safe(job.waits_for)), task, arguments
         case "delayed":
             due = "a signal" if job.due_at is None else timer(job.due_at - now)
             return name, right(due), task, arguments

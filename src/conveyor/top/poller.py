@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_ROWS, SEARCHED = 100, 1000
 LIMITS = MergeLimits(MAX_ROWS, SEARCHED)
 #: The lists of a queue's jobs, in the order in which the key `s` shows them.
-STATES = ("waiting", "running", "delayed", "dead", "ended")
+STATES = ("waiting", "running", "deferred", "delayed", "dead", "ended")
 
 
 class View(NamedTuple):

@@ -85,12 +85,12 @@ class Cursor(msgspec.Struct, frozen=True):
     """The position of an operation in an index of its queue."""
 
     index: str = ""
-    """dead, delayed or ready."""
+    """dead, deferred, delayed or ready."""
     upto: float = 0.0
-    """The last of the jobs that were there at the start: in `ready` a sequence number, otherwise a score."""
+    """The last of the jobs that were there at the start: a score, or a sequence number in `ready` and `deferred`."""
     score: float = float("-inf")
     last: str = ""
-    """Score and id of the last job examined; during a purge of delayed jobs, the end of the ready ones."""
+    """Score and id of the last job examined; during a purge of delayed jobs, the end of the others."""
     queue: int = 0
     """Position of the current queue in `Operation.queues`."""
     place: int = 0
@@ -101,7 +101,7 @@ class Operation(msgspec.Struct, frozen=True):
     """A bulk operation over many jobs of one or several queues, saved so that another process can resume it."""
 
     kind: str
-    """retry, discard: dead jobs. cancel: waiting and delayed ones. purge: all queued ones."""
+    """retry, discard: dead jobs. cancel: waiting, deferred and delayed ones. purge: all queued ones."""
     queue: str
     matching: Matching = Matching()
     reason: str = ""

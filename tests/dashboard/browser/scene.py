@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from browser_tasks import double, fail, hold, report
 
-from conveyor import Queue, Schedule, Schedules
+from conveyor import Limit, Queue, Schedule, Schedules, Task
 from conveyor.monitor import bulk
 from conveyor.monitor.actions import Actions, Actor
 from conveyor.speedup import Amdahl, Experiment, Run, Scalability, encode, rows_of
-from conveyor.store import control_channel, keys, records
+from conveyor.store import commands, control_channel, keys, records
 from conveyor.store.command import Command
 from conveyor.wire import control_messages
 from conveyor.wire.audit_entry import Matching
+from conveyor.wire.call import PutOptions, RunOptions
 from conveyor.wire.control_messages import ConsumerReport, WorkerReport
 
 if TYPE_CHECKING:
@@ -79,6 +80,19 @@ def _somebody_acted(client: Client, queue: str) -> None:
     actions.stop_operation(actions.begin("purge", queue).id, "too early")
 
 
+def _graph(queue: Queue) -> str:
+    """Put jobs before and after others, and of a limit, on a queue that rests; return the id of the middle one."""
+    step = Task(double, "step", PutOptions(), RunOptions())
+    first = queue.submit_many(step, [(number,) for number in range(3)])
+    middle = queue.submit(step.options(after=first), 1)
+    queue.submit(step.options(after=[middle]), 2)
+    queue.submit_many(step.options(limit=Limit(running=1, by="number")), [(7,), (7,), (7,)])
+    queue.limit(running=5, starts=100)
+    batch = queue.client.run(commands.claim(queue.name, "far-1-Ab3x/1", "nonce.1", 1, LONG))
+    queue.client.run(commands.throttle(queue.name, batch.token, batch.jobs[0].id, LONG, whole_queue=True))
+    return middle.id
+
+
 def _somebody_scheduled(busy: Queue, failed: Queue) -> None:
     """Add three schedules, of which one is paused."""
     nightly = {"cron": "30 4 * * mon-fri", "timezone": "Europe/Berlin", "missed": "all", "overlap": "queue"}
@@ -92,9 +106,10 @@ def build(
     client: Client, consume: Callable[..., Any], path: Path, eventually: Callable[..., Any], name: str
 ) -> Scene:
     """Build the scene; `path` releases the running jobs."""
-    busy, full, paused, failed = (
-        Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour")
+    busy, full, paused, failed, graph = (
+        Queue(f"{name}{part}", store=client) for part in ("work", "full", "calm", "sour", "flow")
     )
+    middle = _graph(graph)
     full.resize(4)
     full.put_many(range(4))
     paused.put_many(range(3))
@@ -123,6 +138,9 @@ def build(
             "running job": job + running.id,
             "done job": job + done.id,
             "dead job": f"/queues/{failed.name}/jobs/{dead[0].id}",
+            "graph": f"/queues/{graph.name}/jobs/{middle}",
+            "limited queue": f"/queues/{graph.name}",
+            "deferred jobs": f"/jobs?queue={graph.name}&state=deferred",
             **PLAIN,
         }
     )

@@ -179,7 +179,9 @@ def test_queue_is_paused_resumed_bounded_and_emptied(
 
     page.get_by_role("button", name="Empty").click()
     expect(page.locator("#confirm-yes")).to_be_disabled()
-    expect(page.locator("#confirm-words")).to_contain_text("5 jobs, waiting or delayed, are cancelled")
+    expect(page.locator("#confirm-words")).to_contain_text(
+        "5 jobs, waiting, deferred or delayed, are cancelled"
+    )
     expect(page.locator("#confirm .buttons")).to_have_text(re.compile(r"Keep jobs\s*Cancel 5 jobs"))
     view.say_yes("all of it is wrong", typed=queue.name)
     eventually(lambda: queue.qsize() == 0)
@@ -216,7 +218,7 @@ def test_bulk_cancel_of_a_task_names_all_jobs_it_checks(
     page.locator("[data-select]").first.click()
     page.locator("[data-bulk-all]").click()
     page.locator("[data-bulk]").get_by_role("button", name="Cancel").click()
-    title = f"Cancel all jobs of {hold.name}, of 5 waiting and delayed?"
+    title = f"Cancel all jobs of {hold.name}, of 5 queued?"
     expect(page.locator("#confirm-title")).to_have_text(title)
     expect(page.locator("#confirm .buttons")).to_have_text(re.compile(r"Keep jobs\s*Cancel jobs\s*$"))
     view.say_yes("not these", typed=queue.name)

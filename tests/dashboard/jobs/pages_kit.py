@@ -13,7 +13,7 @@ from conveyor.dashboard import Policy, create_dashboard
 from conveyor.dashboard.access.rights import Access, Role
 from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
-from conveyor.store.commands import PutParams, Settlement
+from conveyor.store.commands import PutParams, Settlement, Terms
 from conveyor.tasks import registry
 from conveyor.wire import codec, ids
 from conveyor.wire.call import decode_call
@@ -64,6 +64,14 @@ class Line:
         job_id = job_id or ids.new_ids(1)[0]
         place = PutParams(delay=delay)
         self.client.run(commands.put(self.name, [(job_id, data)], place))
+        return job_id
+
+    def defer(self, data: bytes, before: str = "") -> str:
+        """Put a job that comes after another one, by default a new one that is delayed."""
+        before = before or self.put(data, delay=1000.0)
+        (job_id,) = ids.new_ids(1)
+        own = {job_id: commands.pack_terms(after=[f"{self.name} {before}"])}
+        self.client.run(commands.put(self.name, [(job_id, data)], PutParams(terms=Terms(own))))
         return job_id
 
     def put_many(self, data: bytes, count: int) -> list[str]:

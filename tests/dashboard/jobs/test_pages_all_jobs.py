@@ -44,6 +44,11 @@ def test_jobs_of_all_queues_are_listed_with_their_queue(line: Line, other: Line,
         "delayed": [(one.name, one.put(call("shop.prices", 4), delay=600)) for one in (line, other)],
         "waiting": [(one.name, one.put(call("shop.prices", 5))) for one in (line, other)],
     }
+    delayed = [job for _, job in expected["delayed"]]
+    expected["deferred"] = [
+        (one.name, one.defer(call("shop.prices", 6), job))
+        for one, job in zip((line, other), delayed, strict=True)
+    ]
     visitor = visit()
     for state, jobs in expected.items():
         seen = visitor.see("/jobs", state=state)
@@ -52,7 +57,7 @@ def test_jobs_of_all_queues_are_listed_with_their_queue(line: Line, other: Line,
         assert f"/queues/{other.name}" in seen.links()
         assert seen.words("h1") == ["Jobs"]
         assert seen.words("option[selected]") == []
-    assert visitor.see("/jobs").words(".tabs .count") == ["2", "2", "2", "2", "4"]
+    assert visitor.see("/jobs").words(".tabs .count") == ["2", "2", "2", "2", "2", "4"]
 
 
 def test_pages_of_all_queues_lose_no_job(line: Line, other: Line, visit: Visit) -> None:

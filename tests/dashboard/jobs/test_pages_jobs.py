@@ -47,7 +47,7 @@ def test_waiting_delayed_and_dead_jobs_have_separate_lists(line: Line, visit: Vi
         seen = visit().see("/jobs", queue=line.name, state=state)
         assert seen.words("tbody th a") == [job]
         assert seen.all(f"tbody {fact}")
-    assert seen.words(".tabs .count") == ["1", "1", "0", "1", "1"]
+    assert seen.words(".tabs .count") == ["1", "0", "1", "0", "1", "1"]
     assert seen.words(".tabs a[aria-current]") == ["Dead 1"]
 
 

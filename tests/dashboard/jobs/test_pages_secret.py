@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Visit = Callable[..., Visitor]
 
 SECRET = "sk-9f3e7711"
-STATES = ("waiting", "running", "delayed", "dead", "ended")
+STATES = ("waiting", "running", "deferred", "delayed", "dead", "ended")
 
 
 @task(name="secret.report")
@@ -41,6 +41,7 @@ def line_of_all(line: Line, request: Any) -> Line:
     line.log(running, f"Authorization: Bearer {SECRET}")
     line.put(one, delay=1000.0)
     line.put(one)
+    line.defer(one)
     return line
 
 

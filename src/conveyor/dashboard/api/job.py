@@ -23,6 +23,7 @@ from conveyor.dashboard.api.models import (
 )
 from conveyor.dashboard.page import job_path
 from conveyor.errors import BadCall
+from conveyor.monitor import flow as flows
 from conveyor.monitor import job_record, workers
 from conveyor.store import records
 from conveyor.wire import ids
@@ -98,6 +99,10 @@ class Job(Struct, frozen=True):
     place: int | None
     """How many are before it, while it waits."""
     due_in: float | None
+    waits_for: str | None
+    """What it waits for, while it is deferred; the key of a limit only for those with the right to inspect."""
+    waits_until: float | None
+    """When its limit lets the next one start, seconds since 1970, if only time decides."""
     expires_at: float | None
     """When it expires unless it has started before; null if it does not, or has started."""
     worker: str
@@ -139,6 +144,41 @@ class Log(Struct, frozen=True):
     lines: list[LogLine] | None
     next: str
     hidden: bool
+
+
+class JobName(Struct, frozen=True):
+    """Where a job is."""
+
+    queue: str
+    id: str
+
+
+class FlowJob(Struct, frozen=True):
+    """A job of a graph; all times are seconds since 1970."""
+
+    id: str
+    queue: str
+    state: str
+    task: str
+    """Empty if it is unknown, as of a job that was cancelled before it ran."""
+    level: int
+    """How many jobs are in a row before it."""
+    before: list[JobName]
+    after: list[JobName]
+    waits_for: str | None
+    """What a deferred one waits for; the key of a limit only for those with the right to inspect."""
+    since: float | None
+    """When its worker claimed it, while it is running."""
+    ended: float | None
+    elapsed: float | None
+
+
+class Flow(Struct, frozen=True):
+    """The graph around a job: 300 jobs at most, the nearest ones, by level."""
+
+    jobs: list[FlowJob]
+    left_out: int
+    """Jobs next to these that are left out; beyond them there may be more."""
 
 
 class OneJob(Query, frozen=True):
@@ -194,12 +234,33 @@ def show_job(request: ApiRequest) -> Job:
         if shown
         else None,
         progress=progress_of(record.progress),
+        waits_for=None if record.waits is None else record.waits.text(shown=shown),
+        waits_until=None if record.waits is None else record.waits.until,
         elapsed=record.settled.elapsed if record.settled is not None else None,
         lines=len(record.lines),
         cancelled_by=record.cancelled_by if shown else None,
         cancel_reason=record.cancel_reason if shown else None,
         hidden=not shown,
     )
+
+
+@endpoint("GET", "/jobs/{id}/flow", "look", Flow, query=OneJob)
+def show_flow(request: ApiRequest) -> Flow:
+    """Show the jobs before and after a job, and which waits for which."""
+    queue, job = _find(request)
+    found = request.context.ask(flows.flow(queue, job))
+    shown = request.may("inspect")
+    jobs = [
+        struct_from(
+            FlowJob,
+            one,
+            before=[JobName(*key) for key in one.before],
+            after=[JobName(*key) for key in one.after],
+            waits_for=one.waits_text(shown=shown) or None,
+        )
+        for one in found.jobs
+    ]
+    return Flow(jobs, found.left_out)
 
 
 @endpoint("GET", "/jobs/{id}/log", "look", Log, query=LogQuery)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Jobs that one search reads.
 SEARCHED = 2000
-LIVE = ("waiting", "delayed", "running", "dead")
+LIVE = ("waiting", "deferred", "delayed", "running", "dead")
 OUTCOMES = ("done", "failed", "retried", "timed out", "lost", "cancelled", "expired")
 JOB_STATES = (*LIVE, "ended", *OUTCOMES)
 
@@ -56,6 +56,8 @@ class JobLine(Struct, frozen=True):
     kind: str = ""
     """Type of the error."""
     message: str | None = ""
+    waits_for: str | None = ""
+    """What a deferred job waits for; for those with the right to inspect."""
 
 
 class Jobs(Struct, frozen=True):
@@ -189,6 +191,7 @@ def _row(request: ApiRequest, one: JobRow) -> JobLine:
         task=one.task or ITEM_WORD,
         arguments=one.arguments if shown else None,
         message=one.message if shown else None,
+        waits_for=one.waits_for if shown else None,
         progress=progress_of(one.progress),
         silent_since=request.context.snapshot().job_silent_since(one.worker, one.since),
     )

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import Meta, Struct
 
+from conveyor.dashboard.access.problems import Problem
 from conveyor.dashboard.api.endpoint import endpoint
 from conveyor.dashboard.api.models import Done, Query, RowsQuery, Why, struct_from
 from conveyor.dashboard.api.operations import Begun, Matching, begin
 from conveyor.monitor import snapshot as snapshots
+from conveyor.monitor import waits
 from conveyor.monitor.job_list import decode_cursor, encode_cursor
 from conveyor.monitor.snapshot import Rate
+from conveyor.wire.terms import MAX_PERIOD, MAX_STARTS
 
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import Count
+    from conveyor.store.commands import Count, LimitState
 
 
 class QueueLine(Struct, frozen=True):
@@ -26,18 +29,22 @@ class QueueLine(Struct, frozen=True):
     name: str
     ready: int
     """The same as `waiting`."""
+    deferred: int
+    """Jobs that wait for others: for jobs before them, or for their turn under a limit."""
     delayed: int
     """Jobs that are not due yet."""
     waiting: int
     """Jobs that are due, and wait for a worker."""
     qsize: int
-    """Waiting and delayed ones together: what `maxsize` bounds."""
+    """Waiting, deferred and delayed ones together: what `maxsize` bounds."""
     running: int
     dead: int
     blocked: int
     """Blocked producers."""
     maxsize: int
     paused: bool
+    rests_until: float | None
+    """Until when no job starts since a task asked for a rest, seconds since 1970; or null."""
     shutdown: bool
     accepted: int
     finished: int
@@ -76,6 +83,60 @@ class Bound(Why, frozen=True, kw_only=True):
     """How many jobs may wait; 0: any number."""
 
     maxsize: Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+
+class Limit(Struct, frozen=True):
+    """A limit, and how much of it is used."""
+
+    running: int
+    """Max jobs that run at a time; 0 for no limit."""
+    starts: int
+    """Max jobs that start within `per` seconds; 0 for no limit."""
+    per: float
+    in_order: bool
+    now_running: int
+    """Jobs that run, or may be taken at once; 0 for that of the queue."""
+    now_started: int
+    waiting: int
+    """Deferred jobs of the key."""
+    until: float | None
+    """Until when none may start, seconds since 1970; null if only running jobs are in the way."""
+
+
+class KeyLimit(Limit, frozen=True, kw_only=True):
+    """The limit of a key, which tasks set."""
+
+    key: str | None
+    """For people, without secrets; it may hold arguments, so it is null without the right to inspect."""
+    id: str
+    """Stands for the key in `end-rest`."""
+
+
+class Limits(Struct, frozen=True):
+    """The limit of a queue, and up to 50 keys that jobs wait for, those with the most first."""
+
+    limit: Limit | None
+    rests_until: float | None
+    """Until when no job starts since a task asked for a rest, seconds since 1970; or null."""
+    keys: list[KeyLimit]
+    known: int
+    """How many keys have a limit in use."""
+    read: int
+    """How many of them were read: of very many, those of some deferred jobs."""
+
+
+class SetLimit(Why, frozen=True, kw_only=True):
+    """How many jobs run at a time, and start within `per` seconds; 0: any number."""
+
+    running: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    starts: Annotated[int, Meta(ge=0, le=MAX_STARTS)] = 0
+    per: Annotated[float, Meta(ge=0.001, le=MAX_PERIOD)] = 60.0
+
+
+class EndRest(Why, frozen=True, kw_only=True):
+    """The `id` of a key, or empty for the whole queue."""
+
+    key: Annotated[str, Meta(max_length=32)] = ""
 
 
 @endpoint("GET", "/queues", "look", Queues, query=RowsQuery, rows="queues")
@@ -128,9 +189,49 @@ def bound_queue(request: ApiRequest) -> Done:
     return struct_from(Done, answer, message=f"{answer.queue} is {limit}")
 
 
+@endpoint("GET", "/queues/{queue}/limits", "look", Limits)
+def show_limits(request: ApiRequest) -> Limits:
+    """Show how many jobs may run at a time, and start within a period."""
+    request.context.snapshot_with(request.queue)
+    found = request.context.ask(waits.limits(request.queue))
+    shown = request.may("inspect")
+    keys = [
+        KeyLimit(**_used(one), key=waits.key_text(one.key) if shown else None, id=waits.key_digest(one.key))
+        for one in found.keys
+    ]
+    own = None if found.queue is None else Limit(**_used(found.queue))
+    return Limits(own, _count(request).rest / 1000 or None, keys, found.known, found.read)
+
+
+@endpoint("POST", "/queues/{queue}/limit", "act", Done, body=SetLimit)
+def limit_queue(request: ApiRequest) -> Done:
+    """Set how many jobs may run at a time, and start within a period."""
+    request.context.check_begun(request.queue)
+    body = request.body
+    answer = request.actions.limit_queue(request.queue, body.running, body.starts, body.per, body.reason)
+    own = answer.after.queue
+    text = f"limited to {waits.limit_text(own)}" if own else "no longer limited"
+    return struct_from(Done, answer, message=f"{answer.queue} is {text}")
+
+
+@endpoint("POST", "/queues/{queue}/end-rest", "act", Done, body=EndRest)
+def end_rest(request: ApiRequest) -> Done:
+    """End the rest that a task has asked for by Throttle."""
+    request.context.check_begun(request.queue)
+    key = ""
+    if request.body.key:
+        keys = [one.key for one in request.context.ask(waits.limits(request.queue)).keys]
+        key = next((one for one in keys if waits.key_digest(one) == request.body.key), "")
+        if not key:
+            raise Problem(404, "unknown-key", "No job waits for such a key.", "list the limits of the queue")
+    answer = request.actions.end_rest(request.queue, key, request.body.reason)
+    message = "Jobs start again" if answer.changed else "It did not rest"
+    return Done(message, changed=answer.changed, recorded=answer.recorded)
+
+
 @endpoint("POST", "/queues/{queue}/purge", "purge", Begun, body=Why, status=202)
 def purge_queue(request: ApiRequest) -> Begun:
-    """Cancel all waiting and delayed jobs."""
+    """Cancel all waiting, deferred and delayed jobs."""
     request.context.check_begun(request.queue)
     return begin(request, "purge", [request.queue], Matching())
 
@@ -146,12 +247,26 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
         qsize=count.qsize,
         running=count.leased,
         paused=bool(count.paused),
+        rests_until=count.rest / 1000 or None,
         shutdown=bool(count.shutdown),
         rate_in=round(rate.accepted, 3),
         rate_out=round(rate.ended, 3),
         workers=len(workers),
         busy=sum(worker.is_busy_on(name) for worker in workers),
     )
+
+
+def _used(one: LimitState) -> dict[str, Any]:
+    return {
+        "running": one.max_running,
+        "starts": one.max_starts,
+        "per": one.period,
+        "in_order": one.in_order,
+        "now_running": one.running,
+        "now_started": one.started,
+        "waiting": one.waiting,
+        "until": one.until or None,
+    }
 
 
 def _count(request: ApiRequest) -> Count:

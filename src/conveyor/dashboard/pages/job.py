@@ -9,10 +9,12 @@ import msgspec
 
 from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.models import progress_of
+from conveyor.dashboard.flow_picture import picture_of
 from conveyor.dashboard.page import NoSuchThing, Page, job_path
 from conveyor.dashboard.pages.workers import row_of
 from conveyor.dashboard.rendering import Bar, pretty
 from conveyor.errors import BadCall, ConveyorError, JobFailed
+from conveyor.monitor import flow as flows
 from conveyor.monitor import job_record, workers
 from conveyor.store.query import Query, known, together
 from conveyor.store.records import MAX_LINES
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from conveyor.dashboard.api.models import Progress
+    from conveyor.dashboard.flow_picture import Picture
     from conveyor.dashboard.page import PageRequest
     from conveyor.dashboard.pages.workers import WorkerRow
+    from conveyor.monitor.flow import Flow
     from conveyor.monitor.job_record import JobRecord, LogLine
     from conveyor.monitor.snapshot import Snapshot
 
@@ -33,6 +37,8 @@ LINES, LOG_ROOM, LINE_ROOM = 200, 24_000, 5000
 #: Characters of an argument and of a result; bytes up to which a result is shown at all.
 VALUE_ROOM, RESULT_ROOM, MAX_RESULT = 2000, 6000, 65_536
 RAW_ROOM = 4000
+#: Jobs of the graph around it that are read, and round trips that this takes at most.
+FLOW_JOBS, FLOW_TRIPS = 300, 20
 #: Characters of a traceback, the last ones.
 TRACEBACK_ROOM = 12_000
 
@@ -93,6 +99,13 @@ class JobView(NamedTuple):
     workers: int
     """Of its queue."""
     paused: bool
+    flow: Flow | None = None
+    """The graph that it is part of, or None if it comes neither before nor after another job."""
+
+    @property
+    def picture(self) -> Picture | None:
+        """The graph as a picture."""
+        return None if self.flow is None else picture_of(self.flow)
 
     @property
     def arguments(self) -> list[tuple[str, str]]:
@@ -218,6 +231,13 @@ def query_or_error(make: Callable[[], Query[Any]]) -> Query[Any]:
         return known(error)
 
 
+def _with_flow(record: JobRecord | None) -> Query[tuple[JobRecord | None, Flow | None]]:
+    """Query the graph around a job whose queue was not known."""
+    if record is None:
+        return known((None, None))
+    return flows.flow(record.queue, record.id, FLOW_JOBS, FLOW_TRIPS).map(lambda flow: (record, flow))
+
+
 def job_query(queue: str, job_id: str) -> Query[JobRecord | None]:
     """Query what is known of a job of one queue. Raises BadCall."""
     return job_record.record(ids.checked_queue(queue), ids.checked_id(job_id), known_tasks.labels)
@@ -243,14 +263,30 @@ def _queue(request: PageRequest) -> str:
 
 def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     job_id, queue = request.parts["id"], _queue(request)
-    return query_or_error(
-        lambda: job_query(queue, job_id) if queue else find_job(job_id, list(snapshot.queues))
-    )
+
+    def both() -> Query[Any]:
+        if not queue:
+            return _then(find_job(job_id, list(snapshot.queues)), _with_flow)
+        return together([job_query(queue, job_id), flows.flow(queue, job_id, FLOW_JOBS, FLOW_TRIPS)])
+
+    return query_or_error(both)
 
 
-def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorError | None) -> JobView:
-    if isinstance(job, ConveyorError):
-        raise job
+def _then(query: Query[Any], following: Callable[[Any], Query[Any]]) -> Query[Any]:
+    """Return the query that asks another one with the value of this one."""
+
+    def read(replies: Sequence[Any]) -> Any:
+        value = query.read(replies)
+        return _then(value, following) if isinstance(value, Query) else following(value)
+
+    return Query(query.commands, read)
+
+
+def _view(request: PageRequest, snapshot: Snapshot, replies: Any) -> JobView:
+    if isinstance(replies, ConveyorError):
+        raise replies
+    job: JobRecord | None
+    job, flow = replies
     if job is None:
         elsewhere = "" if _queue(request) else job_record.not_everywhere(len(snapshot.queues))
         hint = elsewhere or "outcomes are kept for an hour unless the job says otherwise"
@@ -269,6 +305,7 @@ def _view(request: PageRequest, snapshot: Snapshot, job: JobRecord | ConveyorErr
         due_at=snapshot.at + job.due_in if job.due_in is not None else None,
         workers=len(snapshot.workers_of(job.queue)),
         paused=bool(count.paused) if count is not None else False,
+        flow=flow if flow is not None and (len(flow.jobs) > 1 or flow.left_out) else None,
     )
 
 

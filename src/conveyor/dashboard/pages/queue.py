@@ -10,7 +10,8 @@ from conveyor.dashboard.live_stats import MAX_QUEUES, queue_stats
 from conveyor.dashboard.page import Page, with_queue
 from conveyor.dashboard.pages.queues import QueueRow
 from conveyor.dashboard.pages.workers import row_of
-from conveyor.monitor import charts, job_list
+from conveyor.monitor import charts, job_list, waits
+from conveyor.store.commands import Limits
 from conveyor.store.query import Query, known, together
 from conveyor.wire.statistics import bucket
 
@@ -30,6 +31,7 @@ MAX_WORKERS = 12
 MAX_JOBS, MAX_TASKS = 10, 8
 #: Hours that tasks are counted for, the running one included: minutes do not know all tasks.
 HOURS = 2
+NO_LIMITS = Limits(None, [], 0, 0)
 
 
 class QueueView(NamedTuple):
@@ -46,24 +48,30 @@ class QueueView(NamedTuple):
     next: Sequence[JobRow]
     live: bool
     """True if the live numbers include this queue."""
+    limits: Limits
     begun: bool = True
     """True if a job was ever put on it; otherwise there are only workers that listen."""
+
+    @property
+    def rests_until(self) -> float:
+        """Until when no job starts, seconds since 1970, or 0."""
+        return self.jobs.rest / 1000
 
     def version_key(self) -> object:
         """Return what the live numbers do not keep current."""
         if not self.live:
             return tuple(self)
         jobs = self.jobs
-        ledger = jobs._replace(ready=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
+        ledger = jobs._replace(ready=0, deferred=0, delayed=0, leased=0, accepted=0, finished=0, blocked=0)
         return self.row.lasting(), ledger, jobs.imbalance, self[2:]
 
 
-def _question(request: PageRequest, snapshot: Snapshot) -> Query[Sequence[JobRow]]:
+def _question(request: PageRequest, snapshot: Snapshot) -> Query[Any]:
     queue = request.parts["queue"]
     if queue not in snapshot.queues:
-        return known(())
+        return known(((), NO_LIMITS))
     page = job_list.page(queue, "waiting", count=MAX_JOBS, labels_of=known_tasks.labels)
-    return page.map(lambda found: found.rows)
+    return together([page.map(lambda found: found.rows), waits.limits(queue)])
 
 
 def _slow(request: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
@@ -75,9 +83,9 @@ def _slow(request: PageRequest, snapshot: Snapshot) -> Query[list[Any]]:
     return together([chart_data([queue], snapshot.at, span_named(request.filters.get("span", ""))), tasks])
 
 
-def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobRow], Any]) -> QueueView:
+def _view(request: PageRequest, snapshot: Snapshot, replies: Any) -> QueueView:
     name = request.parts["queue"]
-    waiting, (history, tasks) = replies
+    (waiting, limits), (history, tasks) = replies
     consumers = [one for one in snapshot.consumers if name in one.queues]
     begun = name in snapshot.queues
     snapshot = with_queue(snapshot, name)
@@ -91,6 +99,7 @@ def _view(request: PageRequest, snapshot: Snapshot, replies: tuple[Sequence[JobR
         charts=history,
         tasks=list(tasks.items())[:MAX_TASKS],
         next=waiting,
+        limits=limits,
         live=begun and len(snapshot.queues) <= MAX_QUEUES,
         begun=begun,
     )

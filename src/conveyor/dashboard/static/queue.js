@@ -1,4 +1,4 @@
-// The controls of a queue: pause and resume it from any row about it, and change its limit.
+// The controls of a queue: pause and resume it from any row about it, and change its limits.
 import { act } from "./act.js";
 
 const WORDS = {
@@ -28,6 +28,20 @@ async function changeLimit(form) {
   await act(buttonFor(queue, "bound", { ...texts, done: `Limit of ${queue}` }), { maxsize });
 }
 
+async function changeRunLimit(form) {
+  const queue = form.dataset.runLimit;
+  const limit = Object.fromEntries(["running", "starts", "per"].map((name) => [name, form.elements[name].valueAsNumber]));
+  const said = [
+    limit.running ? `${limit.running.toLocaleString("en")} at a time` : "",
+    limit.starts ? `${limit.starts.toLocaleString("en")} starts per ${limit.per} s` : "",
+  ].filter(Boolean).join(", ");
+  const texts = said
+    ? { ask: `Limit ${queue} to ${said}?`, yes: "Set limit", words: "Running jobs continue. Others wait until there is room, on all consumers together." }
+    : { ask: `Remove the run limit of ${queue}?`, yes: "Remove limit", words: "As many jobs run as there are workers. Limits of its tasks stay." };
+  document.activeElement?.blur(); // a focused field is not updated
+  await act(buttonFor(queue, "limit", { ...texts, done: `Limit of ${queue}` }), limit);
+}
+
 export function startQueue() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-queue-act]");
@@ -36,5 +50,7 @@ export function startQueue() {
   document.addEventListener("submit", (event) => {
     const form = event.target.closest("[data-limit]");
     if (form) { event.preventDefault(); changeLimit(form); }
+    const runs = event.target.closest("[data-run-limit]");
+    if (runs) { event.preventDefault(); changeRunLimit(runs); }
   });
 }

@@ -16,7 +16,8 @@ local MAX_ROUNDS = 8 -- in which jobs are deferred whose limit has begun to rest
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
-local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall', 'rest')
+local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall', 'rest',
+  'ageing')
 if is_foreign(meta[1]) then return {'VERSION'} end
 take_over(meta[1])
 
@@ -101,6 +102,17 @@ if is_special and #first > 0 and redis.call('EXISTS', TURNS) == 1 then
     first = round < MAX_ROUNDS and redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES') or {}
   end
 end
+-- The first job of the priority of a random waiting one, so that each priority gets on by its share of what waits.
+local function aged()
+  local micros = tonumber(redis.call('TIME')[2])
+  if micros % tonumber(meta[9]) > 0 then return end
+  local rank = math.floor(micros / tonumber(meta[9])) % redis.call('ZCARD', READY)
+  local _, from, to = base_of(redis.call('ZRANGE', READY, rank, rank, 'WITHSCORES')[2])
+  return redis.call('ZRANGE', READY, exact(from), exact(to), 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+end
+
+local by_age = (tonumber(meta[9]) or 0) > 0 and #first > 0 and aged()
+if by_age then first = by_age end
 if #first == 0 then
   if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end
   admit_next()
@@ -157,7 +169,11 @@ for place = 1, taken do
     if is_special then end_terms({id}, {}) end
   end
 end
-redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
+if by_age then
+  redis.call('ZREM', READY, ids[1])
+else
+  redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
+end
 redis.call('HSET', META, 'token', newest, 'clock', exact(clock), 'wall', exact(now))
 if orphans > 0 then redis.call('HINCRBY', META, 'orphans', orphans) end
 if #leases > 0 then

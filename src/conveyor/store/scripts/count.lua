@@ -4,7 +4,8 @@
 -- ARGV  none
 -- reply ready, delayed, leased, dead, blocked producers, then of meta: accepted, finished, cancelled, discarded,
 --       orphans, lapsed, maxsize, paused, shutdown; then how many of these keys have a wrong type, and how many entries
---       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta; deferred
+--       are torn: jobs without bytes, leases or reasons, or these without a job; lost meta; deferred; until when the
+--       queue rests, ms since 1970 by the server's clock, or 0
 -- Works even if another program has written to the queue's keys: one such queue must not hide the others.
 local MAX_IN_LINE = 1000 -- that are checked; all others count
 local reply, strange = {}, 0
@@ -34,7 +35,7 @@ end
 for place, key in ipairs({READY, DELAYED, LEASED, DEAD}) do reply[place] = size_of(key) end
 reply[5] = blocked()
 local meta = redis.pcall('HMGET', META, 'accepted', 'finished', 'cancelled', 'discarded', 'orphans', 'lapsed',
-  'maxsize', 'paused', 'shutdown')
+  'maxsize', 'paused', 'shutdown', 'rest', 'due_shift')
 if meta.err then meta, strange = {}, strange + 1 end
 for place = 1, 9 do reply[#reply + 1] = tonumber(meta[place]) or 0 end
 local _, _, leased, dead = unpack(reply)
@@ -47,4 +48,6 @@ end
 reply[#reply + 1] = strange
 reply[#reply + 1] = torn
 reply[#reply + 1] = deferred
+local rest = (tonumber(meta[10]) or 0) - (tonumber(meta[11]) or 0)
+reply[#reply + 1] = rest > server_time() and rest or 0
 return reply

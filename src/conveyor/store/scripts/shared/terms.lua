@@ -138,6 +138,7 @@ end
 local function defer_resting(first)
   local ids, deferred = {}, 0
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  if #ids == 0 then return 0 end
   for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
     local key = text and read_terms(text).l
     if key and limit_of(key)[REST] > limit_time() then
