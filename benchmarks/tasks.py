@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import sqlite3
 import time
 from pathlib import Path
 
-from conveyor import current_job
+from conveyor import current_job, task
 from conveyor.torture import history
 from conveyor.torture.load import noted
 
@@ -56,3 +58,15 @@ def hold(key: str, seconds: float, way: str) -> None:
         else:
             library = ctypes.PyDLL(None) if way == "lock" else ctypes.CDLL(None)
             library.sleep(int(seconds))
+
+
+def insert_rows(paths: list[str], numbers: list[int], texts: list[str]) -> None:
+    """Insert rows into a database in one transaction."""
+    with contextlib.closing(sqlite3.connect(paths[0])) as database, database:
+        database.executemany("INSERT INTO lines VALUES (?, ?)", zip(numbers, texts, strict=True))
+
+
+#: Batch tasks by the most rows of one call.
+INSERTS = {
+    size: task(batch=size, name=f"benchmarks.tasks.insert_{size}")(insert_rows) for size in (1, 10, 100, 1000)
+}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conveyor.consumer import Consumer
-    from conveyor.context import CurrentJob, current_job
+    from conveyor.context import CurrentJob, current_job, current_jobs
     from conveyor.errors import (
         BadCall,
         BadInput,
@@ -77,6 +77,7 @@ __all__ = [  # noqa: RUF022 - grouped by subject
     "as_completed",
     "Call",
     "current_job",
+    "current_jobs",
     "CurrentJob",
     # when jobs may run
     "Limit",
@@ -145,6 +146,7 @@ _MODULES = {
     "results_of": "job",
     "Call": "wire.call",
     "current_job": "context",
+    "current_jobs": "context",
     "CurrentJob": "context",
     "around_submit": "middleware",
     "SubmittedCall": "middleware",

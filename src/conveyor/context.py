@@ -10,7 +10,7 @@ from conveyor import clock
 from conveyor.errors import BadCall, JobCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from datetime import timedelta
 
 P = ParamSpec("P")
@@ -40,6 +40,8 @@ class CurrentJob:
     token: int = 0
     """Fencing token of this run's lease: grows with every claim of the job. Pass it to external systems
     so that they can refuse a run that was overtaken."""
+    gathered: Sequence[CurrentJob] = ()
+    """The jobs of a batch, of which this is the run; see `current_jobs`."""
 
     @property
     def put_at(self) -> float:
@@ -71,7 +73,7 @@ class CurrentJob:
         """Call a function with the outcome of this run as soon as that is certain, soon after middleware has ended.
 
         It is a Done, Retry, Fail, Cancel, Release or Suspend of `conveyor.wire.outcome`. What the function raises has
-        no effect.
+        no effect. Each job of a batch has its own; that of the batch is the one of its first job, and comes last.
         """
 
     def check(self) -> None:
@@ -166,5 +168,14 @@ running: ContextVar[CurrentJob] = ContextVar("conveyor_current_job", default=Cur
 
 
 def current_job() -> CurrentJob:
-    """Return the current job or, outside a worker, a no-op stand-in that is never cancelled."""
+    """Return the current job or, outside a worker, a no-op stand-in that is never cancelled.
+
+    In a batch task it is the first job of the batch, with the progress of all, and cancelled once all of them are.
+    """
     return running.get()
+
+
+def current_jobs() -> list[CurrentJob]:
+    """Return the current jobs of a batch task, one for each item of its lists; in any other task the current job."""
+    job = running.get()
+    return [*job.gathered] or [job]

@@ -19,6 +19,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypedDict,
     TypeVar,
     Unpack,
@@ -27,6 +28,7 @@ from typing import (
 
 from msgspec import structs
 
+from conveyor.batch_tasks import BatchFunction
 from conveyor.errors import BadCall, UnknownTask
 from conveyor.job import reference_of
 from conveyor.queue import Queue
@@ -40,7 +42,7 @@ from conveyor.wire.signed import call_function
 from conveyor.wire.terms import Hook, Limit, Unique, When
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from conveyor.job import Job
@@ -53,6 +55,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 A_contra = TypeVar("A_contra", contravariant=True)
 B_contra = TypeVar("B_contra", contravariant=True)
+C = TypeVar("C")
 F = TypeVar("F", bound="Callable[..., Any]")
 #: Options that belong to the task's code, in the worker.
 _OF_TASK = frozenset({"retry_on", "give_up_on", "backoff"})
@@ -121,6 +124,50 @@ class _Takes2OrMore(Protocol[A_contra, B_contra, R_co]):
     def __call__(self, first: A_contra, second: B_contra, /, *rest: Any, **options: Any) -> R_co: ...
 
 
+#: What an `async def` returns, and what a batch task returns.
+_Later: TypeAlias = "Coroutine[Any, Any, R]"
+_Results: TypeAlias = "Sequence[R | Exception]"
+
+
+class _BatchDecorator(Protocol):
+    """Makes a batch task, typed as the task of one job: with an item of each list, and the result for it."""
+
+    @overload
+    def __call__(self, function: Callable[[list[A]], None], /) -> Task[[A], None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Later[None]], /) -> Task[[A], _Later[None]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Later[_Results[R]]], /) -> Task[[A], _Later[R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A]], _Results[R]], /) -> Task[[A], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B]], None], /) -> Task[[A, B], None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], _Later[None]], /
+    ) -> Task[[A, B], _Later[None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B]], _Later[_Results[R]]], /
+    ) -> Task[[A, B], _Later[R]]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B]], _Results[R]], /) -> Task[[A, B], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[A], list[B], list[C]], None], /) -> Task[[A, B, C], None]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Later[None]], /
+    ) -> Task[[A, B, C], _Later[None]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Later[_Results[R]]], /
+    ) -> Task[[A, B, C], _Later[R]]: ...
+    @overload
+    def __call__(
+        self, function: Callable[[list[A], list[B], list[C]], _Results[R]], /
+    ) -> Task[[A, B, C], R]: ...
+
+
 class Task(Generic[P, R_co]):
     """A registered function. A call runs here; `submit` runs it in a worker."""
 
@@ -133,6 +180,8 @@ class Task(Generic[P, R_co]):
         self.join: Callable[..., Any] | None = None
         self.check: Callable[..., object] | None = None
         self.redact: tuple[str, ...] = ()
+        self.batch: BatchFunction | None = None
+        """What takes the arguments of several jobs, if this is a batch task; then `function` is for one job."""
         self.retry_policy = DEFAULT
         """Which errors are retried, and when. It does not travel: that of the worker's code counts."""
         self.schedules: tuple[Schedule, ...] = ()
@@ -295,6 +344,7 @@ def _checked_eta(given: dict[str, Any]) -> datetime:
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
     """Return True if the function has a parameter that the worker fills in; without its hints, which may come later."""
+    function = inspect.unwrap(function)
     defaults = getattr(function, "__defaults__", None) or ()
     named = getattr(function, "__kwdefaults__", None) or {}
     return any(one is FROM_WORKER for one in (*defaults, *named.values()))
@@ -463,17 +513,29 @@ def task(
     backoff: Backoff | None = None,
     **options: Unpack[DecoratorOptions],
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+@overload
 def task(
-    function: Callable[P, R] | None = None,
+    *,
+    batch: int,
+    name: str | None = None,
+    redact: Iterable[str] = (),
+    retry_on: ErrorKinds | None = None,
+    give_up_on: ErrorKinds = (),
+    backoff: Backoff | None = None,
+    **options: Unpack[DecoratorOptions],
+) -> _BatchDecorator: ...
+def task(  # noqa: PLR0913 - each is an option of users
+    function: Callable[..., Any] | None = None,
     /,
     *,
+    batch: int | None = None,
     name: str | None = None,
     redact: Iterable[str] = (),
     retry_on: ErrorKinds | None = None,
     give_up_on: ErrorKinds = (),
     backoff: Backoff | None = None,
     **options: Any,
-) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+) -> Any:
     """Register a function as a task.
 
     The options are `queue`, `priority` from 0 to 255 (higher first), `retries` after it raised, `first_delay` before
@@ -485,6 +547,11 @@ def task(
     None: never), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
     parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
     the module and the function.
+
+    With `batch`, the function takes the arguments of up to so many jobs (1 to 1,000) at once: a list for each
+    parameter. It returns a list with the result of each job, with an exception for one that failed, or None. Then
+    `wait` is how long a worker waits for more jobs before it calls the function (0: not at all), and the limit of a
+    submit to a full queue is set by `options`. Raises BadCall if the function cannot take lists, or yields.
 
     Three options belong to the task's code in the worker, so calls cannot change them: `retry_on`, the classes of
     exceptions that are retried (None: all), `give_up_on`, those that are not, and `backoff`, a function of the number
@@ -503,8 +570,13 @@ def task(
     timing = {option: options.pop(option) for option in _TIMING if option in options}
     schedules = _schedules(options.pop("schedule", ()), timing)
 
-    def register(function: Callable[P, R]) -> Task[P, R]:
+    def register(function: Callable[..., Any]) -> Task[..., Any]:
+        gathers = None
+        if batch is not None:
+            gathers = BatchFunction(function, batch, as_seconds(options.pop("wait", 0.0)))
+            function = gathers.for_one()
         made = Task(function, name or name_of(function), PutOptions(), RunOptions()).options(**options)
+        made.batch = gathers
         made.redact = tuple(redact)
         made.retry_policy = policy
         made.schedules = schedules

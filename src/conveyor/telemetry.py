@@ -26,10 +26,10 @@ except ModuleNotFoundError as error:
     raise MissingExtra("telemetry", "otel", error.name) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Span, SpanContext, TracerProvider
 
     from conveyor.context import CurrentJob
     from conveyor.middleware import SubmittedCalls
@@ -135,19 +135,25 @@ class _Recorder:
                 self._sending.record(time.perf_counter() - began, common | ended)
 
     def process(self, job: CurrentJob) -> Iterator[None]:
-        """Surround a run, as middleware does. The span ends with the outcome, which is certain only later."""
+        """Surround a run, as middleware does. The span ends with the outcome, which is certain only later.
+
+        That of a batch belongs to the trace of its first job, and links to the submits of the others.
+        """
         common = _attributes("process", job.queue, job.task)
         context = propagate.extract(job.headers)
-        links = []
+        jobs = job.gathered or [job]
+        submits = _submits_of(jobs)
+        links = [trace.Link(one) for one in submits[0 if self._links else 1 :] if one.is_valid]
         if self._links:
-            submit = trace.get_current_span(context).get_span_context()
-            links = [trace.Link(submit)] if submit.is_valid else []
             context = trace.set_span_in_context(trace.INVALID_SPAN, context)
         span = self._tracer.start_span(
             f"process {job.queue}", context, trace.SpanKind.CONSUMER, common | _details(job), links
         )
-        self._consumed.add(1, common)
-        job.on_outcome(partial(self._end, span, common, time.perf_counter()))
+        self._consumed.add(len(jobs), common)
+        outcomes: list[Outcome] = []
+        for one in job.gathered:
+            one.on_outcome(outcomes.append)
+        job.on_outcome(partial(self._end, span, common, time.perf_counter(), outcomes))
         token = contexts.attach(trace.set_span_in_context(span, context))
         try:
             yield
@@ -174,13 +180,20 @@ class _Recorder:
         if any(thread.is_alive() for thread in threads):
             raise TimeoutError(f"the exporters of OpenTelemetry took more than {FLUSH_WITHIN:g} s")
 
-    def _end(self, span: Span, common: Attributes, began: float, outcome: Outcome) -> None:
-        """End the span of a run. The error is the one that is kept, without the secrets among the arguments."""
-        ended: Attributes = {"conveyor.outcome": type(outcome).__name__.lower()}
-        if isinstance(outcome, Fail | Retry):
-            kind, message, traceback = codec.decode(outcome.error)
-            ended["error.type"] = kind
-            span.set_status(trace.StatusCode.ERROR, message)
+    def _end(
+        self, span: Span, common: Attributes, began: float, of_batch: Sequence[Outcome], outcome: Outcome
+    ) -> None:
+        """End the span of a run. The error is the one that is kept, without the secrets among the arguments.
+
+        Of a batch the first failure counts, and each different error is recorded.
+        """
+        failed = [one for one in of_batch or (outcome,) if isinstance(one, Fail | Retry)]
+        ended: Attributes = {"conveyor.outcome": type(failed[0] if failed else outcome).__name__.lower()}
+        for error in dict.fromkeys(one.error for one in failed):
+            kind, message, traceback = codec.decode(error)
+            if "error.type" not in ended:
+                ended["error.type"] = kind
+                span.set_status(trace.StatusCode.ERROR, message)
             details = {
                 "exception.type": kind,
                 "exception.message": message,
@@ -203,6 +216,12 @@ def _attributes(operation: str, queue: str, task: str) -> Attributes:
     }
 
 
+def _submits_of(jobs: Sequence[CurrentJob]) -> list[SpanContext]:
+    """Return the spans of the submits of jobs, that of the first one first, each once."""
+    spans = [trace.get_current_span(propagate.extract(one.headers)).get_span_context() for one in jobs]
+    return list({(one.trace_id, one.span_id): one for one in spans}.values())
+
+
 def _details(job: CurrentJob) -> Attributes:
     """Return the attributes of the span of a run alone: they have too many values for metrics."""
     found: Attributes = {
@@ -212,6 +231,8 @@ def _details(job: CurrentJob) -> Attributes:
     }
     if job.attempt == 1 and job.put_at:
         found["conveyor.waited"] = round(max(0.0, clock.wall() - job.put_at), 6)
+    if job.gathered:
+        found["messaging.batch.message_count"] = len(job.gathered)
     return found
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import conveyor.queue
 from conveyor import clock, resources, schedules
-from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningJob
+from conveyor.consumer.execution import ClaimedBatch, OwnExecutor, RunningBatch, RunningJob
+from conveyor.consumer.gathering import Gathering
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.scheduler import fire_due
 from conveyor.consumer.settings import consumer_name
@@ -43,12 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import timedelta
 
+    from conveyor.batch_tasks import BatchFunction
     from conveyor.consumer.execution import Runnable
     from conveyor.job import Job
     from conveyor.queue import BaseQueue, Calls, PutCalls
     from conveyor.store import Client
     from conveyor.store.command import Operation
-    from conveyor.store.commands import Claimed
+    from conveyor.store.commands import Batch, Claimed
     from conveyor.wire.call import Call
     from conveyor.wire.outcome import Outcome
 
@@ -218,30 +220,40 @@ def _run_jobs(targets: Callable[[], list[Target]], limit: int | None, *, raise_f
     worker = idle.pop() if idle else _InlineWorker()  # another one if a job submits jobs
     done = 0
     try:
-        while done != limit and any(
-            worker.run_next(*target, raise_failures=raise_failures) for target in targets()
-        ):
-            done += 1
+        while done != limit:
+            most = float("inf") if limit is None else limit - done
+            run = (worker.run_next(*target, most, raise_failures=raise_failures) for target in targets())
+            some = next((count for count in run if count is not None), None)
+            if some is None:
+                break
+            done += some
     finally:
         idle.append(worker)
     return done
 
 
 class _InlineExecutor(OwnExecutor):
-    """Runs jobs, and keeps what the last one raised."""
+    """Runs jobs, and keeps what each of them raised, by its call."""
 
-    error: BaseException | None = None
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.errors: dict[int, BaseException] = {}
 
     def judge(self, error: BaseException, job: Call, current: RunningJob, retries_used: int) -> Outcome:
         if not isinstance(error, _FAILURES) or type(error).__module__ in _OF_TEST:
             raise error
-        self.error = error
+        self.errors[id(job)] = error
         return super().judge(error, job, current, retries_used)
 
-    def _server_time(self, current: RunningJob) -> float:
+    def _server_time(self, queue: str, client: Client) -> float:
         """Return the server's time as `advance` has moved it."""
-        now, shift = current.client.run_all([commands.server_time(), records.due_shift(current.queue)])
+        now, shift = client.run_all([commands.server_time(), records.due_shift(queue)])
         return float(now + (shift or 0) / 1000)
+
+    def batch_function(self, name: str) -> BatchFunction | None:
+        with contextlib.suppress(Exception):  # the run raises it again
+            self._find(name)
+        return super().batch_function(name)
 
     def _find(self, name: str) -> Runnable:
         self.registry.modules.add(name.rpartition(".")[0])  # functions of any imported module may run
@@ -269,8 +281,18 @@ class _InlineJob(RunningJob):
             self.client.run(records.set_progress(self._batch.queue, [(self.id, report)]))
 
 
+class _InlineBatch(RunningBatch, _InlineJob):
+    """The run of a batch task, likewise."""
+
+    of_one = _InlineJob
+
+    @property
+    def cancelled(self) -> bool:
+        return self._was_cancelled if self._is_over else all(one.cancelled for one in self.each)
+
+
 class _InlineWorker:
-    """Claims, runs and settles one job at a time, in the thread that calls it."""
+    """Claims, runs and settles one job or batch at a time, in the thread that calls it."""
 
     def __init__(self) -> None:
         registry.promise(TASKS)
@@ -281,18 +303,75 @@ class _InlineWorker:
         self.status.worker = self.name
         self.nonces = ids.Nonces()
 
-    def run_next(self, client: Client, queue: str, *, raise_failures: bool) -> bool:
-        """Run the next job of a queue. Return False if no job is due."""
+    def run_next(self, client: Client, queue: str, most: float, *, raise_failures: bool) -> int | None:
+        """Run the next job of a queue, or with it up to `most` of a batch task.
+
+        Return how many were run, which may be 0 if messages were delivered, or None if there was nothing to do.
+        """
         batch = client.run(commands.claim(queue, self.name, self.nonces.next(), 1, LEASE))
-        for job in batch.jobs:
-            self.settler.begin(queue, batch.token, 1)
-            outcome = self._run(client, ClaimedBatch(queue, batch.token, 0), job)
-            self._report(job.id, outcome, raise_failures=raise_failures)
+        outcomes: list[tuple[str, Call | None, Outcome]] = []
+        if batch.jobs:
+            gathering = self._gathered(client, queue, batch, most)
+            if gathering is not None:
+                outcomes = self._run_gathered(client, gathering)
+            else:
+                self.settler.begin(queue, batch.token, 1)
+                job_id = batch.jobs[0].id
+                outcomes = [(job_id, *self._run(client, ClaimedBatch(queue, batch.token, 0), batch.jobs[0]))]
+        errors, self.executor.errors = self.executor.errors, {}
+        for job_id, call, outcome in outcomes:
+            self._report(job_id, outcome, errors.get(id(call)), raise_failures=raise_failures)
         if batch.has_messages:
             client.perform(deliver(queue))
-        return bool(batch.jobs) or batch.has_messages
+        return len(outcomes) if batch.jobs or batch.has_messages else None
 
-    def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> Outcome:
+    def _gathered(self, client: Client, queue: str, batch: Batch, most: float) -> Gathering | None:
+        """Return the first jobs of a batch task, without waiting for more, or None if the claimed job is of another."""
+        decoded = self.executor.decode(batch.jobs[0].data)
+        if isinstance(decoded, Fail) or batch.jobs[0].crashes:
+            return None
+        function = self.executor.batch_function(decoded.task)
+        if function is None:
+            return None
+        gathering = Gathering(queue, decoded.task, function, most)
+        gathering.take(batch.jobs, batch.token)
+        while gathering.room:
+            more = client.run(commands.claim(queue, self.name, self.nonces.next(), gathering.room, LEASE))
+            if others := gathering.take(more.jobs, more.token):
+                client.run(commands.release(queue, more.token, others))
+            if more.has_messages:
+                client.perform(deliver(queue))
+            if not more.left:
+                break
+        client.run_all(gathering.confirm(client.run_all(gathering.renewals(LEASE))))
+        return gathering
+
+    def _run_gathered(self, client: Client, gathering: Gathering) -> list[tuple[str, Call | None, Outcome]]:
+        """Run jobs together and settle them, as `_run` does one."""
+        expired = self.executor.expired(gathering.jobs, client)
+        ended: list[tuple[str, Call | None, Outcome]] = [
+            (one.id, one.call, expired[one.id]) for one in gathering.jobs if one.id in expired
+        ]
+        settling = gathering.leave_out(self.settler, expired)
+        self.settler.settled(settling, client.run_all(settling))
+        if not gathering.jobs:
+            return ended
+        self.status.clear_progress()
+        current = _InlineBatch(self.status, LogLines(client), self.executor, 0, gathering.jobs)
+        began = clock.monotonic()
+        outcomes: list[Outcome] = [Release()] * len(gathering.jobs)
+        try:
+            outcomes = self.executor.run_batch(gathering.jobs, gathering.limited(), current)
+        finally:
+            current.end_each(outcomes, cancelled=all(isinstance(one, Cancel) for one in outcomes))
+            for settling in gathering.settle(self.settler, outcomes, clock.monotonic() - began):
+                self.settler.settled(settling, client.run_all(settling))
+            tallies = self.settler.tallies()
+            self.settler.settled(tallies, client.run_all(tallies))
+        run = zip(gathering.jobs, outcomes, strict=True)
+        return [*ended, *((job.id, job.call, outcome) for job, outcome in run)]
+
+    def _run(self, client: Client, batch: ClaimedBatch, job: Claimed) -> tuple[Call | None, Outcome]:
         """Run a job and settle it; what is meant for the test releases it, and is raised."""
         decoded = self.executor.decode(job.data)
         current = _InlineJob(self.status, LogLines(client), self.executor, batch, 0, job)
@@ -305,17 +384,18 @@ class _InlineWorker:
                 outcome = decoded
             else:
                 call = decoded
-                outcome = self.executor.run(call, current, job.retries)
+                outcome = self.executor.run(call, current, job.retries) or Release()
         finally:
             current.end(outcome, cancelled=isinstance(outcome, Cancel))
             self.settler.add(job.id, call, outcome, clock.monotonic() - began, job.retries + job.crashes)
             settling = [*self.settler.commands(counted=False), *self.settler.tallies()]
             self.settler.settled(settling, client.run_all(settling))
-        return outcome
+        return call, outcome
 
-    def _report(self, job_id: str, outcome: Outcome, *, raise_failures: bool) -> None:
+    def _report(
+        self, job_id: str, outcome: Outcome, error: BaseException | None, *, raise_failures: bool
+    ) -> None:
         """Log what a task raised, or raise it."""
-        error, self.executor.error = self.executor.error, None
         if not isinstance(outcome, Fail | Retry):
             return
         error = error or JobFailed(*codec.decode(outcome.error))

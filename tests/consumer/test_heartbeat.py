@@ -32,8 +32,8 @@ class Acting:
     def resting(self) -> None:
         return None
 
-    def job(self) -> tuple[str, str]:
-        return "work", self.job_id
+    def jobs(self) -> tuple[str, list[str]]:
+        return "work", [self.job_id] if self.job_id else []
 
     def report(self) -> control_messages.WorkerReport:
         busy_for = self.now - self.began
@@ -68,7 +68,7 @@ def test_heartbeat_reports_long_jobs_but_not_new_ones(
 def test_progress_of_equal_ids_on_two_queues_is_sent_once_each(one_server: Any) -> None:
     acting: list[Any] = [Acting(), Acting()]
     for counter, (queue, worker) in enumerate(zip(("pdf", "mail"), acting, strict=True), 1):
-        worker.job = lambda queue=queue: (queue, "invoice-17")
+        worker.jobs = lambda queue=queue: (queue, ["invoice-17"])
         worker.status = SimpleNamespace(progress=lambda counter=counter: (counter, 1.0, 2.0, ""))
     heartbeat = Heartbeat(
         one_server.client, control_messages.ConsumerReport("host-1", "host", 1, ["work"], "process", 0.0, [])

@@ -32,7 +32,7 @@ class Scene(NamedTuple):
         found = [Inspector(self.queue.client).job(job.id, self.queue.name) for job in self.jobs]
         return [(one.state, one.crashes, one.retries) for one in found if one]
 
-    def recover(self, how: str = "SIGKILL") -> tuple[str, str]:
+    def recover(self, how: str = "SIGKILL") -> dict[str, str]:
         return recover(self.queue.client, self.worker, how)
 
 
@@ -56,7 +56,7 @@ def test_worker_that_died_before_noting_a_claim_releases_jobs(
 ) -> None:
     scene = claimed(queue, jobs.nothing, noted=False)
     assert queue.count().leased == 3
-    assert scene.recover() == ("", "")
+    assert scene.recover() == {}
     assert scene.states() == [WAITING] * 3
     waiting = Inspector(queue.client).jobs(queue.name)
     assert [line.id for line in waiting] == [job.id for job in scene.jobs]
@@ -64,14 +64,14 @@ def test_worker_that_died_before_noting_a_claim_releases_jobs(
 
 def test_worker_that_died_before_it_started_a_job_blames_none(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
-    assert scene.recover() == ("", "")
+    assert scene.recover() == {}
     assert scene.states() == [WAITING] * 3
 
 
 def test_job_at_hand_counts_as_crashed_before_it_runs(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.status.last = 0
-    assert scene.recover("SIGSEGV") == (scene.jobs[0].id, "given back")
+    assert scene.recover("SIGSEGV") == {scene.jobs[0].id: "given back"}
     assert scene.states() == [("waiting", 1, 0), WAITING, WAITING]
 
 
@@ -79,7 +79,7 @@ def test_no_job_counts_as_crashed_if_its_worker_dies_after_it(queue: Queue) -> N
     scene = claimed(queue, jobs.nothing)
     scene.worker.status.start(1, 0.0, 0.0)
     scene.worker.status.end(1)
-    assert scene.recover("SIGKILL") == ("", "")
+    assert scene.recover("SIGKILL") == {}
     assert scene.states() == [WAITING] * 3
 
 
@@ -96,9 +96,9 @@ def test_lone_unseen_job_counts_as_crashed_if_reading_may_kill(how: str, crashes
 def test_only_the_running_job_counts_as_crashed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.status.start(1, 0.0, 0.0)
-    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.recover() == {scene.jobs[1].id: "given back"}
     assert scene.states() == [WAITING, ("waiting", 1, 0), WAITING]
-    assert scene.recover() == (scene.jobs[1].id, "given back"), "may be done again"
+    assert scene.recover() == {scene.jobs[1].id: "given back"}, "may be done again"
     assert scene.states() == [WAITING, ("waiting", 1, 0), WAITING]
     assert queue.count().imbalance == 0
 
@@ -107,7 +107,7 @@ def test_job_of_a_worker_killed_on_purpose_is_not_blamed(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.status.start(1, 0.0, 0.0)
     scene.worker.killed = True
-    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.recover() == {scene.jobs[1].id: "given back"}
     assert scene.states() == [WAITING] * 3
 
 
@@ -139,7 +139,7 @@ def test_job_that_ignores_its_cancellation_is_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.status.start(0, 0.0, 0.0)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
-    assert scene.recover() == (scene.jobs[0].id, "cancelled")
+    assert scene.recover() == {scene.jobs[0].id: "cancelled"}
     assert scene.states()[1:] == [WAITING] * 2
     assert scene.jobs[0].cancelled()
 
@@ -148,7 +148,7 @@ def test_job_after_a_cancelled_job_is_not_cancelled(queue: Queue) -> None:
     scene = claimed(queue, jobs.nothing)
     scene.worker.killed, scene.worker.cancelling = True, (queue.name, scene.jobs[0].id)
     scene.worker.status.start(1, 0.0, 0.0)
-    assert scene.recover() == (scene.jobs[1].id, "given back")
+    assert scene.recover() == {scene.jobs[1].id: "given back"}
     assert scene.states() == [WAITING] * 3
 
 
@@ -178,7 +178,7 @@ def test_cancelled_run_over_its_time_limit_is_not_retried(queue: Queue) -> None:
     scene.worker.killed, scene.worker.timed_out = True, (1, 0)
     scene.worker.status.start(0, 0.0, 0.2)
     scene.jobs[0].cancel()
-    assert scene.recover() == (scene.jobs[0].id, "cancelled")
+    assert scene.recover() == {scene.jobs[0].id: "cancelled"}
 
 
 def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None:
@@ -189,4 +189,4 @@ def test_worker_without_jobs_is_recovered_without_a_server(queue: Queue) -> None
     worker.status.hold(HeldBatch(queue.name, "7", "nonce", ["a"]))
     worker.status.set_claim(queue.name, "nonce")
     worker.status.hold_nothing()
-    assert recover(NoServer(), worker, "exit code 0") == ("", "")
+    assert recover(NoServer(), worker, "exit code 0") == {}

@@ -179,6 +179,26 @@ def test_attempt_after_a_crash_belongs_to_the_same_trace(
     assert "conveyor.waited" not in process.attributes
 
 
+def test_batch_has_one_span_that_links_to_each_submit(
+    start: Any, style: str, queue: Queue, sent: InMemorySpanExporter, collector: Collector, eventually: Any
+) -> None:
+    together = getattr(jobs, f"together{style}")
+    made = [*queue.submit_many(together, [(1,), (-2,), (-3,)]), queue.submit(together, 4)]
+    running = start(workers=1)
+    assert [made[0].result(60), made[3].result(60)] == [1, 4]
+    running.end()
+    eventually(lambda: len(collector.spans) == 1)
+    first, second = sent.get_finished_spans()
+    (span,) = collector.spans
+    assert span.parent == f"{first.context.span_id:016x}"
+    assert span.links == [f"{second.context.span_id:016x}"]
+    assert span.attributes["messaging.batch.message_count"] == 4
+    assert (span.error, span.attributes["conveyor.outcome"]) == (True, "fail")
+    assert [one["exception.message"] for one in span.events] == ["-2 is negative", "-3 is negative"]
+    assert collector.total("messaging.client.consumed.messages") == 4
+    assert collector.total("messaging.process.duration") == 1
+
+
 def test_calls_of_an_executor_have_spans(
     sent: InMemorySpanExporter, one_server: Any, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ A line that they refuse ends with the code of mypy's error and the rules of pyri
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
@@ -134,6 +134,35 @@ def use(url: str, client: Client = from_worker()) -> int:
     return len(url)
 
 
+@task(batch=100, wait=0.5, retries=3)
+def insert(rows: list[tuple[str, int]]) -> list[int]:
+    return [age for _, age in rows]
+
+
+@task(batch=100)
+async def embed(texts: Sequence[str], sizes: list[int]) -> list[bytes | Exception]:
+    return [text.encode()[:size] or ValueError(text) for text, size in zip(texts, sizes, strict=True)]
+
+
+@task(batch=100, wait=timedelta(seconds=1))
+def note(texts: list[str], client: Client = from_worker()) -> None: ...
+
+
+@task(batch=10)
+def label(images: list[bytes], widths: list[int], heights: list[int]) -> tuple[str | Exception, ...]:
+    return ("",) * len(images)
+
+
+@task(batch=10)  # refused: arg-type; reportCallIssue reportArgumentType reportUntypedFunctionDecorator
+def no_list(row: str) -> list[int]:
+    return [len(row)]
+
+
+@task(batch=10)  # refused: arg-type; reportCallIssue reportArgumentType reportUntypedFunctionDecorator
+def no_results(rows: list[str]) -> int:
+    return len(rows)
+
+
 QUEUE = Queue("numbers")
 ASYNC_QUEUE: aio.Queue[Any] = aio.Queue("numbers")
 EXECUTOR = Executor("numbers")
@@ -236,6 +265,24 @@ assert_type(ASYNC_QUEUE.map(name_of, ["Ada"], ["Lovelace"]), AsyncIterator[str])
 assert_type(ASYNC_QUEUE.map(anything, [5]), AsyncIterator[Any])
 ASYNC_QUEUE.map(count, ["5"])  # refused: arg-type; reportArgumentType reportCallIssue
 ASYNC_QUEUE.map(later, [1], [2])  # refused: arg-type; reportArgumentType reportCallIssue
+
+
+# --- batches
+
+assert_type(insert.submit(("Ada", 36)), Job[int])
+assert_type(insert(("Ada", 36)), int)
+assert_type(embed.submit("text", 3), Job[bytes])
+assert_type(note.submit("text"), Job[None])
+assert_type(label.submit(b"", 3, 4), Job[str])
+assert_type(embed.submit_many([("text", 3)]), list[Job[bytes]])
+assert_type(insert.options(wait=0.5).submit(("Ada", 36)), Job[int])
+assert_type(QUEUE.submit(label, b"", 3, 4), Job[str])
+assert_type(QUEUE.map(note, ["a", "b"]), Iterator[None])
+assert_type(EXECUTOR.submit(embed, "text", 3), JobFuture[bytes])
+insert.submit("Ada", 36)  # refused: arg-type call-arg; reportCallIssue
+insert.submit([("Ada", 36)])  # refused: arg-type; reportArgumentType
+embed.submit("text")  # refused: call-overload; reportCallIssue
+task(batch="3")  # refused: call-overload; reportArgumentType
 
 
 # --- executor

@@ -18,7 +18,7 @@ from conveyor.cli.options import Json, OnlyQueue, QueueName, TaskModules, argume
 from conveyor.cli.output import document, note, screen, table, value_lines
 from conveyor.cli.tasks import labels_of
 from conveyor.errors import JobFailed
-from conveyor.monitor import job_record
+from conveyor.monitor import job_record, workers
 from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, safe, utc
 from conveyor.monitor.snapshot import in_state
 from conveyor.monitor.waits import key_text
@@ -143,10 +143,10 @@ def _running(inspector: Inspector, found: Sequence[JobRow], _: int) -> Iterator[
     All is None for a job that has just finished.
     """
     seen = inspector.presence()
-    workers = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
+    by_job = {worker.job: worker for worker in seen.workers() if worker.job and worker.state != SILENT}
     for job in found:
         facts: Row = dict.fromkeys(("worker", "running_for", "progress", "silent_since"))
-        if worker := workers.get(job.id):
+        if worker := by_job.get(job.id):
             ran = worker.busy_for
             facts |= {"worker": worker.name, "progress": progress(worker), "running_for": round(ran, 3)}
         elif job.since is not None:
@@ -179,18 +179,27 @@ def job(
         return follow_job(inspector, details, as_json=as_json)
     stacks = stack_of(inspector, details) if stack else ""
     if as_json:
-        document("job/v1", **_document(details, labels), **({"stack": stacks} if stack else {}))
+        batch = _batch(inspector, details) or None
+        document("job/v1", **_document(details, labels), batch=batch, **({"stack": stacks} if stack else {}))
     elif stack:
         for line in stacks.splitlines():
             print(printable(line))
     else:
-        facts = dict(job_record.facts(details))
+        facts = dict(job_record.facts(details, _batch(inspector, details)))
         width = max(map(len, facts)) + 2
         for title, text in facts.items():
             color = STATE_COLORS.get(details.state, "") if title == "State" else ""
             _print(Text.assemble((title.ljust(width), "bold"), (text, color)))
         _print_outcome(details)
     return OK
+
+
+def _batch(inspector: Inspector, details: JobRecord) -> int:
+    """Return how many jobs the worker of a running job runs together, or 0 if it is not running."""
+    if details.state != "running":
+        return 0
+    worker = workers.running_job(inspector.consumers(), details.id, details.worker)
+    return 0 if worker is None else worker.batch
 
 
 def known_job(inspector: Inspector, job_id: str, queue: str = "", labels: LabelsOf = no_labels) -> JobRecord:

@@ -12,7 +12,7 @@ from conveyor.cli.options import Json, Reason, ReplyTimeout, Yes, arguments, fla
 from conveyor.cli.output import is_terminal, note
 from conveyor.cli.prompts import Choice, open_prompt
 from conveyor.cli.status import NO_WORKERS
-from conveyor.monitor.format import count_of, duration
+from conveyor.monitor.format import count_of, duration, together
 
 if TYPE_CHECKING:
     from conveyor.cli.control_targets import TargetSet
@@ -94,5 +94,5 @@ def prompt_kill(prompt: Prompt, *, now: bool = False, reason: str = "", timeout:
 
 def _activity(consumer: ConsumerReport, worker: WorkerReport) -> str:
     if worker.job:
-        return f"runs {worker.task} {worker.job} for {duration(worker.busy_for)}"
+        return f"runs {worker.task} {together(worker)} for {duration(worker.busy_for)}"
     return f"{worker.state}, takes from {', '.join(consumer.queues)}"

@@ -13,7 +13,7 @@ from conveyor.cli.connection import open_inspector
 from conveyor.cli.options import Json, queue_option
 from conveyor.cli.output import document, note, screen, table
 from conveyor.monitor import workers as worker_queries
-from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, size, utc
+from conveyor.monitor.format import STATE_COLORS, count_of, duration, printable, progress, size, together, utc
 from conveyor.monitor.snapshot import EMPTY
 from conveyor.wire.control_messages import WorkerReport
 from conveyor.wire.redaction import redacted_text
@@ -189,7 +189,7 @@ def _worker_row(consumer: ConsumerReport, worker: WorkerReport) -> dict[str, str
         "STATE": Text(state, style=STATE_COLORS.get(state, "dim")),
         "QUEUE": worker.queue or ", ".join(consumer.queues),
         "TASK": worker.task,
-        "JOB": worker.job,
+        "JOB": together(worker),
         "FOR": duration(worker.busy_for) if worker.job else "",
         "CPU": f"{worker.cpu:.0%}" if worker.memory else "",
         "MEMORY": size(worker.memory) if worker.memory else "",
@@ -229,6 +229,7 @@ def _worker_document(worker: WorkerReport) -> dict[str, Any]:
         "id": worker.job,
         "queue": worker.queue,
         "task": worker.task,
+        "batch": worker.batch,
         "attempt": worker.attempt,
         "running_for": round(worker.busy_for, 3),
         "done": worker.done,

@@ -235,37 +235,40 @@ class ControlHandler:
         token has the valid lease; the other one gets a notice.
         """
         found = [(worker, worker.run_of(queue, job_id)) for worker in self.workers.values()]
-        runs = [(worker, *run) for worker, run in found if run is not None and token in {"", run[1].token}]
+        runs = [
+            (worker, *run)
+            for worker, run in found
+            if run is not None and token in {"", run[1].token_of(job_id)}
+        ]
         if not runs:
             self._cancel_resting(queue, job_id, token)
             return False
-        worker, reading, held = max(runs, key=lambda run: int(run[2].token))
-        worker.end_run(reading, REQUEST_CANCEL, (held.queue, job_id))
+        worker, reading, held = max(runs, key=lambda run: int(run[2].token_of(job_id)))
+        worker.end_job(reading, held, job_id, REQUEST_CANCEL)
         return True
 
     def _cancel_resting(self, queue: str, job_id: str, token: str) -> None:
-        """Cancel a job that a worker of a crew holds, before it begins."""
+        """Cancel a job that a worker of a crew holds, before it begins; one that gathers jobs asks the server then."""
         for worker in self.workers.values():
             found = worker.resting()
             if found is None or found[1].ids != [job_id] or queue not in {"", found[1].queue}:
+                continue
+            if found[1].is_gathered:
                 continue
             if token in {"", found[1].token}:
                 worker.end_resting(found[0].batch, REQUEST_CANCEL)
 
     def handle_notice(self, notice: Notice) -> None:
         """End the run that a notice applies to, if it is still running."""
-        held = notice.held
-        reading = held.worker.status.read()
-        if reading.run != held.run:
-            if reading.batch == held.run[0] and held.worker.resting() is not None:
-                held.worker.end_resting(reading.batch, REQUEST_RETURN if notice.lost else REQUEST_CANCEL)
-            return
-        if notice.lost and held.worker.ending != held.run:
-            events.emit(events.LeaseLost(held.worker.name, held.id))
-        if notice.lost:
-            held.worker.end_run(reading, REQUEST_RETURN)
-        else:
-            held.worker.end_run(reading, REQUEST_CANCEL, (held.queue, held.id))
+        held, worker = notice.held, notice.held.worker
+        request = REQUEST_RETURN if notice.lost else REQUEST_CANCEL
+        found = worker.running()
+        if found is None or found[0].run != held.run:
+            resting = worker.resting()
+            if resting is not None and resting[0].batch == held.run[0] and not resting[1].is_gathered:
+                worker.end_resting(resting[0].batch, request)
+        elif worker.end_job(*found, held.id, request) and notice.lost:
+            events.emit(events.LeaseLost(worker.name, held.id))
 
     def _handle_cancel(self, control: ControlCommand) -> None:
         events.emit(events.CancelAsked(control.job, control.reason))
@@ -329,8 +332,8 @@ class ControlHandler:
             self._scale = None
 
     def _stop(self, worker: WorkerHandle, control: ControlCommand) -> None:
-        job = worker.job()[1]
-        if control.verb == "kill" and control.workers and control.job and job not in {"", control.job}:
+        job, jobs = worker.job()[1], worker.jobs()[1]
+        if control.verb == "kill" and control.workers and control.job and jobs and control.job not in jobs:
             self.reply(control, worker.name, "expired", f"it runs job {job} now")
             return
         self._replace(worker.controls, control, worker.name)
@@ -477,7 +480,7 @@ class _StackCommands:
             worker = self.workers.get(name)
             if worker is None:
                 self.reply(control, name, "unknown", "no such worker")
-            elif control.job and worker.job()[1] != control.job:
+            elif control.job and control.job not in worker.jobs()[1]:
                 self.reply(control, name, "unknown", "it is not running that job")
             else:
                 self._waiting.append((worker, control))

@@ -20,11 +20,12 @@ import threading
 import traceback
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from conveyor import clock, events
 from conveyor.consumer import shared_status, stack
-from conveyor.consumer.execution import ENDING, ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.execution import ENDING, ClaimedBatch, Executor, RunningBatch, RunningJob
+from conveyor.consumer.gathering import Gathering
 from conveyor.consumer.interruption import await_raised, raise_in
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import undo_in_forks
@@ -50,7 +51,7 @@ from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Fail, Release, Suspend, describe_error
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from conveyor.consumer.settings import ConsumerSettings
     from conveyor.consumer.shared_status import SharedStatus
@@ -74,12 +75,13 @@ AGAIN = 0.5
 
 
 class _Run(NamedTuple):
-    """One run of a worker."""
+    """One run of a worker; of a batch task with all its jobs in `gathering`, and the first one and its limits here."""
 
     worker: _CrewWorker
     job: Claimed
     call: Call
     current: RunningJob
+    gathering: Gathering | None = None
 
 
 class _Finished(NamedTuple):
@@ -88,8 +90,12 @@ class _Finished(NamedTuple):
     worker: _CrewWorker
     job: Claimed
     call: Call | None
-    outcome: Outcome
+    outcome: Outcome | None
+    """None if it was not run, since it turned out to be of a batch task."""
     elapsed: float
+    gathering: Gathering | None = None
+    outcomes: Sequence[Outcome] = ()
+    """Of each job in `gathering`."""
 
 
 class _CrewWorker:
@@ -109,6 +115,8 @@ class _CrewWorker:
         self.jobs_done = 0
         self.batch: ClaimedBatch | None = None
         """What it holds; None if it is free."""
+        self.gathering: Gathering | None = None
+        """The jobs of a batch task that it gathers."""
         self.task: asyncio.Task[None] | None = None
         """Its run in the event loop."""
         self._inbox: queue.SimpleQueue[_Run | None] = queue.SimpleQueue()  # None: there are no more
@@ -123,13 +131,13 @@ class _CrewWorker:
 
     # --- the main thread
 
-    def claim(self, queue_name: str) -> Command:
+    def claim(self, queue_name: str, want: int = 1, first: Literal["S", "H"] = commands.STARTED) -> Command:
         """Return the next claim, and note it for the supervisor in case that its reply does not arrive."""
         nonce = self.nonces.next()
         self.status.set_claim(queue_name, nonce)
         self._sure_until = clock.boottime() + SURE
         self.status.begin_wait(clock.boottime())
-        return commands.claim(queue_name, self.name, nonce, 1, LEASE)
+        return commands.claim(queue_name, self.name, nonce, want, LEASE, first)
 
     def may_begin(self) -> bool:
         """Return True if the lease of what it has claimed is still sure, and the supervisor has not taken it back.
@@ -164,6 +172,12 @@ class _CrewWorker:
         if isinstance(call, Fail):
             self.crew.finished(_Finished(self, job, None, call, 0.0))
             return
+        function = None if job.crashes else self.executor.batch_function(call.task)
+        if function is not None:
+            self.gathering = Gathering(batch.queue, call.task, function, self.crew.jobs_left)
+            self.gathering.take([job], batch.token)
+            self.hold(self.gathering)
+            return
         self.status.task = call.task
         self.status.clear_progress()
         current = RunningJob(self.status, self.crew.lines, self.crew.executor, batch, 0, job)
@@ -176,10 +190,38 @@ class _CrewWorker:
         else:
             self.crew.find(run)
 
+    def hold(self, gathering: Gathering) -> None:
+        """Hold these jobs, as far as they are gathered."""
+        number = self.status.hold(gathering.held(self.status.claim()[0]))
+        self.batch = ClaimedBatch(gathering.queue, "", number)
+
+    def leave_out_expired(self, gathering: Gathering) -> list[Command]:
+        """Leave out the gathered jobs that have expired. Return the commands that settle them."""
+        expired = self.executor.expired(gathering.jobs, self.crew.client)
+        self.jobs_done += len(expired)
+        self.status.end(self.jobs_done)
+        return gathering.leave_out(self.settler, expired)
+
+    def start_gathered(self, gathering: Gathering) -> None:
+        """Start the gathered jobs together."""
+        self.hold(gathering)
+        assert self.batch is not None
+        call = gathering.limited()
+        self.status.task = call.task
+        self.status.clear_progress()
+        current = RunningBatch(
+            self.status, self.crew.lines, self.crew.executor, self.batch.number, gathering.jobs
+        )
+        self.status.soft_limit = 0.0
+        self.status.start(0, clock.monotonic(), 0.0, current.attempt)
+        self.place(_Run(self, gathering.jobs[0].claimed, call, current, gathering))
+
     def place(self, run: _Run) -> None:
         """Start a run in the event loop, or in the worker's thread. Thread-safe."""
         task = run.call.task
-        if self.crew.loop is not None and self.executor.knows(task) and self.executor.is_async(task):
+        if run.gathering is None and not run.job.crashes and self.executor.batch_function(task) is not None:
+            self._finish(run, None, 0.0)  # found only now; it is claimed again
+        elif self.crew.loop is not None and self.executor.knows(task) and self.executor.is_async(task):
             self.crew.loop.start(self._run_in_loop(run))
         elif self._has_thread():
             self._inbox.put(run)
@@ -188,6 +230,9 @@ class _CrewWorker:
 
     def settle(self, finished: _Finished) -> list[Command]:
         """Return the commands that settle its run."""
+        if finished.outcome is None:
+            self.settler.release([finished.job.id])
+            return self.settler.commands(counted=False)
         tries = finished.job.retries + finished.job.crashes
         self.settler.add(finished.job.id, finished.call, finished.outcome, finished.elapsed, tries)
         return self.settler.commands(counted=False)
@@ -274,12 +319,19 @@ class _CrewWorker:
 
     def _run_in_thread(self, run: _Run) -> None:
         began = clock.monotonic()
-        outcome: Outcome = Cancel()  # if the request comes in the moment before or after the task's own code
+        # If the request comes in the moment before or after the task's own code.
+        outcome: Outcome | list[Outcome] | None = Cancel()
         try:
             try:
                 with self._lock:
                     self._running_thread = threading.get_ident()
-                outcome = self.executor.run(run.call, run.current, run.job.retries, partial(self._found, run))
+                if run.gathering is None:
+                    found = partial(self._found, run)
+                    outcome = self.executor.run(run.call, run.current, run.job.retries, found)
+                else:
+                    assert isinstance(run.current, RunningBatch)
+                    self._found(run)
+                    outcome = self.executor.run_batch(run.gathering.jobs, run.call, run.current)
             finally:
                 self._close_to_interruptions()
             await_raised()
@@ -296,12 +348,16 @@ class _CrewWorker:
     async def _run_in_loop(self, run: _Run) -> None:
         assert self.crew.loop is not None
         began = clock.monotonic()
-        outcome: Outcome = Cancel()
+        outcome: Outcome | list[Outcome] = Cancel()
         try:
             self.task = asyncio.current_task()
             self._found(run)
             if not run.current.cancelled:
-                outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
+                if run.gathering is None:
+                    outcome = await self.executor.run_async(run.call, run.current, run.job.retries)
+                else:
+                    assert isinstance(run.current, RunningBatch)
+                    outcome = await self.executor.run_batch_async(run.gathering.jobs, run.call, run.current)
                 await self.crew.loop.end_children(run.current)
         finally:
             self.task = None
@@ -314,24 +370,36 @@ class _CrewWorker:
         self.status.set_arguments(run.job.id, self.settler.preview(run.call) or "")
         self.status.soft_limit = run.call.options.soft_timeout or 0.0
         limit = run.call.options.timeout or 0.0
-        if limit:
+        if limit and run.gathering is not None:
+            self.status.limit_delay = self.executor.longest_delay_after_limit(run.gathering.jobs)
+        elif limit:
             self.status.limit_delay = self.executor.delay_after_limit(run.call, run.job.retries)
         self.status.start(0, clock.monotonic(), limit, run.current.attempt)
 
-    def _finish(self, run: _Run, outcome: Outcome, elapsed: float) -> None:
+    def _finish(self, run: _Run, outcome: Outcome | list[Outcome] | None, elapsed: float) -> None:
+        """End a run with its outcome, or with that of each of its jobs."""
         if os.getpid() != self.crew.pid:
             os._exit(0)  # a task that forks and returns twice: there is only one crew
         assert self.batch is not None
         request = self.status.request_for(self.batch.number, 0)
+        jobs = [(run.job, run.call)]
+        if run.gathering is not None:
+            jobs = [(one.claimed, one.call) for one in run.gathering.jobs]
+        ended: list[Outcome | None] = [*outcome] if isinstance(outcome, list) else [outcome for _ in jobs]
         if request == REQUEST_RETURN:
             # Even if the task has returned: after its clean-up, that may be half a result.
-            outcome = Release()
-        elif request == REQUEST_TIMEOUT and isinstance(outcome, Cancel):
-            outcome = self.executor.timed_out(run.call, run.job.retries)
-        run.current.end(outcome, cancelled=request != NO_REQUEST)
-        self.jobs_done += not isinstance(outcome, Release | Suspend)
+            ended = [Release() for _ in jobs]
+        elif request == REQUEST_TIMEOUT:
+            limit = run.call.options.timeout
+            ended = [
+                self.executor.timed_out(call, job.retries, limit) if isinstance(one, Cancel) else one
+                for one, (job, call) in zip(ended, jobs, strict=True)
+            ]
+        run.current.end_each(ended, cancelled=request != NO_REQUEST)
+        outcomes = [one for one in ended if one is not None]
+        self.jobs_done += sum(not isinstance(one, Release | Suspend) for one in outcomes)
         self.status.end(self.jobs_done)
-        self.crew.finished(_Finished(self, run.job, run.call, outcome, elapsed))
+        self.crew.finished(_Finished(self, run.job, run.call, ended[0], elapsed, run.gathering, outcomes))
 
 
 class Crew:
@@ -364,6 +432,8 @@ class Crew:
         self._begun = 0
         """Jobs that were begun so far."""
         self._free = deque(self.workers)
+        self._gathering: list[_CrewWorker] = []
+        """Those that gather jobs of a batch task, and wait for more."""
         self._paused: list[_CrewWorker] = []
         self._finished: deque[_Finished] = deque()
         self._suspects: deque[tuple[_CrewWorker, Claimed]] = deque()
@@ -556,8 +626,12 @@ class Crew:
 
     def _exchange(self) -> bool:
         """Settle what has finished and claim for the free workers, together. Return False if nothing was claimed."""
+        if self._gathering:
+            if self._due.passed():
+                self._expect_jobs()
+            self._gather()
         finished = self._take_finished()
-        settling = [command for one in finished for command in one.worker.settle(one)]
+        settling = [command for one in finished for command in self._settling(one)]
         if any(command.leads for command in settling):  # no claim must overtake it
             self._settle(settling)
             settling = []
@@ -599,8 +673,68 @@ class Crew:
                 has_claimed = has_claimed or bool(batches[0].jobs)
                 if not last.jobs:
                     self._due = clock.Deadline(min(self._due.left(last.wait), last.wait))
+                if self._gathering:
+                    self._settle(settling)
+                    settling = []
+                    self._gather()
         self._settle(settling)
         return has_claimed
+
+    def _settling(self, finished: _Finished) -> list[Command]:
+        """Return the commands that settle a run; those of many jobs are sent already."""
+        if finished.gathering is None:
+            self._begun -= finished.outcome is None
+            return finished.worker.settle(finished)
+        settler = finished.worker.settler
+        for some in finished.gathering.settle(settler, finished.outcomes, finished.elapsed):
+            self._settle(some)
+        return []
+
+    def _gather(self) -> None:
+        """Claim more for workers that gather jobs, before others may claim, and start those that wait no longer."""
+        for worker in [*self._gathering]:
+            gathering = worker.gathering
+            assert gathering is not None
+            goes_on = self._goes_on(worker)
+            while goes_on and gathering.room and (self._left[gathering.queue] or not gathering.may_wait):
+                self._claim_more(worker, gathering)
+            if goes_on and gathering.room:
+                continue
+            self._gathering.remove(worker)
+            worker.gathering = None
+            settling = gathering.releases()
+            if goes_on:
+                settling = gathering.confirm(self._send(gathering.renewals(), patience=LEASE))
+                settling += worker.leave_out_expired(gathering)
+            self._settle(settling)
+            if goes_on and gathering.jobs:
+                self._begun += len(gathering.jobs) - 1
+                worker.start_gathered(gathering)
+            else:
+                worker.rest()
+                self._return(worker)
+
+    def _claim_more(self, worker: _CrewWorker, gathering: Gathering) -> None:
+        """Claim more jobs of a batch task for a worker, and release those of others."""
+        queue_name = gathering.queue
+        claim = worker.claim(queue_name, gathering.room, first=commands.HELD)
+        batch: Batch
+        (batch,) = self._send([claim], patience=LEASE)
+        gathering.asked(batch.left)
+        self._left[queue_name] = batch.left if batch.jobs else 0
+        others = [job.id for job in batch.jobs]
+        if worker.may_begin():
+            others = gathering.take(batch.jobs, batch.token)
+        else:
+            self._due = clock.Deadline(0.0)  # the server may have jobs
+        if others:
+            self._settle([commands.release(queue_name, batch.token, others)])
+            self._left[queue_name] = max(1, self._left[queue_name])
+        if not batch.jobs:
+            self._due = clock.Deadline(min(self._due.left(batch.wait), batch.wait))
+        worker.hold(gathering)  # not sooner, or the others would not be released if this process died
+        if batch.has_messages:
+            self.client.perform(deliver_soon(queue_name))
 
     def _take_finished(self) -> list[_Finished]:
         """Return the runs that have ended, once their lines are sent: these are there when the outcomes are."""
@@ -621,6 +755,8 @@ class Crew:
             if batch.jobs and is_sure:
                 self._begun += 1
                 worker.begin(queue_name, batch)
+                if worker.gathering is not None:
+                    self._gathering.append(worker)
             else:
                 worker.status.set_claim("", "")
                 idle.append(worker)
@@ -634,6 +770,11 @@ class Crew:
         most = 0 if self._spent else self.limits.max_jobs - self._begun
         while len(ready) > most:
             ready.pop()
+
+    @property
+    def jobs_left(self) -> float:
+        """How many jobs this process may run, with one that has just begun."""
+        return self.limits.max_jobs - self._begun + 1
 
     def _goes_on(self, worker: _CrewWorker) -> bool:
         return not (self._leaves(worker) or worker.status.pause_requested)
@@ -671,13 +812,16 @@ class Crew:
 
     def _sleep(self) -> None:
         """Wait until a run has finished, a job may be there, or a signal arrives; half a second at most."""
-        if self._free and self._bell.fileno() < 0:
+        may_claim = bool(self._free or self._gathering)
+        if may_claim and self._bell.fileno() < 0:
             self._ask()
         poll = select.poll()
         poll.register(self._reading, select.POLLIN)
         if self._bell.fileno() >= 0:
             poll.register(self._bell.fileno(), select.POLLIN)
-        seconds = self._due.left(POLL_EVERY) if self._free else POLL_EVERY
+        seconds = self._due.left(POLL_EVERY) if may_claim else POLL_EVERY
+        for worker in self._gathering:
+            seconds = worker.gathering.left(seconds) if worker.gathering is not None else seconds
         readable = {file for file, _ in poll.poll(max(0.0, seconds) * 1000)}
         if self._reading in readable:
             with contextlib.suppress(BlockingIOError):
@@ -790,7 +934,7 @@ class _Loop:
         current = next((one for one, tasks in self._children.copy().items() if task in tasks), None)
         for worker in self.crew.workers:
             held = worker.status.held()
-            if worker.task is task or (current is not None and held is not None and held.ids == [current.id]):
+            if worker.task is task or (current is not None and held is not None and current.id in held.ids):
                 return worker
         return None
 

@@ -65,9 +65,11 @@ from conveyor.wire.signature import NO_INPUTS, Signature, signature_of
 from conveyor.wire.terms import JobEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
+    from conveyor.batch_tasks import BatchFunction
+    from conveyor.consumer.gathering import GatheredJob
     from conveyor.consumer.log_lines import LogLines
     from conveyor.consumer.shared_status import SharedStatus
     from conveyor.resources import Resource
@@ -78,6 +80,8 @@ if TYPE_CHECKING:
     from conveyor.wire.terms import InputKind
 
     RunInLoop = Callable[[Coroutine[Any, Any, Any]], Any]
+    #: Positional and named arguments of jobs, by their positions in a batch.
+    _Arguments = dict[int, tuple[tuple[Any, ...], dict[str, Any]]]
 
 #: Characters of a traceback that are kept with a log line, the last ones.
 MAX_TRACEBACK = 4000
@@ -85,6 +89,8 @@ MAX_TRACEBACK = 4000
 ENDING = 1.0
 #: Seconds for the server to take the cursor of a run that did not return.
 KEEP_WITHIN = 1.0
+#: Jobs of a batch whose inputs are read in one round trip.
+MAX_READ = 20
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
 
@@ -102,6 +108,7 @@ class RunningJob(CurrentJob):
     """The run a task sees through `current_job()`. Its progress goes to the shared status, without a round trip."""
 
     lines_logged = 0
+    gathered: Sequence[RunningJob] = ()
     _printed: dict[tuple[str, int], str] | None = None  # by label and thread, what has no line break yet
     _on_outcome: tuple[Callable[[Outcome], object], ...] = ()
 
@@ -162,6 +169,10 @@ class RunningJob(CurrentJob):
         """Call a function with the outcome once the run has ended."""
         self._on_outcome += (function,)
 
+    def end_each(self, outcomes: Sequence[Outcome | None], *, cancelled: bool) -> None:
+        """Note the end, with the outcome of each of its jobs: here of the only one."""
+        self.end(*outcomes, cancelled=cancelled)
+
     def end(self, outcome: Outcome | None, *, cancelled: bool) -> None:
         """Note the end, with an outcome unless the supervisor has released the job before the run began.
 
@@ -221,14 +232,13 @@ class RunningJob(CurrentJob):
 
     def inputs(self, job: call.Call) -> dict[int | str, Any]:
         """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
-        try:
-            known = self.client.run(commands.inputs(self.queue, self.id))
-        except StoreError as error:
-            raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
-        try:
-            return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
-        except KeyError as error:
-            raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+        (known,) = _read_inputs(self.client, self.queue, [self.id])
+        return _inputs(job, known)
+
+    @property
+    def origin(self) -> tuple[int, str, Client]:
+        """The number of the attempt, and where the job is from: the queue, and the client of its server."""
+        return self.attempt, self.queue, self.client
 
     @property
     def client(self) -> Client:
@@ -384,6 +394,92 @@ class RunningJob(CurrentJob):
         return without(str.__str__(text), self._secrets)  # a subclass may override any method
 
 
+def _no_steps() -> BadCall:
+    return BadCall(
+        "the jobs of a batch have no steps, cursors, sleeps and signals", hint="use a task without `batch`"
+    )
+
+
+class RunningInBatch(RunningJob):
+    """One of the jobs that run together. It may be cancelled alone, or with all others."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True if this job is to end."""
+        if self._is_over:
+            return self._was_cancelled
+        number, status = self._batch.number, self._status
+        return status.request_for(number, 0) != NO_REQUEST or status.is_ended(number, self._position)
+
+    @property
+    def _steps(self) -> Steps:
+        raise _no_steps()
+
+
+class RunningBatch(RunningJob):
+    """The run of a batch task, as that of its first job; it is cancelled once all of its jobs are.
+
+    `number` is that of the batch in the shared status. Of `each` of its jobs, those in `gathered` take part in the run.
+    """
+
+    of_one: type[RunningJob] = RunningInBatch
+
+    def __init__(
+        self,
+        status: SharedStatus,
+        lines: LogLines,
+        executor: Executor,
+        number: int,
+        jobs: Sequence[GatheredJob],
+    ) -> None:
+        batches = [ClaimedBatch(one.queue, one.token, number) for one in jobs]
+        super().__init__(status, lines, executor, batches[0], 0, jobs[0].claimed)
+        self.each = self.gathered = [
+            self.of_one(status, lines, executor, batch, place, one.claimed)
+            for place, (batch, one) in enumerate(zip(batches, jobs, strict=True))
+        ]
+
+    @property
+    def _steps(self) -> Steps:
+        raise _no_steps()
+
+    def leave_only(self, places: Collection[int]) -> None:
+        """Leave out all jobs but those at these positions, before the task's own code runs."""
+        if places and len(places) < len(self.each):
+            self.gathered = [self.each[place] for place in places]
+            first = self.gathered[0]
+            self.id, self.attempt, self.token = first.id, first.attempt, first.token
+            self._data = first._data  # noqa: SLF001 - it stands for that job
+            vars(self).pop("_call", None)
+
+    def end_each(self, outcomes: Sequence[Outcome | None], *, cancelled: bool) -> None:
+        """Note the end of each job, with its own outcome, and then of all, with that of the first one."""
+        ended = dict(zip(self.each, outcomes, strict=True))
+        for one, outcome in ended.items():
+            one.end(outcome, cancelled=cancelled or one.cancelled)
+        self.end(ended[self.gathered[0]], cancelled=cancelled)
+
+
+def _read_inputs(client: Client, queue: str, ids: Sequence[str]) -> list[Mapping[str, bytes]]:
+    """Return the outcomes that jobs get of those before them, for each by queue and id. Raises RunLostError."""
+    sent = [commands.inputs(queue, one) for one in ids]
+    found: list[Mapping[str, bytes]] = []
+    try:
+        for first in range(0, len(sent), MAX_READ):
+            found += client.run_all(sent[first : first + MAX_READ])
+    except StoreError as error:
+        raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
+    return found
+
+
+def _inputs(job: call.Call, known: Mapping[str, bytes]) -> dict[int | str, Any]:
+    """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+    try:
+        return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
+    except KeyError as error:
+        raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+
+
 def _input(kind: InputKind, jobs: Sequence[str], known: Mapping[str, bytes]) -> Any:
     """Return the argument that is made of jobs before: a result or an error, several, or how one has ended."""
     ends = [decode_settled(known[job]) for job in jobs]
@@ -407,6 +503,8 @@ class Runnable(NamedTuple):
     labels: Labels
     needs: dict[str, Resource]
     """The resources that it takes, by parameter."""
+    batch: BatchFunction | None
+    """What takes the arguments of several jobs, if it is a batch task."""
     retry_policy: RetryPolicy = retry_policy.DEFAULT
 
 
@@ -450,16 +548,20 @@ class Executor:
         current: RunningJob,
         retries_used: int,
         found: Callable[[], None] | None = None,
-    ) -> Outcome:
+    ) -> Outcome | None:
         """Find the task, decode the arguments, run the task, and return the outcome; catches whatever user code raises.
 
-        Calls `found`, if given, once the task is known, which may require the import of its module.
+        Calls `found`, if given, once the task is known, which may require the import of its module. If that shows that
+        it is a batch task, returns None: the worker is to gather jobs first.
         """
         try:
-            if job.options.expires is not None and self._has_expired(job, current):
+            if job.options.expires is not None and self._is_too_late(job, current):
                 return Expire(describe_expiry(job.options.expires))
             if found is not None:
+                was_known = self.knows(job.task)
                 self._find_whole(job.task)
+                if not was_known and self.batch_function(job.task) is not None:
+                    return None
                 found()
                 if current.cancelled:
                     return Cancel()
@@ -485,14 +587,12 @@ class Executor:
         """Run a job of a task that is known to be asynchronous in the running event loop; otherwise as `run`."""
         try:
             # On another thread, since it may ask the server.
-            if job.options.expires is not None and await asyncio.to_thread(self._has_expired, job, current):
+            if job.options.expires is not None and await asyncio.to_thread(self._is_too_late, job, current):
                 return Expire(describe_expiry(job.options.expires))
             inputs = await asyncio.to_thread(current.inputs, job) if job.options.inputs else NO_INPUTS
             runnable, args, kwargs, encode = self._prepared(job, inputs)
-            if needs := runnable.needs:
-                ready = self.resources.are_open(needs)
-                values = self.resources.values
-                kwargs |= values(needs) if ready else await asyncio.to_thread(values, needs)
+            if runnable.needs:
+                kwargs |= await self._values_async(runnable.needs)
             mark = running.set(current)
             try:
                 with runs.enter(current) if runs.functions else _NOTHING:
@@ -511,19 +611,156 @@ class Executor:
             return self._ended_by(error, job, current, retries_used)
         return _carried(value, encode)
 
-    def _has_expired(self, job: call.Call, current: RunningJob) -> bool:
+    def expired(self, jobs: Iterable[GatheredJob], client: Client) -> dict[str, Outcome]:
+        """Return the outcomes of gathered jobs that have expired, by id; the others are to run."""
+        return {
+            one.id: Expire(describe_expiry(one.call.options.expires))
+            for one in jobs
+            if one.call.options.expires is not None
+            and self._has_expired(one.call, one.tries + 1, one.queue, client)
+        }
+
+    def run_batch(
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningBatch
+    ) -> list[Outcome]:
+        """Run the jobs of a known batch task together, and return the outcome of each, as `run` does.
+
+        `limited` is a call with the limits of the run, and `current` the run, of these jobs.
+        """
+        arguments: _Arguments = {}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            known = _known_inputs(jobs, current) if _take_inputs(jobs) else {}
+            runnable = self._decode_all(jobs, current, known, arguments, outcomes)
+            if arguments:
+                needs = self._values(runnable.needs) if runnable.needs else {}
+                mark = running.set(current)
+                try:
+                    with runs.enter(current) if runs.functions else _NOTHING:
+                        value = self._batch_value(runnable, arguments, needs, limited, current)
+                finally:
+                    running.reset(mark)
+                outcomes |= self._outcomes(runnable, value, jobs, current, arguments)
+        except BaseException as error:  # noqa: BLE001 - as in `run`
+            return self._all_ended_by(error, jobs, current, outcomes)
+        return [outcomes[place] for place in range(len(jobs))]
+
+    async def run_batch_async(
+        self, jobs: Sequence[GatheredJob], limited: call.Call, current: RunningBatch
+    ) -> list[Outcome]:
+        """Run the jobs of an asynchronous batch task in the running event loop; otherwise as `run_batch`."""
+        arguments: _Arguments = {}
+        outcomes: dict[int, Outcome] = {}
+        try:
+            known = await asyncio.to_thread(_known_inputs, jobs, current) if _take_inputs(jobs) else {}
+            runnable = self._decode_all(jobs, current, known, arguments, outcomes)
+            if arguments:
+                needs = await self._values_async(runnable.needs) if runnable.needs else {}
+                mark = running.set(current)
+                try:
+                    with runs.enter(current) if runs.functions else _NOTHING:
+                        function, lists = _call_of(runnable, arguments)
+                        value = await self._limited(function(*lists, **needs), limited, current)
+                finally:
+                    running.reset(mark)
+                outcomes |= self._outcomes(runnable, value, jobs, current, arguments)
+        except BaseException as error:  # noqa: BLE001 - as in `run`
+            return self._all_ended_by(error, jobs, current, outcomes)
+        return [outcomes[place] for place in range(len(jobs))]
+
+    def _batch_value(
+        self,
+        runnable: Runnable,
+        arguments: _Arguments,
+        needs: dict[str, Any],
+        limited: call.Call,
+        current: RunningJob,
+    ) -> Any:
+        """Return what a batch task returns. Raises what it raises."""
+        function, lists = _call_of(runnable, arguments)
+        if limited.options.soft_timeout is None:
+            value = function(*lists, **needs)
+        else:
+            value = self._soft_limit.call(function, *lists, **needs)
+        if runnable.is_async or isinstance(value, CoroutineType):
+            return self._await(self._limited(value, limited, current))
+        return value
+
+    def _decode_all(
+        self,
+        jobs: Sequence[GatheredJob],
+        current: RunningBatch,
+        known: Mapping[int, Mapping[str, bytes]],
+        arguments: _Arguments,
+        outcomes: dict[int, Outcome],
+    ) -> Runnable:
+        """Decode the arguments of each job, by position, or note the outcome of one that has none which fit.
+
+        That job is left out of the run. `known` are the outcomes of jobs before, for each job that takes some.
+        """
+        runnable = self._find(jobs[0].call.task)
+        for place, (job, own) in enumerate(zip(jobs, current.each, strict=True)):
+            try:
+                inputs = _inputs(job.call, known[place]) if place in known else NO_INPUTS
+                arguments[place] = runnable.signature.decode(
+                    job.call.args, job.call.kwargs, job.call.task, inputs
+                )
+            except JobCancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - the failure of this job
+                outcomes[place] = self._ended_by(error, job.call, own, job.claimed.retries)
+        current.leave_only(arguments)
+        return runnable
+
+    def _outcomes(
+        self,
+        runnable: Runnable,
+        returned: object,
+        jobs: Sequence[GatheredJob],
+        current: RunningBatch,
+        places: Collection[int],
+    ) -> dict[int, Outcome]:
+        """Return the outcome of each job at these positions, by what a batch task has returned."""
+        assert runnable.batch is not None
+        outcomes: dict[int, Outcome] = {}
+        for place, value in zip(places, runnable.batch.results(returned, len(places)), strict=True):
+            job = jobs[place]
+            if isinstance(value, BaseException):
+                own = current.each[place]
+                outcomes[place] = self._ended_by(value, job.call, own, job.claimed.retries)
+            else:
+                outcomes[place] = _carried(value, call.encoder(job.call.options.serializer))
+        return outcomes
+
+    def _all_ended_by(
+        self,
+        error: BaseException,
+        jobs: Sequence[GatheredJob],
+        current: RunningBatch,
+        outcomes: dict[int, Outcome],
+    ) -> list[Outcome]:
+        """Return the outcome of each job of a run that raised, or was cancelled."""
+        return [
+            outcomes.get(place) or self._ended_by(error, job.call, own, job.claimed.retries)
+            for place, (job, own) in enumerate(zip(jobs, current.each, strict=True))
+        ]
+
+    def _is_too_late(self, job: call.Call, current: RunningJob) -> bool:
+        """Return True if a job has expired; a run that was suspended does not count as a start, but it was one."""
+        return self._has_expired(job, *current.origin) and not current.has_steps()
+
+    def _has_expired(self, job: call.Call, attempt: int, queue: str, client: Client) -> bool:
         """Return True if a job was never started, and no longer should be."""
         expires = job.options.expires
-        if expires is None or current.attempt > 1:
+        if expires is None or attempt > 1:
             return False
         # 0: the time had passed when the job was put, whatever the clocks say now.
-        is_late = expires == 0 or self._server_time(current) >= job.put_at + expires
-        return is_late and not current.has_steps()  # a run that was suspended does not count, but it was one
+        return expires == 0 or self._server_time(queue, client) >= job.put_at + expires
 
-    def _server_time(self, current: RunningJob) -> float:
+    def _server_time(self, queue: str, client: Client) -> float:  # noqa: ARG002 - in tests, each queue has its own
         """Return the server's time. That of this host would do, until the clock of one worker is wrong and ends all."""
         if self._server_clock is None:
-            self._server_clock = ServerClock(current.client)
+            self._server_clock = ServerClock(client)
         return self._server_clock.now()
 
     def _value(
@@ -571,9 +808,9 @@ class Executor:
             return Release(error.message, error.seconds, error.whole_queue)
         return self.judge(error, job, current, retries_used)
 
-    def timed_out(self, job: call.Call, retries_used: int) -> Outcome:
-        """Return the outcome of a run that ended because it was over its time limit."""
-        data = describe_timeout(job.options.timeout)
+    def timed_out(self, job: call.Call, retries_used: int, limit: float | None) -> Outcome:
+        """Return the outcome of a job whose run ended because it was over its time limit."""
+        data = describe_timeout(limit)
         if retries_used < job.options.retries:
             delay = self._policy_of(job).delay_after_limit(retries_used + 1, job.options.first_delay)
             if delay is not None:
@@ -587,6 +824,10 @@ class Executor:
             return USUAL_DELAY
         delay = policy.delay_after_limit(retries_used + 1, job.options.first_delay)
         return NO_RETRY if delay is None else delay
+
+    def longest_delay_after_limit(self, jobs: Iterable[GatheredJob]) -> float:
+        """Return it for jobs that run together: the longest, with which all of them are retried together."""
+        return max(self.delay_after_limit(one.call, one.claimed.retries) for one in jobs)
 
     def judge(self, error: BaseException, job: call.Call, current: RunningJob, retries_used: int) -> Outcome:
         """Return the outcome of a run that raised."""
@@ -633,6 +874,11 @@ class Executor:
             return None if known is None else preview(job, known.labels)
         except BaseException:  # noqa: BLE001 - formatters of users may raise anything; the run reports it
             return ""
+
+    def batch_function(self, name: str) -> BatchFunction | None:
+        """Return what takes the arguments of several jobs, if it is known that this is a batch task."""
+        known = self._known.get(name)
+        return None if known is None else known.batch
 
     def knows(self, name: str) -> bool:
         """Return True if the task has been found before."""
@@ -727,6 +973,11 @@ class Executor:
             return self.resources.values(needs)
         with self._uninterrupted():
             return self.resources.values(needs)
+
+    async def _values_async(self, needs: dict[str, Resource]) -> dict[str, Any]:
+        """Return the values of resources in the running event loop, which goes on while they are opened."""
+        values = self.resources.values
+        return values(needs) if self.resources.are_open(needs) else await asyncio.to_thread(values, needs)
 
     def _find(self, name: str) -> Runnable:
         known = self._known.get(name)
@@ -827,7 +1078,25 @@ def _runnable(task: Task[..., Any]) -> Runnable:
     function, signature = task.function, signature_of(task)
     is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
     labels = signature.labels(task.redact)
-    return Runnable(function, signature, is_async, labels, needs_of(function), task.retry_policy)
+    return Runnable(function, signature, is_async, labels, needs_of(function), task.batch, task.retry_policy)
+
+
+def _take_inputs(jobs: Iterable[GatheredJob]) -> bool:
+    """Return True if some of the jobs take results of others."""
+    return any(one.call.options.inputs for one in jobs)
+
+
+def _known_inputs(jobs: Sequence[GatheredJob], current: RunningBatch) -> dict[int, Mapping[str, bytes]]:
+    """Return the outcomes that jobs of a batch get of those before them, by position. Raises RunLostError."""
+    places = [place for place, one in enumerate(jobs) if one.call.options.inputs]
+    found = _read_inputs(current.client, current.queue, [jobs[place].id for place in places])
+    return dict(zip(places, found, strict=True))
+
+
+def _call_of(runnable: Runnable, arguments: _Arguments) -> tuple[Callable[..., Any], list[list[Any]]]:
+    """Return the function of a batch task, and the lists that it takes."""
+    assert runnable.batch is not None
+    return runnable.batch.function, runnable.batch.arguments(list(arguments.values()))
 
 
 def _checked_seconds(what: str, value: float | timedelta) -> float:

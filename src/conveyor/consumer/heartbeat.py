@@ -134,19 +134,21 @@ class Heartbeat:
         notices, self.notices = self.notices, []
         return notices
 
-    def count_recovery(self, worker: WorkerHandle, job: str, became: str) -> None:
-        """Count and report what became of the running job of a worker that ended."""
-        events.emit(events.JobRecovered(job, became))
+    def count_recovery(self, worker: WorkerHandle, ended: dict[str, str]) -> None:
+        """Count and report what became of the running job of a worker that ended, or of those that ran together."""
+        for job, became in ended.items():
+            events.emit(events.JobRecovered(job, became))
         held, task = worker.status.held(), worker.status.task
         if held is None:
             return
         if not worker.killed:
             self._tally.add_event(held.queue, task, "died")
-        if counted := _COUNTED.get(became):
-            if became == "dead" and worker.timed_out is not None:
-                counted = "timeout"
-            elapsed = max(0.0, clock.monotonic() - worker.status.read().since)
-            self._tally.add(held.queue, task, counted, elapsed)
+        elapsed = max(0.0, clock.monotonic() - worker.status.read().since)
+        for became in ended.values():
+            if counted := _COUNTED.get(became):
+                if became == "dead" and worker.timed_out is not None:
+                    counted = "timeout"
+                self._tally.add(held.queue, task, counted, elapsed)
 
     def last_tally(self) -> list[Command]:
         """Return the commands for what was counted and not yet sent, before the supervisor exits."""
@@ -162,14 +164,14 @@ class Heartbeat:
         changed: dict[str, list[tuple[str, bytes]]] = {}
         counters: dict[tuple[str, str], int] = {}
         for worker in workers:
-            queue, job = worker.job()
+            queue, jobs = worker.jobs()
             counter, done, total, message = worker.status.progress()
-            if not job or not counter:
+            if not jobs or not counter:
                 continue
-            counters[queue, job] = counter
-            if self._progress.get((queue, job)) != counter:
+            counters |= {(queue, job): counter for job in jobs}
+            if new := [job for job in jobs if self._progress.get((queue, job)) != counter]:
                 data = control_messages.encode(control_messages.Progress(done, total, message))
-                changed.setdefault(queue, []).append((job, data))
+                changed.setdefault(queue, []).extend((job, data) for job in new)
         self._progress = counters
         return [records.set_progress(queue, some) for queue, some in changed.items()]
 
@@ -234,6 +236,10 @@ def _held_jobs(workers: Iterable[WorkerHandle]) -> Iterator[HeldJob]:
             yield from _resting_jobs(worker)
             continue
         reading, batch = found
+        if batch.is_gathered:
+            progress = commands.LEAVING if worker.verb else commands.STARTED
+            yield from (HeldJob(worker, reading.run, batch.queue, *one, progress) for one in batch.leases())
+            continue
         is_settled = worker.status.settled_batch == reading.batch
         is_released = worker.released_batch == reading.batch
         first = reading.position if is_settled else 0  # earlier results may not have been sent yet
@@ -255,8 +261,8 @@ def _resting_jobs(worker: WorkerHandle) -> Iterator[HeldJob]:
     found = worker.resting()
     if found is not None:
         reading, batch = found
-        for position, job_id in enumerate(batch.ids):
-            yield HeldJob(worker, (reading.batch, position), batch.queue, job_id, batch.token, commands.HELD)
+        for position, (job_id, token) in enumerate(batch.leases()):
+            yield HeldJob(worker, (reading.batch, position), batch.queue, job_id, token, commands.HELD)
 
 
 def _without_new_job(report: WorkerReport) -> WorkerReport:

@@ -28,10 +28,10 @@ from conveyor.wire.outcome import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from conveyor.consumer.health import Isolation
-    from conveyor.consumer.shared_status import StatusReading
+    from conveyor.consumer.shared_status import HeldBatch, StatusReading
     from conveyor.consumer.worker_handle import WorkerHandle
     from conveyor.store import Client
     from conveyor.store.command import Command
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 ORDERLY = "exit code 0"
 #: Seconds that a job may run before the prefetched jobs behind it are released.
 LONG = 0.2
+#: Jobs that ended with one run, and are settled together.
+MAX_TOGETHER = 50
 #: Seconds after which a worker that waits for a claim is suspended: longer than any block, and after SURE it asks the
 #: server before it runs anything.
 SUSPENDED = max(SURE, MAX_BLOCK) + 0.5
@@ -54,44 +56,63 @@ _BECAME = {
 }
 
 
-def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool = False) -> tuple[str, str]:
-    """Settle or release all that a dead worker held. Return its running job, or "", and what became of it.
+def recover(client: Client, worker: WorkerHandle, how: str, *, is_replaced: bool = False) -> dict[str, str]:
+    """Settle or release all that a dead worker held. Return its running job, if any, and what became of it.
 
-    May be called again if the server did not reply. Only the running job may count as crashed, and not if its worker
-    was killed on purpose. The server remembers the last claim by the worker's name: once the worker is replaced, jobs
-    that it claimed and did not note return to the queue when their leases expire.
+    It has several that run only of a batch task. May be called again if the server did not reply. Only a running job
+    may count as crashed, and not if its worker was killed on purpose. The server remembers the last claim by the
+    worker's name: once the worker is replaced, jobs that it claimed and did not note return to the queue when their
+    leases expire.
     """
     reading, held = worker.status.read(), worker.status.held()
+    became: dict[str, str] = {}
     sent: list[Command] = []
-    running = ""
     if held is not None and held.ids:
-        rest = held.ids
         position = reading.position
         if position < 0 and _may_have_crashed(worker, how):
             # It died while it read the job, or of what the task had left behind.
             position = worker.status.last
-        if 0 <= position < len(rest):
-            running = rest[position]
-            sent.append(_settle_run(client, worker, held.queue, held.token, running, how))
-            rest = [one for one in rest if one != running]
-        if rest:
-            sent.append(commands.release(held.queue, held.token, rest))
+        running = held.running(position) if position >= 0 else []
+        became = _settle_running(client, worker, held, running, how)
+        sent += _releases(held, without=set(running))
     before = worker.status.held(back=1)
-    if before is not None and before.ids:
-        sent.append(commands.release(before.queue, before.token, before.ids))
-    replies = client.run_all(sent, patience=0.0) if sent else []
+    if before is not None:
+        sent += _releases(before)
+    if sent:
+        client.run_all(sent, patience=0.0)
     if not is_replaced:
         waits = worker.process.is_crew or reading.state == BUSY
         unseen_how = ORDERLY if waits and worker.status.wait()[1] else how  # it had not read the reply
         _release_unseen(client, worker, held.nonce if held is not None else "", unseen_how)
-    was_settled = bool(running) and replies[0] == "STALE" and not reading.is_running
-    if not running or was_settled:
-        return "", ""
-    script, reply = sent[0].script, replies[0]
-    verb = script.name if script is not None else ""
-    # The reply counts first: a job that was to be retried may have been cancelled.
-    became = _BECAME.get(reply) if isinstance(reply, str) else None
-    return running, became or _BECAME.get(verb, "given back")
+    return became
+
+
+def _settle_running(
+    client: Client, worker: WorkerHandle, held: HeldBatch, running: Sequence[str], how: str
+) -> dict[str, str]:
+    """Settle the jobs that a dead worker ran, some at a time, and return what became of each."""
+    became: dict[str, str] = {}
+    for first in range(0, len(running), MAX_TOGETHER):
+        ids = running[first : first + MAX_TOGETHER]
+        ended = _describe_runs(client, worker, held.queue, ids)
+        sent = [_settle_run(worker, held.queue, held.token_of(one.job_id), one, how) for one in ended]
+        for job_id, command, reply in zip(ids, sent, client.run_all(sent, patience=0.0), strict=True):
+            if reply == "STALE" and not worker.status.read().is_running:
+                continue  # it was settled
+            verb = command.script.name if command.script is not None else ""
+            # The reply counts first: a job that was to be retried may have been cancelled.
+            found = _BECAME.get(reply) if isinstance(reply, str) else None
+            became[job_id] = found or _BECAME.get(verb, "given back")
+    return became
+
+
+def _releases(held: HeldBatch, without: Collection[str] = ()) -> list[Command]:
+    """Return the commands that release the jobs of a batch, one for each token."""
+    by_token: dict[str, list[str]] = {}
+    for job_id, token in held.leases():
+        if job_id not in without:
+            by_token.setdefault(token, []).append(job_id)
+    return [commands.release(held.queue, token, some) for token, some in by_token.items()]
 
 
 def _may_have_crashed(worker: WorkerHandle, how: str) -> bool:
@@ -118,10 +139,14 @@ class _EndedRun(NamedTuple):
         return encode_settled("cancelled", elapsed=self.elapsed, run=self.run)
 
 
-def _describe_run(client: Client, worker: WorkerHandle, queue: str, job_id: str) -> _EndedRun:
-    """Collect what is known of a run. Its arguments are those its worker noted: only that knew the secret ones."""
+def _describe_runs(client: Client, worker: WorkerHandle, queue: str, ids: Sequence[str]) -> list[_EndedRun]:
+    """Collect what is known of runs. Their arguments are those their worker noted: only that knew the secret ones."""
     elapsed = max(0.0, clock.monotonic() - worker.status.read().since)
-    state: State = client.run(commands.state(queue, job_id), patience=0.0)
+    states = client.run_all([commands.state(queue, one) for one in ids], patience=0.0)
+    return [_describe_run(worker, job_id, state, elapsed) for job_id, state in zip(ids, states, strict=True)]
+
+
+def _describe_run(worker: WorkerHandle, job_id: str, state: State, elapsed: float) -> _EndedRun:
     retries, crashes = read_tries(state.tries)
     started = round(clock.wall() - elapsed, 3)
     options, waited, task = call.RunOptions(), 0.0, worker.status.task
@@ -134,18 +159,17 @@ def _describe_run(client: Client, worker: WorkerHandle, queue: str, job_id: str)
     return _EndedRun(job_id, run, elapsed, retries, options)
 
 
-def _settle_run(
-    client: Client, worker: WorkerHandle, queue: str, token: str, job_id: str, how: str
-) -> Command:
+def _settle_run(worker: WorkerHandle, queue: str, token: str, ended: _EndedRun, how: str) -> Command:
     """Return the command that settles the running job of a dead worker."""
-    ended = _describe_run(client, worker, queue, job_id)
+    job_id = ended.job_id
     if worker.cancelling == (queue, job_id):  # it did not react in time
         note = note_of(job_id, "cancelled", ended.run, ended.elapsed)
         outcome = encode_killed(ended.elapsed, ended.run) if worker.killed else ended.cancelled()
         settlement = Settlement(job_id, outcome, ended.options.keep, note)
         return commands.finish(queue, token, [settlement], counter="cancelled")
-    if worker.timed_out == worker.status.read().run:
-        return _settle_timeout(ended, queue, token, worker.status.limit_delay)
+    reading = worker.status.read()
+    if worker.timed_out == reading.run:
+        return _settle_timeout(ended, queue, token, reading.limit, worker.status.limit_delay)
     if worker.killed:
         error = describe_text("WorkerKilled", _killer(worker, how))
         return commands.release(queue, token, [job_id], attempt_of("killed", ended.run, ended.elapsed, error))
@@ -171,13 +195,13 @@ def _killer(worker: WorkerHandle, how: str) -> str:
     )
 
 
-def _settle_timeout(ended: _EndedRun, queue: str, token: str, delay: float) -> Command:
+def _settle_timeout(ended: _EndedRun, queue: str, token: str, limit: float, delay: float) -> Command:
     """Return the command for a run over its time limit: it has failed, and is retried if retries are left.
 
     `delay` is what the worker noted for this case, since only it knows the task.
     """
     options = ended.options
-    one = ended.settlement("timed out", describe_timeout(options.timeout))
+    one = ended.settlement("timed out", describe_timeout(limit))
     if ended.retries >= options.retries or delay == NO_RETRY:
         return commands.fail(queue, token, one)
     if delay == USUAL_DELAY:
@@ -200,7 +224,8 @@ def _release_claimed(client: Client, worker: WorkerHandle, nonce: str, queue: st
     """
     batch: Batch = client.run(commands.claim(queue, worker.name, nonce, 0, LEASE), patience=0.0)
     if len(batch.jobs) == 1 and _may_have_crashed(worker, how):
-        client.run(_settle_run(client, worker, queue, batch.token, batch.jobs[0].id, how), patience=0.0)
+        (ended,) = _describe_runs(client, worker, queue, [batch.jobs[0].id])
+        client.run(_settle_run(worker, queue, batch.token, ended, how), patience=0.0)
     elif batch.jobs:
         client.run(commands.release(queue, batch.token, [job.id for job in batch.jobs]), patience=0.0)
 
@@ -233,6 +258,8 @@ def _release_prefetched(worker: WorkerHandle) -> list[Command]:
     if not _runs_long(reading) or reading.batch == worker.released_batch:
         return []
     held = worker.status.held()
+    if held is not None and held.is_gathered:
+        return []  # all of its jobs run
     worker.status.release_rest(reading.batch)
     if held is None or worker.status.read().run != reading.run:
         return []  # it moved on; it checks the flag before its next job

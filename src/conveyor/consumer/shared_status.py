@@ -8,10 +8,13 @@ previous batch stays readable.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 from typing import Any, NamedTuple
 
 import msgspec
+
+from conveyor.batch_tasks import MAX_BATCH
 
 STARTING, IDLE, BUSY, LEAVING, PAUSED = range(5)
 STATE_NAMES = ("starting", "idle", "busy", "leaving", "paused")
@@ -31,16 +34,39 @@ _LIMIT_DELAY = 26
 _CLAIM_AT, _CLAIM_ROOM = 224, 150
 _MESSAGE_AT, _TASK_AT, _ERROR_AT, _TEXT_ROOM = 384, 896, 1408, 500
 _ARGUMENTS_AT, _ARGUMENTS_ROOM = 2048, 1000
-_BATCH_AT, _HALF = 3072, 64 * 1024
+_BATCH_AT, _HALF = 3072, 128 * 1024
+_ENDED_AT = _BATCH_AT + 2 * _HALF
 
 
 class HeldBatch(msgspec.Struct, array_like=True, gc=False):
-    """Jobs that a worker holds under one token."""
+    """Jobs that a worker holds: under one token, and one of them may run; or gathered by claims, to run together."""
 
     queue: str
     token: str
     nonce: str
     ids: list[str]
+    tokens: list[tuple[str, int]] = []
+    """Of gathered jobs: each token, and how many of them it has, in order."""
+
+    @property
+    def is_gathered(self) -> bool:
+        """True if its jobs run together; then the position of the run is 0."""
+        return bool(self.tokens)
+
+    def leases(self) -> list[tuple[str, str]]:
+        """Return id and token of each job."""
+        if not self.tokens:
+            return [(one, self.token) for one in self.ids]
+        each = itertools.chain.from_iterable(itertools.repeat(*share) for share in self.tokens)
+        return list(zip(self.ids, each, strict=True))
+
+    def token_of(self, job_id: str) -> str:
+        """Return the token of one of its jobs."""
+        return dict(self.leases())[job_id]
+
+    def running(self, position: int) -> list[str]:
+        """Return the jobs that run while the run is at this position."""
+        return self.ids if self.is_gathered else self.ids[position : position + 1]
 
 
 class StatusReading(NamedTuple):
@@ -147,7 +173,7 @@ class SharedStatus:
     """The worker's name; not shared: known in its own process."""
 
     def __init__(self) -> None:
-        self.memory = mmap.mmap(-1, _BATCH_AT + 2 * _HALF)
+        self.memory = mmap.mmap(-1, _ENDED_AT + 8 + MAX_BATCH)
         self._view = memoryview(self.memory)
         self.integers, self.floats = self._view.cast("q"), self._view.cast("d")
         self.integers[_POSITION] = self.integers[_STACK_FILE] = -1
@@ -230,6 +256,10 @@ class SharedStatus:
         is_meant = integers[_REQUEST_BATCH] == batch and integers[_REQUEST_POSITION] == position
         return integers[_REQUEST] if is_meant else NO_REQUEST
 
+    def is_ended(self, batch: int, position: int) -> bool:
+        """Return True if the supervisor wants this one of the gathered jobs that run to end."""
+        return self.integers[_ENDED_AT // 8] == batch and bool(self.memory[_ENDED_AT + 8 + position])
+
     def is_released(self, batch: int) -> bool:
         """Return True if the supervisor has released the prefetched jobs of this batch."""
         return self.integers[_RELEASED] == batch
@@ -287,6 +317,13 @@ class SharedStatus:
         integers[_REQUEST_BATCH] = 0  # matches no batch, so a reader never mixes two requests
         integers[_REQUEST_POSITION], integers[_REQUEST] = position, what
         integers[_REQUEST_BATCH] = batch
+
+    def end_one(self, batch: int, position: int) -> None:
+        """Note that this one of the gathered jobs that run is to end, which interrupts nothing."""
+        if self.integers[_ENDED_AT // 8] != batch:
+            self.memory[_ENDED_AT + 8 : _ENDED_AT + 8 + MAX_BATCH] = bytes(MAX_BATCH)
+            self.integers[_ENDED_AT // 8] = batch
+        self.memory[_ENDED_AT + 8 + position] = 1
 
     def wait(self) -> tuple[int, float]:
         """Return the number of the worker's wait for a claim, and when it began, or 0.0 if it does not wait."""

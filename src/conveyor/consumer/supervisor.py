@@ -474,9 +474,9 @@ class Supervisor:
         self.unsettled[:0] = waiting
 
     def _settle_for(self, worker: WorkerHandle, how: str) -> None:
-        job, became = recover(self.client, worker, how, is_replaced=worker.name in self.workers)
-        if job:
-            self.heartbeat.count_recovery(worker, job, became)
+        ended = recover(self.client, worker, how, is_replaced=worker.name in self.workers)
+        if ended:
+            self.heartbeat.count_recovery(worker, ended)
         for control in worker.controls:
             self.replies.add(control, worker.name, "done")
         worker.close()

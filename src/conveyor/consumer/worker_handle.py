@@ -20,6 +20,7 @@ from conveyor.consumer import stack
 from conveyor.consumer.process_usage import ProcessUsage
 from conveyor.consumer.settings import GRACE, STOP_SIGNALS
 from conveyor.consumer.shared_status import (
+    REQUEST_CANCEL,
     REQUEST_RETURN,
     STATE_NAMES,
     HeldBatch,
@@ -181,6 +182,23 @@ class WorkerHandle:
         self._kill_later()
         self._interrupt(request, reading)
 
+    def end_job(self, reading: StatusReading, held: HeldBatch, job_id: str, request: int) -> bool:
+        """Request how the run of a job is to end, as `end_run`. Return False if that was requested before.
+
+        Of a job of a batch it is only noted, for the task: the others go on, until all of them are to end.
+        """
+        if not held.is_gathered:
+            is_new = self.ending != reading.run
+            self.end_run(reading, request, (held.queue, job_id) if request == REQUEST_CANCEL else None)
+            return is_new
+        batch, position = reading.batch, held.ids.index(job_id)
+        if self.status.is_ended(batch, position):
+            return False
+        self.status.end_one(batch, position)
+        if all(self.status.is_ended(batch, one) for one in range(len(held.ids))):
+            self.end_run(reading, request, (held.queue, held.ids[0]) if request == REQUEST_CANCEL else None)
+        return True
+
     def end_resting(self, batch: int, request: int) -> None:
         """Request how a run is to end that a worker of a crew has not begun; nothing happens to a finished one."""
         self.status.request(batch, 0, request)
@@ -236,34 +254,44 @@ class WorkerHandle:
         return reading, held
 
     def resting(self) -> tuple[StatusReading, HeldBatch] | None:
-        """Return the batch that a worker of a crew holds and does not run, or None: it has to wait, or is not settled.
+        """Return the batch that a worker holds and does not run, or None: it gathers, has to wait, or has to settle it.
 
-        A neighbor that holds the GIL may make that long. Workers of other kinds hold such jobs for a moment only.
+        A neighbor that holds the GIL may make that long. A worker with a process of its own holds such jobs only for a
+        moment, unless it gathers them.
         """
-        if not self.process.is_crew:
-            return None
         reading, held, again = self.status.read(), self.status.held(), self.status.read()
-        return None if reading.is_running or held is None or reading.run != again.run else (reading, held)
+        if reading.is_running or held is None or reading.run != again.run:
+            return None
+        return (reading, held) if self.process.is_crew or held.is_gathered else None
 
     def run_of(self, queue: str, job_id: str) -> tuple[StatusReading, HeldBatch] | None:
         """Return the current run and its batch if it is of this job, or else None. An empty queue matches any."""
         found = self.running()
-        if found is None or found[1].ids[found[0].position] != job_id or queue not in {"", found[1].queue}:
+        if (
+            found is None
+            or job_id not in found[1].running(found[0].position)
+            or queue not in {"", found[1].queue}
+        ):
             return None
         return found
 
     def job(self) -> tuple[str, str]:
-        """Return queue and id of the running job, or empty strings."""
+        """Return queue and id of the running job, the first of those that run together, or empty strings."""
+        queue, ids = self.jobs()
+        return queue, ids[0] if ids else ""
+
+    def jobs(self) -> tuple[str, list[str]]:
+        """Return the queue and the ids of the jobs that run: several only of a batch task."""
         reading = self.status.read()
         held = self.status.held() if reading.is_running else None
-        if held is None or reading.position >= len(held.ids):
-            return "", ""
-        return held.queue, held.ids[reading.position]
+        ids = held.running(reading.position) if held is not None else []
+        return (held.queue, ids) if held is not None and ids else ("", [])
 
     def report(self) -> WorkerReport:
         """Return a report of its state, without its usage."""
         reading = self.status.read()
-        queue, job = self.job()
+        queue, jobs = self.jobs()
+        job = jobs[0] if jobs else ""
         own = STATE_NAMES[reading.state]
         state, is_busy = "leaving" if self.verb else own, bool(job) or own == "busy"
         paused = bool(self.status.pause_requested)
@@ -289,6 +317,7 @@ class WorkerHandle:
             cancelling=cancelling,
             kill_in=max(0.0, self.kill_at - now) if cancelling else 0.0,
             busy=is_busy,
+            batch=len(jobs),
         )
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from conveyor import clock
 from conveyor.consumer import shared_status, stack
 from conveyor.consumer.batching import BatchMonitor, BatchSizer
-from conveyor.consumer.execution import ClaimedBatch, Executor, RunningJob
+from conveyor.consumer.execution import ClaimedBatch, Executor, RunningBatch, RunningJob
+from conveyor.consumer.gathering import Gathering
 from conveyor.consumer.log_lines import LogLines
 from conveyor.consumer.process_state import FILES, TINY, ProcessState, undo_in_forks
 from conveyor.consumer.process_usage import ProcessLimits
@@ -97,6 +98,9 @@ class WorkerProcess:
         self._sure_until = 0.0
         """When other workers may hold the jobs of the batch, if the supervisor has renewed no lease."""
         self._task = ""
+        """That of the job which ran last, unless that is a batch task."""
+        self._gathers = False
+        """True if the next job is of a batch task, so that it ends its claimed batch and gathers others."""
         self._ran: set[str] = set()
         """Tasks that ran since the process was last restored."""
         self._trusted: set[str] = set()
@@ -482,10 +486,104 @@ class WorkerProcess:
             if held and self.settler.has_enough:
                 self._settle_some(batch, len(held))
         self.monitor.unwatch()
-        if held:
-            self.settler.release([job.id for _, job in held])
-            held.clear()
         self.sizer.learn(done, clock.monotonic() - began)
+        if self._gathers:
+            self._gathers = False
+            self._gather(batch, [job for _, job in held])
+        elif held:
+            self.settler.release([job.id for _, job in held])
+        held.clear()
+
+    def _gather(self, batch: ClaimedBatch, claimed: list[Claimed]) -> None:
+        """Gather more jobs of the batch task of the first of these, which are claimed, and run them together."""
+        decoded = self.executor.decode(claimed[0].data)
+        function = None if isinstance(decoded, Fail) else self.executor.batch_function(decoded.task)
+        assert not isinstance(decoded, Fail)
+        assert function is not None
+        gathering = Gathering(batch.queue, decoded.task, function, self.limits.max_jobs - self.jobs_done)
+        self.settler.release(gathering.take(claimed, batch.token))
+        self._settle(self._owed(counted=False))  # from here on, the shared status has only what is gathered
+        self._give_back_ahead()
+        self._hold(gathering)
+        while gathering.room and not self._must_stop() and not self.status.pause_requested:
+            self._claim_more(gathering)
+        if self._is_stopping or self.status.pause_requested:
+            self._settle(gathering.releases())
+        else:
+            self._run_gathered(gathering)
+        self.status.hold_nothing()
+        self.sizer.reset()
+
+    def _hold(self, gathering: Gathering) -> None:
+        self.batch_number = self.status.hold(gathering.held(self.status.claim()[0]))
+
+    def _claim_more(self, gathering: Gathering) -> None:
+        """Claim more jobs of a batch task, from the second time on behind a wake-up, and release those of others."""
+        queue = gathering.queue
+        waits = gathering.may_wait
+        bell = [commands.await_bell([queue], gathering.left(self._unchanged.left(MAX_BLOCK)), once=True)]
+        claim = self._next_claim(queue, gathering.room, first=commands.HELD)
+        self.status.begin_wait(clock.boottime())
+        found: Batch | None = self._await([], *(bell if waits else ()), claim)
+        if not self.status.end_wait() or found is None:
+            self._return_unseen(queue)
+            return
+        gathering.asked(found.left)
+        self._unchanged = clock.Deadline(found.wait)
+        if others := gathering.take(found.jobs, found.token):
+            self._settle([commands.release(queue, found.token, others)])
+        self._hold(gathering)  # not sooner, or the others would not be released if this process died
+        if found.has_messages:
+            self.client.perform(deliver_soon(queue))
+
+    def _run_gathered(self, gathering: Gathering) -> None:
+        """Run jobs together, and settle them."""
+        self._settle(gathering.confirm(self._send(gathering.renewals())))
+        expired = self.executor.expired(gathering.jobs, self.client)
+        self._settle(gathering.leave_out(self.settler, expired))
+        self.jobs_done += len(expired)
+        self._hold(gathering)
+        if not gathering.jobs:
+            self.status.end(self.jobs_done)
+            return
+        limited = gathering.limited()
+        self._ran.add(limited.task)
+        self.status.task = limited.task
+        self.status.clear_progress()
+        current = RunningBatch(self.status, self.lines, self.executor, self.batch_number, gathering.jobs)
+        self.monitor.begin(current.id, limited)
+        outcomes = self._outcomes(gathering, limited, current)
+        if os.getpid() != self._pid:
+            os._exit(0)
+        elapsed = clock.monotonic() - self.monitor.since
+        self._trusted.discard(limited.task)
+        self.jobs_done += sum(not isinstance(one, Release) for one in outcomes)
+        self.status.end(self.jobs_done)
+        self.lines.flush()
+        for settling in gathering.settle(self.settler, outcomes, elapsed):
+            self._settle(settling)
+        self._restore_process()
+
+    def _outcomes(self, gathering: Gathering, limited: Call, current: RunningBatch) -> list[Outcome]:
+        """Run jobs together, as `_outcome` does one."""
+        outcomes: list[Outcome] = [Cancel()] * len(gathering.jobs)
+        self._set_soft_limit(limited.options.soft_timeout)
+        if limited.options.timeout:
+            self.status.limit_delay = self.executor.longest_delay_after_limit(gathering.jobs)
+        try:
+            try:
+                self._position = 0
+                self.status.start(0, self.monitor.since, limited.options.timeout or 0.0, current.attempt)
+                outcomes = self.executor.run_batch(gathering.jobs, limited, current)
+            finally:
+                self._position = -1
+        except JobCancelled:
+            self._position = -1
+        request = self.status.request_for(self.batch_number, 0)
+        if request == REQUEST_RETURN:
+            outcomes = [Release()] * len(outcomes)
+        current.end_each(outcomes, cancelled=request != NO_REQUEST)
+        return outcomes
 
     def _settle_some(self, batch: ClaimedBatch, waiting: int) -> None:
         """Settle what has finished of a batch; small outcomes without waiting, so that server and worker both work."""
@@ -541,7 +639,7 @@ class WorkerProcess:
         self._is_stopping = True
 
     def _run_job(self, batch: ClaimedBatch, position: int, job: Claimed) -> bool:
-        """Run a job and record its outcome. Return False if the supervisor has released it meanwhile.
+        """Run a job and record its outcome. Return False if it was not run: released meanwhile, or of a batch task.
 
         Whatever our own code raises on the bytes of a job is that job's failure: the worker goes on.
         """
@@ -560,7 +658,14 @@ class WorkerProcess:
             self.settler.add(job.id, None, decoded, 0.0, job.retries + job.crashes)
             return True
         if decoded.task != self._task:
-            self.status.task = self._task = decoded.task
+            if self.executor.batch_function(decoded.task) is None:
+                self._task = decoded.task
+            elif job.crashes:
+                self._task = ""  # a job that may have ended a worker runs alone
+            else:
+                self._gathers = True
+                return False
+            self.status.task = decoded.task
         self._ran.add(decoded.task)
         self.status.clear_progress()
         current = self._running_job(batch, position, job)
@@ -569,6 +674,7 @@ class WorkerProcess:
         if os.getpid() != self._pid:
             os._exit(0)  # a task that forks and returns twice: there is only one worker here
         if outcome is None:
+            self._task = ""
             self.status.end(self.jobs_done)
             return False
         elapsed = clock.monotonic() - self.monitor.since
@@ -583,7 +689,7 @@ class WorkerProcess:
         return True
 
     def _outcome(self, job: Call, current: RunningJob, retries: int, position: int) -> Outcome | None:
-        """Run a job. Return None if the supervisor has released it meanwhile."""
+        """Run a job. Return None if the supervisor has released it meanwhile, or it is found to be of a batch task."""
         outcome: Outcome | None = Cancel()  # if the request comes in the moment before the task's own code
         limit, soft_limit, found = job.options.timeout or 0.0, job.options.soft_timeout, None
         if not self.executor.knows(job.task):

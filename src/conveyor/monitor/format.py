@@ -144,6 +144,11 @@ def short_size(count: float) -> str:
     return f"{count:.1f}T"
 
 
+def together(worker: WorkerReport) -> str:
+    """Return the id of a worker's job, and how many more it runs with it."""
+    return f"{worker.job} +{worker.batch - 1}" if worker.batch > 1 else worker.job
+
+
 def progress(of: Progress | WorkerReport) -> str:
     """Return how far a job is, and its message: `45% frame 12`."""
     share = "" if of.fraction is None else f"{of.fraction:.0%}"

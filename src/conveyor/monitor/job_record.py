@@ -239,8 +239,11 @@ def record(queue: str, job_id: str, labels_of: LabelsOf = no_labels) -> Query[Jo
     return Query(queries, read)
 
 
-def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
-    """Yield title and text of the known facts about a job, each in one line, printable and without secrets."""
+def facts(record: JobRecord, batch: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield title and text of the known facts about a job, each in one line, printable and without secrets.
+
+    `batch` is how many jobs its worker runs together with it, itself included.
+    """
     yield "Job", record.id
     yield "Queue", record.queue
     yield "State", _state(record)
@@ -257,7 +260,8 @@ def facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     if record.killed:
         yield "Killed", "with its worker: the task did not stop in time"
     if worker := record.worker or (record.run.worker if record.run is not None else ""):
-        yield "Worker", safe(worker)
+        together = f", which runs {batch} jobs together" if batch > 1 else ""
+        yield "Worker", safe(worker) + together
     if record.progress is not None:
         yield "Progress", progress(record.progress)
     yield from _step_facts(record)

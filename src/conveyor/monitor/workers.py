@@ -89,10 +89,15 @@ def positions(reports: Iterable[ConsumerReport]) -> list[WorkerPosition]:
     return sorted(found, key=lambda position: position.key)
 
 
-def running_job(reports: Iterable[ConsumerReport], job_id: str) -> WorkerReport | None:
-    """Return the worker that reports to run a job, or None."""
-    workers = (worker for report in reports for worker in report.workers)
-    return next((worker for worker in workers if job_id and worker.job == job_id), None)
+def running_job(reports: Iterable[ConsumerReport], job_id: str, owner: str = "") -> WorkerReport | None:
+    """Return the worker that reports to run a job, or None.
+
+    Of a batch it reports only the first job: the others are found by the `owner` of their leases.
+    """
+    workers = [worker for report in reports for worker in report.workers]
+    found = (worker for worker in workers if job_id and worker.job == job_id)
+    of_batch = (worker for worker in workers if worker.batch > 1 and worker.name == owner)
+    return next(found, None) or next(of_batch, None)
 
 
 def find(reports: Iterable[ConsumerReport], name: str) -> NamedWorker | None:

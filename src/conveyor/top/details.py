@@ -11,6 +11,7 @@ from textual.screen import Screen
 
 from conveyor.monitor.format import LEVEL_COLORS, STATE_COLORS, safe, safe_lines, short_duration, shorten
 from conveyor.monitor.job_record import facts, log_rows
+from conveyor.monitor.workers import running_job
 from conveyor.top.actions import job_intent
 from conveyor.top.table import Line, progress
 
@@ -65,7 +66,9 @@ class Details(Screen[None]):
             polled = result.view.job == (self.queue, self.job_id) and not result.is_partial
             text = Text(f"Job {self.job_id} is no longer known." if polled else "…")
         else:
-            text = _log(record) if self.log_only else _text(record)
+            worker = running_job(result.snapshot.consumers, record.id, record.worker)
+            batch = worker.batch if worker is not None and record.state == "running" else 0
+            text = _log(record) if self.log_only else _text(record, batch)
         if self.query_one("#record", Line).show(text) and self.log_only:
             self.query_one("#scroll").scroll_end(animate=False)
 
@@ -89,9 +92,9 @@ class Details(Screen[None]):
         scroll.scroll_down(animate=False) if way == "down" else scroll.scroll_up(animate=False)
 
 
-def _text(record: JobRecord) -> Text:
+def _text(record: JobRecord, batch: int) -> Text:
     text = Text()
-    for title, fact in _facts(record).items():
+    for title, fact in _facts(record, batch).items():
         text.append(f"{title:<11}", "bold").append(fact).append("\n")
     if record.arguments or record.preview:
         text.append("\nArguments\n", "bold")
@@ -113,9 +116,9 @@ def _text(record: JobRecord) -> Text:
     return text.append("\n").append(_log(record)) if record.lines else text
 
 
-def _facts(record: JobRecord) -> dict[str, Text]:
+def _facts(record: JobRecord, batch: int) -> dict[str, Text]:
     colors = {"State": STATE_COLORS.get(record.state, ""), "Bytes": "red"}
-    found = {title: Text(fact, colors.get(title, "")) for title, fact in facts(record)}
+    found = {title: Text(fact, colors.get(title, "")) for title, fact in facts(record, batch)}
     found.pop("Arguments", None)  # each has a line below
     if record.progress is not None:
         found["Progress"] = progress(record.progress, 20)

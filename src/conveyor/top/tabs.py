@@ -9,7 +9,7 @@ from rich.text import Text
 
 from conveyor import clock
 from conveyor.monitor import belt
-from conveyor.monitor.format import STATE_COLORS, safe, short_size, timer
+from conveyor.monitor.format import STATE_COLORS, safe, short_size, timer, together
 from conveyor.top.table import Column, Row, number, progress, rate, right
 from conveyor.wire.control_messages import SILENT
 
@@ -144,7 +144,7 @@ def _worker_cells(
         Text(safe(worker.name)),
         Text(safe(state), STATE_COLORS.get(worker.state, "dim")),
         Text(safe(worker.task)),
-        Text(worker.job),
+        Text(together(worker)),
         Text(worker.queue or ", ".join(consumer.queues), "" if worker.queue else "dim"),
         right(_running_time(worker, started)),
         progress(worker, room),

@@ -99,6 +99,8 @@ class WorkerReport(msgspec.Struct, frozen=True):
     """Seconds until it is killed if that job has not finished by then."""
     busy: bool = False
     """True if it runs a job, in any state: a leaving worker finishes its last one. See `is_busy`."""
+    batch: int = 0
+    """How many jobs it runs together, `job` and those behind it; more than one only of a batch task."""
 
     @property
     def is_busy(self) -> bool:

@@ -9,8 +9,8 @@ import itertools
 import sys
 import types
 import typing
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,12 +21,11 @@ from conveyor.wire.codec import Raw
 from conveyor.wire.redaction import Labels, is_secret
 from conveyor.wire.terms import NOT_YET, Input, JobEnd
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
 _POSITIONAL = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _BEHIND = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
 _NAMED = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+#: Types of what takes the items of a batch.
+_LISTS = {list, Sequence, Collection, Iterable}
 #: Arguments that an array of msgpack counts in its first byte.
 _MAX_SHORT = 15
 #: Types that travel as they are.
@@ -69,7 +68,8 @@ FROM_WORKER = FromWorker()
 class Signature:
     """The parameters of a function, and how their values travel.
 
-    Raises BadCall if a parameter that the worker fills in cannot be passed by name.
+    Of a batch task they are those of one job. Raises BadCall if its parameters cannot take lists, or if one that the
+    worker fills in cannot be passed by name.
     """
 
     def __init__(self, function: Any) -> None:
@@ -82,6 +82,12 @@ class Signature:
         known = hints.resolve(function)
         parameters = list(self._plain.parameters.values()) if self._plain else []
         _check_called(self.name, parameters)
+        if getattr(function, "takes_items", False) and self._plain:
+            known |= check_items(
+                self.name, [one for one in parameters if one.default is not FROM_WORKER], known
+            )
+            parameters = [one.replace(annotation=known.get(one.name, one.annotation)) for one in parameters]
+            self._plain = self._plain.replace(parameters=parameters)
         self.from_worker = {
             one.name: known.get(one.name, Any) for one in parameters if one.default is FROM_WORKER
         }
@@ -382,6 +388,31 @@ def _check_last(name: str, parameters: Sequence[inspect.Parameter]) -> None:
         if from_worker and one.kind not in (_NAMED if is_from_worker else _BEHIND):
             message = f"{name}(): {from_worker} = from_worker() must come after the parameters that travel"
             raise BadCall(message, hint="write it last, or behind a *")
+
+
+def check_items(
+    name: str, parameters: Sequence[inspect.Parameter], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the hints of the items that a batch task takes in lists, of hints that are known.
+
+    Raises BadCall if one of its parameters cannot take a list with an item for each job.
+    """
+    if not parameters:
+        raise BadCall(f"{name}() takes no arguments, and a batch task takes a list of them")
+    for one in parameters:
+        if one.kind not in _POSITIONAL or one.default is not one.empty:
+            raise BadCall(
+                f"{name}(): {one} cannot take a list with an item for each job of a batch",
+                hint="a batch task has positional parameters without defaults, and behind them those from_worker()",
+            )
+        hint = known.get(one.name, list)
+        if hint is not Any and (typing.get_origin(hint) or hint) not in _LISTS:
+            shown = inspect.formatannotation(hint)
+            raise BadCall(
+                f"{name}(): {one.name} takes a list with an item for each job of a batch, not {shown}",
+                hint=f"write {one.name}: list[{shown}]",
+            )
+    return {one.name: (*typing.get_args(known.get(one.name)), Any)[0] for one in parameters}
 
 
 def _purpose(task: str, named: bytes | Raw) -> bytes:

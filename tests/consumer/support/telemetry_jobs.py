@@ -117,3 +117,15 @@ async def hold_async(path: str) -> None:
 def hold_file(path: str) -> None:
     """Mark the beginning."""
     Path(path).touch()
+
+
+@task(batch=10)
+def together(numbers: list[int]) -> list[int | Exception]:
+    """Refuse negative numbers."""
+    return [one if one >= 0 else ValueError(f"{one} is negative") for one in numbers]
+
+
+@task(batch=10)
+async def together_async(numbers: list[int]) -> list[int | Exception]:
+    """Refuse them likewise."""
+    return [one if one >= 0 else ValueError(f"{one} is negative") for one in numbers]

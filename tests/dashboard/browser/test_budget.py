@@ -47,7 +47,8 @@ class Traffic:
         """Go to a path, and return how many requests and bytes that took, the stream's bytes left out."""
         self.requests.clear()
         self.view.go(path)
-        asked = of_the_navigation([one for one in self.requests if self._counts(one["request"]["url"])])
+        made = of_the_last_document(self.requests)
+        asked = of_the_navigation([one for one in made if self._counts(one["request"]["url"])])
         loads = {one["requestId"] for one in asked if STREAM not in one["request"]["url"]}
         deadline = time.monotonic() + PATIENCE / 1000
         while not loads <= self.finished:
@@ -58,6 +59,15 @@ class Traffic:
     def _counts(self, url: str) -> bool:
         """Return True for requests to the page's server for changing content."""
         return url.startswith(self.view.address) and "/static/" not in url
+
+
+def of_the_last_document(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the requests of the last page, without those that the page before made while it was left.
+
+    These may never be reported as finished.
+    """
+    document = [one["loaderId"] for one in requests if one["type"] == "Document"][-1]
+    return [one for one in requests if one["loaderId"] == document]
 
 
 def of_the_navigation(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser_tasks import hold
+
+from .window import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,4 +106,7 @@ def test_other_site_cannot_embed_the_dashboard_in_a_frame(
         view.page.goto(f"http://localhost:{site.port}/")
         frame = view.page.frames[-1]
         assert frame is not view.page.main_frame
-        assert frame.url.startswith("chrome-error:")
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not frame.url.startswith("chrome-error:"):
+            assert time.monotonic() < deadline, frame.url
+            view.page.wait_for_timeout(20)

@@ -92,7 +92,7 @@ def violations(page: Page, name: str) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)  # twenty pages with eight checks each, which takes long on a busy machine
 def test_pages_have_no_axe_violations_and_no_sideways_scrolling(
     window: Callable[..., Window], scene: Scene
 ) -> None:

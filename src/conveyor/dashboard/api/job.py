@@ -316,10 +316,10 @@ def request_stack(request: ApiRequest) -> Order:
     """Request the stack of a running job."""
     queue, job = _find(request)
     request.allowed("inspect")
-    running = workers.running_job(request.context.snapshot().consumers, job)
     record: JobRecord | None = request.context.ask(job_record.record(queue, job))
     if record is None:
         raise _unknown(job)
+    running = workers.running_job(request.context.snapshot().consumers, job, record.worker)
     name = running.name if running is not None else record.worker
     if not name:
         raise Problem(409, "wrong-state", "The job is not running, so it has no stack.")

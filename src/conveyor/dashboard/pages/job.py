@@ -317,7 +317,7 @@ def _runner(job: JobRecord, snapshot: Snapshot) -> Runner:
     if snapshot.job_silent_since(job.worker, job.since) is not None:
         return Runner(silent=True, heard=snapshot.silent_since(consumer))
     for report in snapshot.consumers:
-        worker = workers.running_job([report], job.id) if report.name == consumer else None
+        worker = workers.running_job([report], job.id, job.worker) if report.name == consumer else None
         if worker is not None:
             return Runner(row=row_of(worker, report, snapshot.at), host=report.host)
     return Runner()
