@@ -48,7 +48,10 @@ FORBIDDEN = (
 
 #: The scripts that each role runs.
 VERBS = {
-    "producer": {"put", "listen", "leave", "join", "count", "state", "cancel", "schedule", "reschedule"},
+    "producer": {
+        *("put", "submit", "follow", "go_on", "signal", "listen", "leave", "join"),
+        *("count", "state", "cancel", "schedule", "reschedule"),
+    },
     "worker": {
         "claim",
         "renew",
@@ -57,7 +60,13 @@ VERBS = {
         "fail",
         "lost",
         "release",
+        "throttle",
         "append",
+        "step",
+        "wait",
+        "suspend",
+        "follow",
+        "go_on",
         "count",
         "state",
         "tally",
@@ -66,7 +75,7 @@ VERBS = {
         "fire",
         "schedule",
     },
-    "viewer": {"count", "state", "rows", "series"},
+    "viewer": {"count", "state", "rows", "series", "limits", "flow"},
     "operator": {
         "put",
         "pause",
@@ -74,6 +83,12 @@ VERBS = {
         "shut",
         "purge",
         "cancel",
+        "signal",
+        "limit",
+        "limits",
+        "flow",
+        "end_rest",
+        "age",
         "revive",
         "discard",
         "bound",

@@ -1069,6 +1069,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
             "if false",
         ),
     ),
+    test_unique.test_job_that_has_kept_steps_is_not_replaced: (
+        ("submit", "  if redis.call('HEXISTS', STEPS, id) == 1 then return end\n", ""),
+    ),
     test_unique.test_job_that_gets_results_is_not_replaced: (
         ("submit", "if string.sub(old.p or '', 2) == 'i' or", "if"),
         ("submit", "or string.sub(own.p or '', 2) == 'i' then return end", "then return end"),

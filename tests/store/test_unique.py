@@ -203,6 +203,16 @@ def test_deferred_job_is_replaced(lane: Lane) -> None:
     assert lane.dump()["jobs"]["a"] == "new"
 
 
+def test_job_that_has_kept_steps_is_not_replaced(lane: Lane) -> None:
+    lane.submit("a", **REPLACES)
+    token = lane.claim().token
+    lane.run(commands.wait, token, "a", "sleep", "1", 1000.0)
+    lane.run(commands.suspend, token, "a", "sleep", "1", b"")
+    lane.submit("b", data=b"new", delay=2 * LONG, **REPLACES)
+    state = lane.dump()
+    assert (state["delayed"], state["jobs"]) == ({"a": 1000}, {"a": "bytes of a"})
+
+
 @pytest.mark.parametrize("which", ["old", "new"])
 def test_job_that_gets_results_is_not_replaced(lane: Lane, which: str) -> None:
     """Its new arguments would name results of jobs that it does not come after."""

@@ -91,8 +91,9 @@ for place = FIRST, FIRST + 3 * taken - 1, 3 do
 end
 
 -- The caller's job stands in the place of a waiting one; if that is delayed, the delay begins again. Not if one of the
--- two gets the results of others: these would be missing.
+-- two gets the results of others: these would be missing. Nor if its steps have kept something of its own arguments.
 local function replace(id, bytes, own)
+  if redis.call('HEXISTS', STEPS, id) == 1 then return end
   local is_delayed = redis.call('ZSCORE', DELAYED, id)
   if not (is_delayed or redis.call('ZSCORE', READY, id) or redis.call('ZSCORE', DEFERRED, id)) then return end
   local old, text = terms_of(id)
