@@ -247,9 +247,8 @@ class BaseQueue:
             (records.sequence(self.name), records.highest(self.name, "delayed"), commands.count(self.name))
         )
         delayed = yield from self._cancel("delayed", due, count.delayed)
-        deferred = yield from self._cancel(
-            "deferred", last
-        )  # first, or they would become ready behind the last
+        # These come first, or they would become ready behind the last one.
+        deferred = yield from self._cancel("deferred", last, count.deferred)
         return delayed + deferred + (yield from self._cancel("ready", last))
 
     def _cancel(self, index: str, upto: float, most: float = float("inf")) -> Operation[int]:

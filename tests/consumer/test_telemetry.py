@@ -43,6 +43,7 @@ SAMPLES = {
     "limit": 2.5,
     "levels": ("memory", "written"),
     "queue": "numbers",
+    "schedule": "nightly",
     "awaited": "456789abcdefgh",
     "seconds": 3.0,
     "resource": "tasks.pool",

@@ -184,6 +184,12 @@ def limited(lane: Lane) -> str:
     return lane.claim().token
 
 
+def resting(lane: Lane) -> None:
+    """Let the queue rest."""
+    lane.put("first")
+    lane.run(commands.throttle, lane.claim().token, "first", LONG)
+
+
 def unique(lane: Lane) -> None:
     lane.submit("holder", unique="key")
 
@@ -339,6 +345,9 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
     "tally": ((held, lambda _: ("ann", 7, None, [("cut", "s=1 M=9")])),),
     "series": ((held, lambda _: ("minute", 1, 2)),),
     "rows": ((held, lambda _: ("leased", RowRange(9))),),
+    "flow": ((following, lambda _: (["follower"],)),),
+    "limits": ((limited, lambda _: ()),),
+    "end_rest": ((resting, lambda _: ()),),
     "state": ((held, lambda _: (FIRST,)),),
     "listen": (
         (held, lambda _: ("producer03", LONG, [FIRST])),
@@ -363,6 +372,7 @@ OTHER_REPLIES: dict[str, Callable[[Any], Any]] = {
     "suspend": lambda _: "STALE",
     "release": lambda _: 0,  # it counts its released jobs, like those below
     "promote": lambda _: 0,
+    "end_rest": lambda _: 0,
     "reap": lambda _: 0,
     "revive": lambda _: 0,
     "discard": lambda _: 0,
@@ -481,7 +491,7 @@ LATE = {
     ),
 }
 #: Commands that only read, or note a waiter until it is silent for some time.
-NOTING = {"due", "count", "series", "rows", "state", "listen", "join", "leave"}
+NOTING = {"due", "count", "series", "rows", "flow", "limits", "state", "listen", "join", "leave"}
 
 #: For each plain script: the preparation, and the command that runs it on a queue.
 PLAIN: dict[str, tuple[Callable[[Lane], Any], Callable[[str], Command]]] = {
@@ -560,9 +570,12 @@ def test_command_executed_again_has_no_second_effect(
 
 
 def test_each_command_has_a_late_copy_case() -> None:
-    """SAFE_IF_LATE commands arrive late in the model, and a tally in a separate test."""
+    """SAFE_IF_LATE commands arrive late in the model, and a tally in a separate test.
+
+    A late `throttle` or `end_rest` begins or ends a rest, whichever it is.
+    """
     late = {name.partition("-")[0] for name in LATE}
-    assert late | SAFE_IF_LATE | {"throttle"} | NOTING | {"renew", "tally"} == CASES.keys()
+    assert late | SAFE_IF_LATE | {"throttle", "end_rest"} | NOTING | {"renew", "tally"} == CASES.keys()
 
 
 @pytest.mark.parametrize("name", LATE)
