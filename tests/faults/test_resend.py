@@ -185,7 +185,7 @@ def limited(lane: Lane) -> str:
 
 
 def resting(lane: Lane) -> None:
-    """Let the queue rest."""
+    """Make the queue rest."""
     lane.put("first")
     lane.run(commands.throttle, lane.claim().token, "first", LONG)
 

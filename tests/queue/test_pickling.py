@@ -265,6 +265,8 @@ def test_task_within_a_function_cannot_be_pickled() -> None:
 def test_pickled_error_has_the_same_attributes(kind: type[ConveyorError]) -> None:
     if issubclass(kind, JobFailed | MissingExtra):
         error = kind("ValueError", "no", "line 1")
+    elif issubclass(kind, Throttle | Retry):  # tasks raise them, with seconds
+        error = kind(5)
     else:
         error = kind("no", hint="do it")
         error.accepted, error.ids = 1, ["a"]

@@ -202,6 +202,8 @@ def test_wrong_keys_are_refused_before_anything_is_put(queue: Queue) -> None:
     before: Job[str] = Job("x", queue.name, client=queue.client)
     with pytest.raises(BadCall, match="a key cannot depend on arguments that are results"):
         queue.submit(made(unique=Unique(by="tenant")), result_of(before))
+    with pytest.raises(BadCall, match="cannot replace another one"):
+        queue.submit(made(unique=Unique(replace=True)), result_of(before))
     assert queue.qsize() == 0
 
 

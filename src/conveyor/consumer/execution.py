@@ -28,6 +28,7 @@ from conveyor.errors import (
     BadCall,
     ConveyorError,
     JobCancelled,
+    JobGone,
     JobSuspended,
     ResourceUnavailable,
     SoftTimeout,
@@ -231,7 +232,10 @@ class RunningJob(CurrentJob):
                 self._keep_printed_line(label, rest)
 
     def inputs(self, job: call.Call) -> dict[int | str, Any]:
-        """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+        """Return the arguments that are results of jobs before, by position or name.
+
+        Raises RunLostError, and JobGone if one is missing.
+        """
         (known,) = _read_inputs(self.client, self.queue, [self.id])
         return _inputs(job, known)
 
@@ -473,11 +477,11 @@ def _read_inputs(client: Client, queue: str, ids: Sequence[str]) -> list[Mapping
 
 
 def _inputs(job: call.Call, known: Mapping[str, bytes]) -> dict[int | str, Any]:
-    """Return the arguments that are results of jobs before, by position or name. Raises RunLostError."""
+    """Return the arguments that are results of jobs before, by position or name. Raises JobGone if one is missing."""
     try:
         return {place: _input(kind, jobs, known) for place, kind, jobs in job.options.inputs}
     except KeyError as error:
-        raise RunLostError(f"the result of the job {error.args[0]} is not there") from None
+        raise JobGone(f"the result of the job {error.args[0]}, which this one takes, is not there") from None
 
 
 def _input(kind: InputKind, jobs: Sequence[str], known: Mapping[str, bytes]) -> Any:

@@ -79,6 +79,8 @@ class Terms(NamedTuple):
     """Of each key: max running, max starts within so many seconds (0: no limit), and whether its jobs run in order."""
     unique: tuple[float, bool] = (0.0, False)
     """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
+    others: set[str] | None = None
+    """Queues of jobs before them that are elsewhere; filled like `own`."""
 
 
 def pack_terms(
