@@ -477,6 +477,10 @@ def in_a_fork(function: Callable[[], str], fork: Callable[[], int] = os.fork) ->
     os.close(writing)
     try:
         wait_for(lambda: os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+    except BaseException:
+        os.kill(child, signal.SIGABRT)  # its fault handler writes where it hangs
+        time.sleep(1.0)
+        raise
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

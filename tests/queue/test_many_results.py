@@ -93,6 +93,7 @@ def test_unfinished_jobs_are_counted_at_the_timeout(bench: Bench) -> None:
         list(completed)
 
 
+@pytest.mark.timeout(400)  # a hundred thousand jobs take long on a busy machine
 def test_outstanding_jobs_cost_two_connections(bench: Bench) -> None:
     queue = Queue(bench.queue.name, store=Client(bench.server.url, name="outstanding"))
     jobs = queue.submit_many(double, zip(range(100_000)))
