@@ -22,6 +22,8 @@ from conveyor import (
     MissingExtra,
     PriorityQueue,
     Queue,
+    Retry,
+    Throttle,
     errors,
     task,
 )
