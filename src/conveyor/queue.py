@@ -194,6 +194,8 @@ class BaseQueue:
             further = map(with_handles, further)
         accepted = None if calls.around is None else calls.around.accepted
         same = yield from self._put(inbox, Put(calls.jobs, further, params, accepted), calls.deadline)
+        if calls.terms is not None and calls.terms.many:
+            yield from outbox.note_soon(self.name, calls.terms.many)
         if calls.terms is not None and calls.terms.others:
             yield from outbox.deliver_soon(self.name)
         for place, handle in enumerate(handles if same else ()):
@@ -706,7 +708,7 @@ def encoded_calls(
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
         if special or any(has_inputs(*one) for one in first):
-            terms = Terms({}, *_shared_terms(put), others=set())
+            terms = Terms({}, *_shared_terms(put), others=set(), many=[])
             encode = partial(
                 _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
             )
@@ -874,6 +876,8 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
     before = dict.fromkeys((*put.after, *(one for _, _, some in inputs for one in some)))
     if terms.others is not None:
         terms.others.update({one.partition(" ")[0] for one in before} - {queue})
+    if terms.many is not None and len(before) > commands.MAX_NOTED:
+        terms.many.append(len(before))
     policy = policy_of(put.when, takes_inputs=bool(inputs))
     hooks: list[str | bytes] = []
     for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):

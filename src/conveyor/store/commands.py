@@ -81,6 +81,12 @@ class Terms(NamedTuple):
     """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
     others: set[str] | None = None
     """Queues of jobs before them that are elsewhere; filled like `own`."""
+    many: list[int] | None = None
+    """Of each job that comes after many others, how many these are; filled likewise."""
+
+
+#: Jobs before another one that one script notes.
+MAX_NOTED = 64
 
 
 def pack_terms(

@@ -17,11 +17,15 @@ from conveyor.store.command import Exchange
 from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conveyor.store.command import Command, Operation
     from conveyor.store.commands import Message
 
 #: Max seconds for one exchange; the next claim tries again.
 WITHIN = 2.0
+#: Slices in one round trip.
+AT_ONCE = 16
 #: The outcome of a job that its queue does not know.
 _GONE = encode_settled("gone")
 
@@ -47,6 +51,15 @@ def deliver_soon(queue: str) -> Operation[None]:
     """Carry over some messages; on an error, a consumer does it."""
     with contextlib.suppress(StoreError):
         yield from deliver(queue)
+
+
+def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:
+    """Note the jobs that come before others, of which a put notes the first; on an error, a consumer does it."""
+    slices = sum(-(-count // commands.MAX_NOTED) for count in many)
+    with contextlib.suppress(StoreError):
+        while slices > 0:
+            yield Exchange([commands.promote(queue)] * min(slices, AT_ONCE), WITHIN, 0.0)
+            slices -= AT_ONCE
 
 
 def _command(message: Message) -> Command:
