@@ -159,9 +159,10 @@ class Job(Generic[R]):
         Raises BadCall for a function that is not a task, and what `Task.submit` raises.
         """
         if not hasattr(task, "submit"):
+            name = getattr(task, "__name__", "function")
             raise BadCall(
-                f"{task!r:.80} is not a task",
-                hint="decorate it with @task, or use `queue.submit(function, result_of(job))`",
+                f"{name} is not a task",
+                hint=f"decorate it with @task, or use `queue.submit({name}, result_of(job))`",
             )
         return task.submit(result_of(self), *args, **kwargs)
 
@@ -600,11 +601,21 @@ def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how
     return [reply.state for reply in replies]
 
 
-def reference_of(job: Job[Any]) -> str:
+def reference_of(job: object) -> str:
     """Return how jobs name each other: by queue and id. Raises BadCall for anything but a job."""
     if not isinstance(job, Job):
-        raise BadCall(f"expected a Job, got {type(job).__name__}", hint="pass what `submit` returned")
+        own = (
+            "pass its `job`" if isinstance(getattr(job, "job", None), Job) else "pass what `submit` returned"
+        )
+        raise BadCall(f"expected a Job, got {type(job).__name__}", hint=own)
     return f"{job.queue_name} {job.id}"
+
+
+def references_of(jobs: Iterable[Job[Any]]) -> tuple[str, ...]:
+    """Return how several jobs are named. Raises BadCall for a single one."""
+    if isinstance(jobs, Job):
+        raise BadCall("expected several jobs, got a Job", hint="put it into a list")
+    return tuple(map(reference_of, jobs))
 
 
 def result_of(job: Job[R]) -> R:
@@ -617,7 +628,7 @@ def result_of(job: Job[R]) -> R:
 
 def results_of(jobs: Iterable[Job[R]]) -> list[R]:
     """Return what stands for the list of several jobs' results in the arguments of another one."""
-    return cast("list[R]", Input(tuple(map(reference_of, jobs)), many=True))
+    return cast("list[R]", Input(references_of(jobs), many=True))
 
 
 def make_jobs(jobs: Sequence[tuple[str, bytes]], submission: Submission, covered: int) -> list[Job[Any]]:

@@ -704,7 +704,7 @@ def encoded_calls(
         if middleware.submits.functions:
             encode = partial(_encoded_around, around)
     terms: Terms | None = None
-    special = put.limit or put.unique or put.after or put.on_success or put.on_failure
+    special = put.limit or put.unique or put.after or put.on_success or put.on_failure or put.when != "done"
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
         if special or any(has_inputs(*one) for one in first):
@@ -868,16 +868,21 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
     unique = ""
     if put.unique is not None:
         unique = put.unique.key(name, function, arguments, _compared(function, arguments, inputs, data))
-    if inputs and put.unique is not None and put.unique.replace:
-        raise BadCall(
-            "a job that takes results of others cannot replace another one",
-            hint="leave out replace=True, or submit it without results",
-        )
     before = dict.fromkeys((*put.after, *(one for _, _, some in inputs for one in some)))
     if terms.others is not None:
         terms.others.update({one.partition(" ")[0] for one in before} - {queue})
     if terms.many is not None and len(before) > commands.MAX_NOTED:
         terms.many.append(len(before))
+    if before and put.unique is not None and put.unique.replace:
+        raise BadCall(
+            "a job that comes after others cannot replace another one, which may run before them",
+            hint="leave out replace=True, or `after` and the results of other jobs",
+        )
+    if put.when != "done" and not before:
+        raise BadCall(
+            f"when={put.when!r} is about the jobs before this one, and there are none",
+            hint="name them with `after`, or pass the result of one",
+        )
     policy = policy_of(put.when, takes_inputs=bool(inputs))
     hooks: list[str | bytes] = []
     for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):

@@ -30,7 +30,7 @@ from msgspec import structs
 
 from conveyor.batch_tasks import BatchFunction
 from conveyor.errors import BadCall, UnknownTask
-from conveyor.job import reference_of
+from conveyor.job import references_of
 from conveyor.queue import Queue
 from conveyor.retry_policy import DEFAULT, make_policy
 from conveyor.task_loading import load_script, main_name
@@ -277,7 +277,7 @@ class Task(Generic[P, R_co]):
         if "headers" in given:
             given["headers"] = header_pairs(given["headers"])
         if "after" in given:
-            given["after"] = tuple(map(reference_of, given["after"]))
+            given["after"] = references_of(given["after"])
         if isinstance(given.get("unique"), bool):
             given["unique"] = Unique() if given["unique"] else None
         for name in given.keys() & {"on_success", "on_failure"}:

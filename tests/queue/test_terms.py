@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, result_of
+from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, result_of, results_of
 from conveyor.store import commands, records
 from conveyor.tasks import registry
 from conveyor.testing import run_jobs
@@ -188,6 +188,9 @@ def test_own_id_is_checked_with_terms_as_well(queue: Queue) -> None:
         (lambda: Unique(until="later"), "until must be"),
         (lambda: Unique(seconds=-1), "seconds must be between"),
         (lambda: made(limit=5), "limit must be a Limit"),
+        (lambda: made(limit=Limit(per=5)), "limits nothing"),
+        (lambda: made(after=Job("x", "q", client=object())), "expected several jobs, got a Job"),
+        (lambda: results_of(Job("x", "q", client=object())), "expected several jobs, got a Job"),
         (lambda: made(unique="a"), "unique must be"),
     ],
 )
@@ -202,8 +205,12 @@ def test_wrong_keys_are_refused_before_anything_is_put(queue: Queue) -> None:
     before: Job[str] = Job("x", queue.name, client=queue.client)
     with pytest.raises(BadCall, match="a key cannot depend on arguments that are results"):
         queue.submit(made(unique=Unique(by="tenant")), result_of(before))
-    with pytest.raises(BadCall, match="cannot replace another one"):
-        queue.submit(made(unique=Unique(replace=True)), result_of(before))
+    replacing = made(unique=Unique(replace=True))
+    for task, argument in ((replacing, result_of(before)), (replacing.options(after=[before]), "a")):
+        with pytest.raises(BadCall, match="cannot replace another one"):
+            queue.submit(task, argument)
+    with pytest.raises(BadCall, match="there are none"):
+        queue.submit(made(when="failed"), "a")
     assert queue.qsize() == 0
 
 

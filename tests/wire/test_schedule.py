@@ -109,6 +109,10 @@ def by_walking(cron: str, zone: str, after: float, upto: float) -> list[float]:
 @example("15,45 2 * * *", "Europe/Berlin", "2026-03-29", -600, 0)
 @example("0 2,3 * * *", "Europe/Berlin", "2026-03-29", -600, 0)
 @example("30 * * * *", "Europe/Berlin", "2026-10-25", -600, 0)
+@example("* */2 * * *", "Australia/Lord_Howe", "2026-04-05", -600, 0)
+@example("* 1,3 * * *", "Australia/Lord_Howe", "2026-10-04", -600, 0)
+@example("* */18 * * 0", "America/Santiago", "2026-09-06", -1300, 0)
+@example("30 1-5 * * *", "Australia/Lord_Howe", "2026-10-04", -600, 0)
 @example("0 0 * * *", "America/Santiago", "2026-09-06", -600, 0)
 @example("* * * * *", "Australia/Lord_Howe", "2026-04-05", -300, 7)
 def test_instants_equal_those_of_a_walk_through_all_minutes(

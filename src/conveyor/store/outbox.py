@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from conveyor import clock
 from conveyor.errors import StoreError
 from conveyor.store import commands
 from conveyor.store.command import Exchange
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Max seconds for one exchange; the next claim tries again.
 WITHIN = 2.0
+#: Max seconds that one call takes from its worker's jobs.
+MOMENT = 0.25
 #: Slices in one round trip.
 AT_ONCE = 16
 #: The outcome of a job that its queue does not know.
@@ -48,9 +51,11 @@ def deliver(queue: str) -> Operation[int]:
 
 
 def deliver_soon(queue: str) -> Operation[None]:
-    """Carry over some messages; on an error, a consumer does it."""
+    """Carry over messages for a moment; after that, or on an error, the next claim does it."""
+    moment = clock.Deadline(MOMENT)
     with contextlib.suppress(StoreError):
-        yield from deliver(queue)
+        while (yield from deliver(queue)) and not moment.passed():
+            pass
 
 
 def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:

@@ -191,6 +191,8 @@ class PutOptions(msgspec.Struct, frozen=True):
         for name, value, kind in (("limit", self.limit, Limit), ("unique", self.unique, Unique)):
             if not (value is None or isinstance(value, kind)):
                 raise BadCall(f"{name} must be a {kind.__name__}, got {value!r:.80}")
+        if self.limit is not None and self.limit.limits_nothing:
+            raise BadCall("this Limit limits nothing", hint="set running, starts, in_order or by")
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""

@@ -34,6 +34,7 @@ _STEPS = 200
 #: Seconds by which local time goes back at most.
 _MAX_SHIFT = 3 * 3600.0
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}", re.ASCII)
+_MINUTE = 60
 _FIELDS = 5
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -174,18 +175,38 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         try:
             local = datetime.fromtimestamp(at, _zone(self.timezone))
             for moment in _simulation(self.cron, local, reverse=reverse):
-                yield moment.timestamp()
+                if moment == moment.astimezone(UTC).astimezone(moment.tzinfo):  # not a time that is left out
+                    yield moment.timestamp()
         except (OverflowError, ValueError, OSError):  # beyond the years that datetime has
             return
 
 
 def _simulation(cron: str, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
     """Return the local times of an expression. Raises MissingExtra, or an error of the library if it is invalid."""
+    return _simulator()(cron, start, reverse=reverse)
+
+
+@functools.cache
+def _simulator() -> Any:
     try:
         from cronsim import CronSim  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise MissingExtra("cron expressions", "cron", error.name) from error
-    return CronSim(cron, start, reverse=reverse)
+
+    class HourByHour(CronSim):
+        """Stops at each full hour and after each gap, where the library would pass over minutes."""
+
+        def tick(self, seconds: int = 1) -> None:
+            real = self.dt.astimezone(UTC).astimezone(self.dt.tzinfo) if self.dt.tzinfo else self.dt
+            if self.dt != real and self.tick_direction > 0:  # the library has set a full hour that is left out
+                self.dt = real
+                return
+            if seconds > _MINUTE:
+                left = self.dt.minute + 1 if self.tick_direction < 0 else 60 - self.dt.minute
+                seconds = min(seconds, left * _MINUTE)
+            super().tick(seconds)
+
+    return HourByHour
 
 
 @functools.lru_cache(maxsize=256)

@@ -61,6 +61,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         """The seconds of the period."""
         return _seconds(self.per)
 
+    @property
+    def limits_nothing(self) -> bool:
+        """True if it has no effect on any job."""
+        return not (self.running or self.starts or self.in_order or self.by is not None)
+
     def key(self, task: str, function: Any, call: Arguments) -> str:
         """Return the key of the limit for a call, by the name of its task and its arguments."""
         name = self.name or task

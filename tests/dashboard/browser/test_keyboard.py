@@ -192,6 +192,7 @@ def test_palette_finds_entries_and_runs_reversible_actions(
     eventually(lambda: queue.count().paused)
     choose(f"resume {queue.name}", f"^Resume queue {queue.name}$")
     typist.answer("deployed")
+    eventually(lambda: not queue.count().paused)
     view.is_in_the_audit("resume queue", queue.name, "deployed")
     typist.press("Control+k")
     typist.type("no such")

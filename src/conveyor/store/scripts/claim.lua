@@ -74,7 +74,9 @@ if is_special then
   local turn = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')[2]
   if redis.call('EXISTS', ENDED, UNLINKED) > 0 then soonest = 1 end
   if turn then soonest = math.min(soonest, math.max(1, tonumber(turn) - limit_time())) end
-  if redis.call('EXISTS', OUTBOX) == 1 then sign = -1 end
+  if redis.call('EXISTS', OUTBOX) == 1 then
+    sign, soonest = -1, math.min(soonest, 100)
+  end
 end
 if meta[3] then return nothing('PAUSED') end
 if meta[8] and tonumber(meta[8]) > limit_time() then -- a task has asked for a rest
