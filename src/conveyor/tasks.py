@@ -265,11 +265,12 @@ class Task(Generic[P, R_co]):
         return await queue_named(self.put.queue).submit(self, *args, **kwargs)
 
     def options(self, **changes: Unpack[CallOptions]) -> Task[P, R_co]:
-        """Return the task with other options: those of `@task` for calls, and three for single ones.
+        """Return the task with other options: those of `@task` for calls, and five for single ones.
 
         `delay` is the time before the job may run, in seconds or as a timedelta. `eta` is the datetime from which it
         may, which needs a time zone and is compared with this host's clock; `delay` takes one, too. `id` is the job's
-        own id; a second job with it is refused.
+        own id; a second job with it is refused. `after` are jobs that must have ended before, and `when` how: "done",
+        "ended" or "failed".
         """
         given = {name: as_seconds(value) for name, value in changes.items()}
         if "eta" in given:
