@@ -50,6 +50,22 @@ def test_graph_is_shown_as_a_tree(at_server: Any, conveyor: Any) -> None:
     assert document["jobs"][0]["after"] == [{"queue": "pages", "id": last.id}]
 
 
+def test_graph_is_indented_by_level(at_server: Any, conveyor: Any) -> None:
+    queue = Queue("pages", store=at_server.client)
+    chain = [queue.submit(made())]
+    for _ in range(5):
+        chain.append(queue.submit(made(after=[chain[-1]])))
+    lines = conveyor("flow", chain[2].id).out.splitlines()[1:]
+    assert chain[0].id in lines[0]
+    assert [line.index("└") for line in lines[1:]] == [2, 4, 6, 8, 10]
+    sides = [queue.submit(made(after=[chain[0]])) for _ in range(2)]
+    last = queue.submit(made(after=[sides[1], chain[1]]))
+    shown = conveyor("flow", last.id).out.splitlines()[1:]
+    (place,) = (number for number, line in enumerate(shown) if f" {last.id} " in line)
+    assert shown[place].index("└") == 4
+    assert shown[place - 1].index("└") in {2, 10}
+
+
 def test_large_graph_says_that_it_is_cut(at_server: Any, conveyor: Any) -> None:
     queue = Queue("pages", store=at_server.client)
     jobs = queue.submit_many(made(), [(number,) for number in range(400)])
