@@ -129,6 +129,15 @@ def test_large_graph_is_cut_and_says_how_many_are_left_out(queue: Queue) -> None
     assert by_id(graph)[last.id].waits_for == 150
 
 
+@pytest.mark.parametrize("count", [1000, 3000])
+def test_left_out_jobs_are_counted_once(queue: Queue, count: int) -> None:
+    jobs = queue.submit_many(made(), [(number,) for number in range(count)])
+    last = queue.submit(made(after=jobs))
+    for one in (last, jobs[0]):
+        graph = around(queue, one.id)
+        assert (len(graph.jobs), graph.left_out) == (300, count + 1 - 300)
+
+
 def test_cycle_that_another_program_wrote_is_shown(queue: Queue) -> None:
     one, two = queue.submit(made()), queue.submit(made())
     for first, second in ((one, two), (two, one)):
