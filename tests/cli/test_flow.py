@@ -92,7 +92,7 @@ def test_deferred_jobs_say_what_they_wait_for(at_server: Any, conveyor: Any) -> 
     ]
     assert "WAITS FOR" in conveyor("jobs", "pages", "--state", "deferred").out
     assert f"deferred, waits for 1 job before it: {first.id}" in conveyor("job", last.id).out
-    state = "deferred, waits for its turn: limit disk, 1 of 1 running"
+    state = "deferred, waits for its turn: limit disk, 1 of 1 place taken"
     assert state in conveyor("job", turns[1].id).out
     document = conveyor("job", turns[1].id, "--json").document
     assert (document["state"], document["waits"]["limit"], document["waits"]["ahead"]) == (
@@ -113,7 +113,7 @@ def test_limit_of_a_queue_is_set_shown_and_removed(at_server: Any, conveyor: Any
         ["pages:", "3", "at", "a", "time,", "100", "starts", "per", "minute"],
         [],
         ["KEY", "LIMIT", "WAITING", "NOW"],
-        ["disk", "1", "at", "a", "time", "2", "1", "of", "1", "running"],
+        ["disk", "1", "at", "a", "time", "2", "1", "of", "1", "place", "taken"],
     ]
     own = queue.limits().queue
     assert own

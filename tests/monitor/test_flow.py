@@ -165,8 +165,8 @@ def test_wait_of_a_deferred_job_is_said_in_words(queue: Queue) -> None:
     turns = queue.submit_many(made(limit=Limit(running=2, name="disk")), [(number,) for number in range(4)])
     state = queue.client.run(commands.state(queue.name, turns[3].id))
     wait = waits.wait_of(queue.name, turns[3].id, state.detail).ask(queue.client)
-    assert wait.sentence() == "waits for its turn: limit disk, 2 of 2 running, 1 job ahead"
-    assert wait.text(shown=False) == "its turn: its limit, 2 of 2 running, 1 job ahead"
+    assert wait.sentence() == "waits for its turn: limit disk, 2 of 2 places taken, 1 job ahead"
+    assert wait.text(shown=False) == "its turn: its limit, 2 of 2 places taken, 1 job ahead"
 
 
 def test_wait_for_time_says_until_when_and_why(queue: Queue, hand: Hand) -> None:
