@@ -6,7 +6,10 @@ from typing import Any
 
 from conveyor import Limit, Queue, Task
 from conveyor.store import commands
+from conveyor.store.commands import Settlement
 from conveyor.wire.call import PutOptions, RunOptions
+
+FAILED = b"\x93\xa6failed\xc0\x00"
 
 
 def step(*_: Any) -> int:
@@ -78,6 +81,21 @@ def test_job_alone_and_unknown_job_are_told_apart(at_server: Any, conveyor: Any)
     job = Queue("pages", store=at_server.client).submit(made())
     assert "No jobs come before or after it" in conveyor("flow", job.id).err
     assert conveyor("flow", "nosuch").code == 3
+
+
+def test_retry_says_that_followers_stay_cancelled(at_server: Any, conveyor: Any) -> None:
+    client = at_server.client
+    queue = Queue("pages", store=client)
+    first, alone = queue.submit(made()), queue.submit(made())
+    last = queue.submit(made(after=[first]))
+    batch = client.run(commands.claim("pages", "ann", "nonce.1", 2, 60.0))
+    for job in batch.jobs:
+        client.run(commands.fail("pages", batch.token, Settlement(job.id, FAILED, 600.0)))
+    assert f"{first.id}, which it comes after, ended as failed" in conveyor("job", last.id).out
+    assert "stay cancelled" not in conveyor("retry", alone.id).err
+    found = conveyor("retry", first.id)
+    assert found.out == f"{first.id}: waiting again\n"
+    assert f"Cancelled jobs that came after {first.id} stay cancelled." in found.err
 
 
 def test_deferred_jobs_say_what_they_wait_for(at_server: Any, conveyor: Any) -> None:
