@@ -42,6 +42,12 @@ def hasty() -> None:
     "Do nothing, if there is room."
 
 
+@task(name="only", queue="unique", unique=True)
+def only(number: int) -> int:
+    "Return the number."
+    return number
+
+
 @task(name="fail", queue="failures")
 def fail(word: str = "no") -> None:
     "Fail, always."

@@ -6,7 +6,10 @@ from typing import Any
 
 from conveyor import Limit, Queue, Task
 from conveyor.store import commands
+from conveyor.store.commands import Settlement
 from conveyor.wire.call import PutOptions, RunOptions
+
+FAILED = b"\x93\xa6failed\xc0\x00"
 
 
 def step(*_: Any) -> int:
@@ -50,6 +53,22 @@ def test_graph_is_shown_as_a_tree(at_server: Any, conveyor: Any) -> None:
     assert document["jobs"][0]["after"] == [{"queue": "pages", "id": last.id}]
 
 
+def test_graph_is_indented_by_level(at_server: Any, conveyor: Any) -> None:
+    queue = Queue("pages", store=at_server.client)
+    chain = [queue.submit(made())]
+    for _ in range(5):
+        chain.append(queue.submit(made(after=[chain[-1]])))
+    lines = conveyor("flow", chain[2].id).out.splitlines()[1:]
+    assert chain[0].id in lines[0]
+    assert [line.index("└") for line in lines[1:]] == [2, 4, 6, 8, 10]
+    sides = [queue.submit(made(after=[chain[0]])) for _ in range(2)]
+    last = queue.submit(made(after=[sides[1], chain[1]]))
+    shown = conveyor("flow", last.id).out.splitlines()[1:]
+    (place,) = (number for number, line in enumerate(shown) if f" {last.id} " in line)
+    assert shown[place].index("└") == 4
+    assert shown[place - 1].index("└") in {2, 10}
+
+
 def test_large_graph_says_that_it_is_cut(at_server: Any, conveyor: Any) -> None:
     queue = Queue("pages", store=at_server.client)
     jobs = queue.submit_many(made(), [(number,) for number in range(400)])
@@ -64,6 +83,21 @@ def test_job_alone_and_unknown_job_are_told_apart(at_server: Any, conveyor: Any)
     assert conveyor("flow", "nosuch").code == 3
 
 
+def test_retry_says_that_followers_stay_cancelled(at_server: Any, conveyor: Any) -> None:
+    client = at_server.client
+    queue = Queue("pages", store=client)
+    first, alone = queue.submit(made()), queue.submit(made())
+    last = queue.submit(made(after=[first]))
+    batch = client.run(commands.claim("pages", "ann", "nonce.1", 2, 60.0))
+    for job in batch.jobs:
+        client.run(commands.fail("pages", batch.token, Settlement(job.id, FAILED, 600.0)))
+    assert f"{first.id}, which it comes after, ended as failed" in conveyor("job", last.id).out
+    assert "stay cancelled" not in conveyor("retry", alone.id).err
+    found = conveyor("retry", first.id)
+    assert found.out == f"{first.id}: waiting again\n"
+    assert f"Cancelled jobs that came after {first.id} stay cancelled." in found.err
+
+
 def test_deferred_jobs_say_what_they_wait_for(at_server: Any, conveyor: Any) -> None:
     queue = Queue("pages", store=at_server.client)
     first = queue.submit(made())
@@ -76,7 +110,7 @@ def test_deferred_jobs_say_what_they_wait_for(at_server: Any, conveyor: Any) -> 
     ]
     assert "WAITS FOR" in conveyor("jobs", "pages", "--state", "deferred").out
     assert f"deferred, waits for 1 job before it: {first.id}" in conveyor("job", last.id).out
-    state = "deferred, waits for its turn: limit disk, 1 of 1 running"
+    state = "deferred, waits for its turn: limit disk, 1 of 1 place taken"
     assert state in conveyor("job", turns[1].id).out
     document = conveyor("job", turns[1].id, "--json").document
     assert (document["state"], document["waits"]["limit"], document["waits"]["ahead"]) == (
@@ -97,7 +131,7 @@ def test_limit_of_a_queue_is_set_shown_and_removed(at_server: Any, conveyor: Any
         ["pages:", "3", "at", "a", "time,", "100", "starts", "per", "minute"],
         [],
         ["KEY", "LIMIT", "WAITING", "NOW"],
-        ["disk", "1", "at", "a", "time", "2", "1", "of", "1", "running"],
+        ["disk", "1", "at", "a", "time", "2", "1", "of", "1", "place", "taken"],
     ]
     own = queue.limits().queue
     assert own

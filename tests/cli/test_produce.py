@@ -18,6 +18,14 @@ def test_output_is_the_ids_without_wait(at_server: Any, conveyor: Any) -> None:
     assert conveyor("produce", "shape", 1, "-q", "other", "--json").document["queue"] == "other"
 
 
+def test_jobs_that_were_there_already_are_counted(at_server: Any, conveyor: Any) -> None:
+    done = conveyor("produce", "only", 1, "--count", 3)
+    assert "1 job enqueued on unique, 2 were there already:" in done.err
+    assert len(set(done.out.split())) == 1
+    assert "0 jobs enqueued on unique, 1 was there already:" in conveyor("produce", "only", 1).err
+    assert "1 job enqueued on unique:" in conveyor("produce", "only", 2).err
+
+
 def test_order_is_followed_to_its_joined_result(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     start_consumer("queue_zero", "-n", 2)
     done = conveyor("produce", "sleep", "seconds=0.05", "times=4", "--wait")

@@ -129,6 +129,15 @@ def test_large_graph_is_cut_and_says_how_many_are_left_out(queue: Queue) -> None
     assert by_id(graph)[last.id].waits_for == 150
 
 
+@pytest.mark.parametrize("count", [1000, 3000])
+def test_left_out_jobs_are_counted_once(queue: Queue, count: int) -> None:
+    jobs = queue.submit_many(made(), [(number,) for number in range(count)])
+    last = queue.submit(made(after=jobs))
+    for one in (last, jobs[0]):
+        graph = around(queue, one.id)
+        assert (len(graph.jobs), graph.left_out) == (300, count + 1 - 300)
+
+
 def test_cycle_that_another_program_wrote_is_shown(queue: Queue) -> None:
     one, two = queue.submit(made()), queue.submit(made())
     for first, second in ((one, two), (two, one)):
@@ -156,8 +165,8 @@ def test_wait_of_a_deferred_job_is_said_in_words(queue: Queue) -> None:
     turns = queue.submit_many(made(limit=Limit(running=2, name="disk")), [(number,) for number in range(4)])
     state = queue.client.run(commands.state(queue.name, turns[3].id))
     wait = waits.wait_of(queue.name, turns[3].id, state.detail).ask(queue.client)
-    assert wait.sentence() == "waits for its turn: limit disk, 2 of 2 running, 1 job ahead"
-    assert wait.text(shown=False) == "its turn: its limit, 2 of 2 running, 1 job ahead"
+    assert wait.sentence() == "waits for its turn: limit disk, 2 of 2 places taken, 1 job ahead"
+    assert wait.text(shown=False) == "its turn: its limit, 2 of 2 places taken, 1 job ahead"
 
 
 def test_wait_for_time_says_until_when_and_why(queue: Queue, hand: Hand) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conveyor import Task
 from conveyor.errors import BadCall
 from conveyor.monitor import job_list, job_record
 from conveyor.monitor.job_record import LogLine
@@ -13,6 +14,7 @@ from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
 from conveyor.store.commands import PutParams
 from conveyor.wire import codec
+from conveyor.wire.call import PutOptions, RunOptions
 from conveyor.wire.outcome import Cancel, Done, Fail, Retry, describe_text
 from conveyor.wire.redaction import MASK, Labels
 
@@ -160,6 +162,16 @@ def test_unreadable_outcome_attempt_or_progress_hides_no_more(queue: Queue, hand
     raw.run(commands.finish(queue.name, token, [commands.Settlement(claimed.id, b"\xc1", 60.0)]))
     one = told(queue, job.id)
     assert (one.state, one.settled, one.run) == ("over", None, None)
+
+
+def test_failure_of_a_job_before_is_the_reason(queue: Queue, hand: Hand) -> None:
+    first = queue.submit(fetch, "x")
+    last = queue.submit(Task(fetch, "fetch", PutOptions(), RunOptions()).options(after=[first]), "y")
+    hand.end(Fail(describe_text("OSError", "no way")))
+    one = told(queue, last.id)
+    reason = f"the job {first.id}, which it comes after, ended as failed"
+    assert (one.state, one.cancelled_by, one.cancel_reason) == ("cancelled", "", reason)
+    assert dict(job_record.facts(one))["Cancelled"] == reason
 
 
 def test_cancelled_job_has_its_run_time(queue: Queue, hand: Hand) -> None:

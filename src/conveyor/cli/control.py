@@ -28,6 +28,7 @@ from conveyor.cli.output import document, is_terminal, note, progress_bar
 from conveyor.cli.prompts import open_prompt
 from conveyor.monitor import bulk
 from conveyor.monitor.format import count_of
+from conveyor.store.commands import links
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,15 +244,23 @@ def retry(
     inspector = open_inspector(quiet=as_json)
     actions = open_actions(inspector.client)
 
+    followed: list[str] = []
+
     def retry_one(job_id: str) -> str:
         details = known_job(inspector, job_id, queue)
         if not actions.retry_job(details.queue, job_id, reason).changed:
             hint = "retry only dead jobs, which failed or were lost for good"
             raise WrongState(f"job {job_id} is not dead, it is {details.state}", hint=hint)
+        linked = [] if as_json else inspector.client.run(links(details.queue, job_id))
+        if not all(one.is_before for one in linked):
+            followed.append(job_id)
         return "waiting"
 
     if ids:
-        return _each(ids, retry_one, {"waiting": "waiting again"}, "retry/v1" if as_json else "")
+        code = _each(ids, retry_one, {"waiting": "waiting again"}, "retry/v1" if as_json else "")
+        if followed:
+            note(f"Cancelled jobs that came after {', '.join(followed)} stay cancelled.")
+        return code
     existing_queue(inspector, every)
     retried = run_operation(actions, "retry", every, reason)
     if as_json:

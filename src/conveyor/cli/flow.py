@@ -70,26 +70,18 @@ def flow(
 
 
 def _in_order(graph: Flow) -> Iterator[tuple[FlowNode, int]]:
-    """Yield each job below all that it comes after, and how far it is indented.
-
-    A job that is the only one after the only one before it stands straight below that.
-    """
+    """Yield each job below all that it comes after, close to one of them, and its level."""
     nodes = {one.key: one for one in graph.jobs}
-    depths: dict[JobKey, int] = {}
+    shown: set[JobKey] = set()
     left = {one.key: len(one.before) for one in graph.jobs}
     line = [one.key for one in reversed(graph.jobs) if not one.before]
-    while line or len(depths) < len(nodes):
-        key = line.pop() if line else next(key for key in nodes if key not in depths)
-        node = nodes[key]
-        straight = len(node.before) == 1 and len(nodes[node.before[0]].after) == 1
-        depths[key] = max(
-            (depths.get(one, 0) + (not straight) for one in node.before),
-            default=0,
-        )
-        yield node, min(depths[key], MAX_DEPTH)
-        for other in reversed(node.after):
+    while line or len(shown) < len(nodes):
+        key = line.pop() if line else next(key for key in nodes if key not in shown)
+        shown.add(key)
+        yield nodes[key], nodes[key].level
+        for other in reversed(nodes[key].after):
             left[other] -= 1
-            if not left[other] and other not in depths:
+            if not left[other] and other not in shown:
                 line.append(other)
 
 
@@ -97,7 +89,7 @@ def _row(node: FlowNode, depth: int, graph: Flow, now: float) -> dict[str, str |
     task = safe(node.task) or ("" if node.state in flows.ENDED else ITEM_WORD)
     is_asked = node.key == graph.of
     style = STATE_COLORS.get(node.state, "")
-    branch = "  " * depth + ("└ " if node.before else "")
+    branch = "  " * min(depth, MAX_DEPTH) + ("└ " if node.before else "")
     state = Text.assemble(branch, (f"{SIGNS.get(node.state, '·')} {node.state}", style))
     return {
         "STATE": state,

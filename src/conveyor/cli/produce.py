@@ -18,6 +18,7 @@ from conveyor.cli.status import queue_labels
 from conveyor.cli.tasks import find_task
 from conveyor.consumer import known_tasks
 from conveyor.errors import BadCall, BadInput, ConveyorError
+from conveyor.inbox import inbox_of
 from conveyor.monitor import workers
 from conveyor.monitor.format import count_of
 from conveyor.monitor.typed_input import as_words, bind, convert, parameters_of
@@ -101,13 +102,18 @@ def produce(
     found = found.options(**{name: value for name, value in changes.items() if value is not None})
     ids.checked_queue(found.put.queue)
     bound = bind(found, arguments)
-    order = place_order(open_store(quiet=as_json), found, bound, count, quiet=as_json)
+    client = open_store(quiet=as_json)
+    order = place_order(client, found, bound, count, quiet=as_json)
     if wait:
         return follow(order, found.put.queue, as_json=as_json)
     if as_json:
         document("placed/v1", task=found.name, queue=found.put.queue, jobs=[job.id for job in order.jobs])
         return exit_codes.OK
-    note(f"{count_of(len(order.jobs), 'job')} enqueued on {found.put.queue}:")
+    inbox = inbox_of(client).name
+    new = len({job.id for job in order.jobs if ids.producer_of(job.id) == inbox})
+    same = len(order.jobs) - new  # as the task is unique
+    already = f", {same:,} {'was' if same == 1 else 'were'} there already" if same else ""
+    note(f"{count_of(new, 'job')} enqueued on {found.put.queue}{already}:")
     for job in order.jobs:
         print(job.id)
     return exit_codes.OK

@@ -160,8 +160,17 @@ def _graph(of: JobKey, found: Mapping[JobKey, FlowJob]) -> Flow:
     ordered = _ordered(levels, before, after)
     states = {key: _state(job) for key, job in found.items()}
     nodes = [_node(key, found[key], levels[key], before[key], after[key], states) for key in ordered]
+    return Flow(of, nodes, _left_out(nodes, found))
+
+
+def _left_out(nodes: Iterable[FlowNode], found: Mapping[JobKey, FlowJob]) -> int:
+    """Return the number of jobs next to the found ones.
+
+    A link that was not read may lead to a found job, whose own link back was. Jobs next to several found ones count
+    once for each whose links to them were not read.
+    """
     unread = {(queue, job_id) for queue, ids in _next(found).items() for job_id in ids}
-    return Flow(of, nodes, len(unread) + sum(job.total - len(job.links) for job in found.values()))
+    return len(unread) + sum(one.more for one in nodes)
 
 
 def _levels(
@@ -220,7 +229,8 @@ def _node(
 ) -> FlowNode:
     settled, run = _outcome(job)
     terms = job.detail if job.state == "deferred" else b""
-    before = tuple(before)
+    before, after = tuple(before), tuple(after)
+    read = {(link.queue, link.id) for link in job.links}
     ended = None if settled is None or run is None else run.started + settled.elapsed
     return FlowNode(
         id=key[1],
@@ -228,7 +238,7 @@ def _node(
         state=states[key],
         task=preview(job.data, job.size).task if job.size else run.task if run is not None else "",
         before=before,
-        after=tuple(after),
+        after=after,
         level=level,
         waits_for=job.after if terms else 0,
         waits_on=tuple(one for one in before if states[one] not in ENDED) if terms else (),
@@ -236,7 +246,7 @@ def _node(
         since=read_lease(job.detail).since if job.state == "leased" else None,
         ended=ended,
         elapsed=None if settled is None or run is None else settled.elapsed,
-        more=job.total - len(job.links),
+        more=job.total - len(read.union(before, after)),
     )
 
 

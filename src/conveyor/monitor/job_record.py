@@ -177,6 +177,7 @@ class JobRecord:
     cancelled_by: str = ""
     """The user that cancelled it or requested so; empty if unknown."""
     cancel_reason: str = ""
+    """The user's, or why the server cancelled it."""
     killed: bool = False
     """True if it was cancelled and its worker was killed, since the run did not end in time."""
     head: bytes = b""
@@ -255,8 +256,8 @@ def facts(record: JobRecord, batch: int = 0) -> Iterator[tuple[str, str]]:
         yield "Enqueued", date_time(record.call.put_at)
     yield from _expiry(record)
     if record.cancelled_by or record.cancel_reason:
-        reason = f": {record.cancel_reason}" if record.cancel_reason else ""
-        yield "Cancelled", safe(f"by {record.cancelled_by or 'unknown'}{reason}")
+        user = f"by {record.cancelled_by}" if record.cancelled_by else ""
+        yield "Cancelled", safe(": ".join(filter(None, (user, record.cancel_reason))))
     if record.killed:
         yield "Killed", "with its worker: the task did not stop in time"
     if worker := record.worker or (record.run.worker if record.run is not None else ""):
@@ -426,11 +427,12 @@ def _with_cancellation(found: JobRecord, data: bytes | None) -> JobRecord:
     if found.state != "cancelled" and not found.cancelling:
         return found
     cancellation = try_decode(decode_cancellation, data) or Cancellation()
+    reason = cancellation.reason or ("" if found.settled is None else found.settled.cancel_reason)
     return replace(
         found,
         killed=found.settled is not None and found.settled.was_killed,
         cancelled_by=cancellation.who,
-        cancel_reason=redacted_text(cancellation.reason),
+        cancel_reason=redacted_text(reason),
     )
 
 

@@ -86,14 +86,14 @@ def limit_text(limit: LimitState) -> str:
 
 
 def reason(limit: LimitState) -> str:
-    """Return what keeps the jobs of a limit from starting: `3 of 3 running`."""
+    """Return what keeps the jobs of a limit from starting: `3 of 3 places taken`. Ready jobs have a place as well."""
     if is_resting(limit):
         return "a task asked for a rest"
     if limit.until:
         return limit_text(limit._replace(max_running=0, in_order=False))
     if limit.max_running:
-        return f"{limit.running:,} of {limit.max_running:,} running"
-    return f"{limit.running:,} running" if not limit.in_order else "one at a time, in order"
+        return f"{limit.running:,} of {count_of(limit.max_running, 'place')} taken"
+    return f"{count_of(limit.running, 'place')} taken" if not limit.in_order else "one at a time, in order"
 
 
 def is_resting(limit: LimitState) -> bool:

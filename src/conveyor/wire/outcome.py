@@ -118,15 +118,16 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
             raise error
         return codec.decode(self.value)
 
-    def _cancellation(self) -> str:
-        """Return that it was cancelled, and why if the server did it."""
+    @property
+    def cancel_reason(self) -> str:
+        """Why the server cancelled it, such as the failure of a job before it; "" if it did not."""
+        if self.state != "cancelled" or self.was_killed:
+            return ""
         try:
             reason = codec.decode_data(self.value)
         except ValueError:
             reason = None
-        if isinstance(reason, str) and not self.was_killed:
-            return f"the job was cancelled: {reason}"
-        return "the job was cancelled"
+        return reason if isinstance(reason, str) else ""
 
     def result_data(self) -> Any:
         """Return the result for people, with ObjectData in place of objects. Raises ValueError if it is unreadable."""
@@ -137,7 +138,8 @@ class Settled(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.state == "done":
             return None
         if self.state == "cancelled":
-            return JobCancelled(self._cancellation())
+            reason = self.cancel_reason
+            return JobCancelled(f"the job was cancelled: {reason}" if reason else "the job was cancelled")
         try:
             kind, message, traceback = _decode_error(self.value)
         except ValueError as error:

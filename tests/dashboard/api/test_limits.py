@@ -81,7 +81,7 @@ def test_limits_need_the_right_to_act_and_keys_that_to_inspect(api: Api, queue: 
     (row, *_) = api.get("/jobs", "viewer", queue=queue.name, state="deferred")["jobs"]
     assert row["waits_for"] is None
     shown = api.get(f"/jobs/{row['id']}", "viewer", queue=queue.name)["waits_for"]
-    assert shown == "its turn: its limit, 1 of 1 running"
+    assert shown == "its turn: its limit, 1 of 1 place taken"
     assert "ann" not in api.ask("GET", f"/api/v1/jobs/{row['id']}/flow", "viewer").text
 
 
@@ -104,7 +104,7 @@ def test_deferred_jobs_are_listed_with_what_they_wait_for(api: Api, queue: Queue
     assert (line["ready"], line["deferred"], line["qsize"]) == (1, 3, 4)
     shown = api.get(f"/jobs/{jobs[2].id}", queue=queue.name)
     assert (shown["state"], shown["waits_until"]) == ("deferred", None)
-    assert shown["waits_for"] == "its turn: limit step ann, 1 of 1 running, 1 job ahead"
+    assert shown["waits_for"] == "its turn: limit step ann, 1 of 1 place taken, 1 job ahead"
 
 
 def test_graph_of_a_job_is_described(api: Api, queue: Queue) -> None:
@@ -115,6 +115,21 @@ def test_graph_of_a_job_is_described(api: Api, queue: Queue) -> None:
     assert found["jobs"][1]["before"] == [{"queue": queue.name, "id": first.id}]
     assert (found["jobs"][1]["level"], found["jobs"][1]["waits_for"]) == (1, f"1 job before it: {first.id}")
     assert api.refusal("GET", "/jobs/nosuch/flow")[0] == 404
+
+
+def test_cancellation_has_its_reason(api: Api, queue: Queue) -> None:
+    first = queue.submit(made())
+    last = queue.submit(made(after=[first]))
+    first.cancel()
+    shown = api.get(f"/jobs/{last.id}", queue=queue.name)
+    reason = f"the job {first.id}, which it comes after, ended as cancelled"
+    assert (shown["state"], shown["cancel_reason"]) == ("cancelled", reason)
+    assert (shown["error"]["kind"], shown["error"]["message"]) == (
+        "JobCancelled",
+        f"the job was cancelled: {reason}",
+    )
+    hidden = api.get(f"/jobs/{last.id}", "viewer", queue=queue.name)
+    assert (hidden["cancel_reason"], hidden["error"]["message"]) == (None, None)
 
 
 def test_metrics_count_deferred_jobs_and_throttled_queues(api: Api, queue: Queue, jobs: Any) -> None:

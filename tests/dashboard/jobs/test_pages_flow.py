@@ -70,7 +70,7 @@ def test_deferred_jobs_have_a_tab_that_says_what_they_wait_for(queue: Queue, vis
     hidden = visit(Role.VIEWER).see("/jobs", queue=queue.name, state="deferred")
     assert hidden.words("td.for") == ["\N{EN DASH}"] * 2
     alone = visit(Role.VIEWER).see(f"/queues/{queue.name}/jobs/{jobs[1].id}")
-    assert alone.words("#waits") == ["Waits for its turn: its limit, 1 of 1 running"]
+    assert alone.words("#waits") == ["Waits for its turn: its limit, 1 of 1 place taken"]
     assert "ann" not in alone.text
     queue.clear()
     assert "Nothing is deferred" in visit().see("/jobs", queue=queue.name, state="deferred").text

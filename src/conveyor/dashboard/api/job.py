@@ -111,6 +111,7 @@ class Job(Struct, frozen=True):
     cancelled_by: str | None
     """The person who cancelled it, or wants it cancelled; empty if unknown."""
     cancel_reason: str | None
+    """That person's reason, or why the server cancelled it, such as the failure of a job before it."""
     killed: bool
     """Whether it was cancelled, and its worker killed since it did not end the run in time."""
     retries: int
@@ -356,7 +357,8 @@ def _outcome(settled: Settled | None, *, shown: bool) -> tuple[Any, Failure | No
     try:
         error = settled.error()
         if error is not None:
-            kind, reason = getattr(error, "kind", ""), redacted_text(getattr(error, "reason", ""))
+            kind = getattr(error, "kind", type(error).__name__)
+            reason = redacted_text(getattr(error, "reason", str(error)))
             traceback = redacted_text(getattr(error, "traceback", ""))
             return None, Failure(kind, reason if shown else None, traceback if shown else None)
         return (as_json(redacted(settled.result_data())) if shown else None), None
