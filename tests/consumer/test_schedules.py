@@ -174,7 +174,9 @@ def test_schedules_of_the_callers_script_work_in_process(
 
     from conveyor import Consumer, resources  # noqa: PLC0415
 
-    monkeypatch.setattr(resources, "registered", resources.Registered())  # those that other tests have imported
+    monkeypatch.setattr(
+        resources, "registered", resources.Registered()
+    )  # those that other tests have imported
     with Consumer(TICKING, 2, "thread", in_process=True, tasks=["schedule_jobs"], store=queue.client):
         eventually(lambda: ticks(queue) >= 2)
 

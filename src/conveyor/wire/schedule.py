@@ -19,7 +19,7 @@ from conveyor.wire.call import as_seconds
 from conveyor.wire.checks import check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Missed = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip", "queue"]
@@ -187,7 +187,7 @@ def _simulation(cron: str, start: datetime, *, reverse: bool = False) -> Iterato
 
 
 @functools.cache
-def _simulator() -> Any:
+def _simulator() -> Callable[..., Iterator[datetime]]:
     try:
         from cronsim import CronSim  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -198,7 +198,9 @@ def _simulator() -> Any:
 
         def tick(self, seconds: int = 1) -> None:
             real = self.dt.astimezone(UTC).astimezone(self.dt.tzinfo) if self.dt.tzinfo else self.dt
-            if self.dt != real and self.tick_direction > 0:  # the library has set a full hour that is left out
+            if (
+                self.dt != real and self.tick_direction > 0
+            ):  # the library has set a full hour that is left out
                 self.dt = real
                 return
             if seconds > _MINUTE:
