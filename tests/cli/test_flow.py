@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conveyor import Limit, Queue, Task
+from conveyor import Limit, Queue, Task, result_of
 from conveyor.store import commands
 from conveyor.store.commands import Settlement
 from conveyor.wire.call import PutOptions, RunOptions
@@ -81,6 +81,17 @@ def test_job_alone_and_unknown_job_are_told_apart(at_server: Any, conveyor: Any)
     job = Queue("pages", store=at_server.client).submit(made())
     assert "No jobs come before or after it" in conveyor("flow", job.id).err
     assert conveyor("flow", "nosuch").code == 3
+
+
+def test_results_of_other_jobs_are_shown_as_such(at_server: Any, conveyor: Any) -> None:
+    queue = Queue("pages", store=at_server.client)
+    first = queue.submit(made())
+    last = queue.submit(made(), result_of(first))
+    text = f"result of {first.id}"
+    assert text in conveyor("job", last.id).out
+    document = conveyor("job", last.id, "--json").document
+    assert document["arguments"] == {"positional": [text], "named": {}}
+    assert text in conveyor("jobs", "pages", "--state", "deferred").out
 
 
 def test_retry_says_that_followers_stay_cancelled(at_server: Any, conveyor: Any) -> None:

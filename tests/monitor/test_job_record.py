@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Task
+from conveyor import Task, result_of, results_of
 from conveyor.errors import BadCall
 from conveyor.monitor import job_list, job_record
 from conveyor.monitor.job_record import LogLine
@@ -162,6 +162,14 @@ def test_unreadable_outcome_attempt_or_progress_hides_no_more(queue: Queue, hand
     raw.run(commands.finish(queue.name, token, [commands.Settlement(claimed.id, b"\xc1", 60.0)]))
     one = told(queue, job.id)
     assert (one.state, one.settled, one.run) == ("over", None, None)
+
+
+def test_results_of_other_jobs_are_shown_as_such(queue: Queue) -> None:
+    first, second = queue.submit(fetch, "x"), queue.submit(fetch, "y")
+    last = queue.submit(fetch, result_of(first), depth=2, rest=results_of([first, second]))
+    one = told(queue, last.id)
+    assert one.preview == f"url=result of {first.id}, depth=2, rest=results of 2 jobs"
+    assert one.arguments == [("url", f"result of {first.id}"), ("depth", 2), ("rest", "results of 2 jobs")]
 
 
 def test_failure_of_a_job_before_is_the_reason(queue: Queue, hand: Hand) -> None:

@@ -240,6 +240,11 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Names and values of its headers."""
         return self.options.headers
 
+    @property
+    def inputs(self) -> tuple[Place, ...]:
+        """The arguments that are results of other jobs."""
+        return self.options.inputs
+
     def positional(self) -> list[Any]:
         """Return the positional arguments as they travelled, for people: with ObjectData in place of objects.
 

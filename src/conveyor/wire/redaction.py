@@ -18,7 +18,7 @@ import msgspec
 from conveyor.wire.objects import ObjectData, label_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     Formatter = Callable[[str, Any], Any]
 
@@ -45,6 +45,15 @@ class Labels(NamedTuple):
         return Labels(self.names or other.names, self.hidden + other.hidden, self.formatted + other.formatted)
 
 
+class ResultOf(str):
+    """Stands for an argument that is the result of other jobs; its text has no quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Arguments(Protocol):
     """A call, as far as it is needed here."""
 
@@ -59,6 +68,10 @@ class Arguments(Protocol):
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Names and values of its headers."""
+
+    @property
+    def inputs(self) -> Sequence[tuple[int | str, str, tuple[str, ...]]]:
+        """Position or name of each argument that is the result of other jobs, what it is, and queue and id of these."""
 
     def item_data(self) -> Any:
         """Return the plain item."""
@@ -329,11 +342,18 @@ def _arguments(call: Arguments, labels: Labels) -> Iterator[tuple[str, Any, Any]
     names = labels.names
     rest = names[-1][1:] if names and names[-1].startswith("*") else ""
     known = len(names) - bool(rest)
+    inputs = {place: _result_of(kind, jobs) for place, kind, jobs in call.inputs}
     for place, value in enumerate(call.positional()):
         name = names[place] if place < known else ""
-        yield name, name or rest, value
+        yield name, name or rest, inputs.get(place, value)
     for name, value in call.named().items():
-        yield str(name), name, value
+        yield str(name), name, inputs.get(name, value)
+
+
+def _result_of(kind: str, jobs: Sequence[str]) -> ResultOf:
+    if kind != "list" and len(jobs) == 1:
+        return ResultOf(f"{'end' if kind == 'end' else 'result'} of {jobs[0].rpartition(' ')[2]}")
+    return ResultOf(f"results of {len(jobs):,} job{'' if len(jobs) == 1 else 's'}")
 
 
 def _items(value: Any) -> Iterable[tuple[Any, Any]]:

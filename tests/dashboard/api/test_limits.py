@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import Limit, Queue, Task
+from conveyor import Limit, Queue, Task, result_of
 from conveyor.store import commands
 from conveyor.wire.call import PutOptions, RunOptions
 
@@ -115,6 +115,14 @@ def test_graph_of_a_job_is_described(api: Api, queue: Queue) -> None:
     assert found["jobs"][1]["before"] == [{"queue": queue.name, "id": first.id}]
     assert (found["jobs"][1]["level"], found["jobs"][1]["waits_for"]) == (1, f"1 job before it: {first.id}")
     assert api.refusal("GET", "/jobs/nosuch/flow")[0] == 404
+
+
+def test_results_of_other_jobs_are_shown_as_such(api: Api, queue: Queue) -> None:
+    first = queue.submit(made(), "ann")
+    last = queue.submit(made(), result_of(first))
+    shown = api.get(f"/jobs/{last.id}", queue=queue.name)
+    assert [one["value"] for one in shown["arguments"]] == [f"result of {first.id}"]
+    assert shown["preview"].endswith(f"result of {first.id}")
 
 
 def test_cancellation_has_its_reason(api: Api, queue: Queue) -> None:
