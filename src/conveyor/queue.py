@@ -688,6 +688,10 @@ def encoded_calls(
     """
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
+    if (
+        put.unique is not None and put.unique.holds > run.keep
+    ):  # or its key would name a job that is forgotten
+        run = structs.replace(run, keep=put.unique.holds)
     if (run.serializer or queue.serializer) == call.PICKLE:
         queue._connect()  # noqa: SLF001 - an embedded server may have the key
         run = structs.replace(run, serializer=call.PICKLE)
@@ -704,7 +708,7 @@ def encoded_calls(
         if middleware.submits.functions:
             encode = partial(_encoded_around, around)
     terms: Terms | None = None
-    special = put.limit or put.unique or put.after or put.on_success or put.on_failure or put.when != "done"
+    special = put.limit or put.unique or put.after or put.on_success or put.on_failure
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
         if special or any(has_inputs(*one) for one in first):
@@ -877,11 +881,6 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
         raise BadCall(
             "a job that comes after others cannot replace another one, which may run before them",
             hint="leave out replace=True, or `after` and the results of other jobs",
-        )
-    if put.when != "done" and not before:
-        raise BadCall(
-            f"when={put.when!r} is about the jobs before this one, and there are none",
-            hint="name them with `after`, or pass the result of one",
         )
     policy = policy_of(put.when, takes_inputs=bool(inputs))
     hooks: list[str | bytes] = []

@@ -156,7 +156,13 @@ def entry_of(function: Callable[..., object], schedule: Schedule, now: float) ->
     """Return the schedule of a function, as of now, to set it. Raises BadCall or TooLarge if it is invalid."""
     task = name_of(function)
     name = schedule.name or checked_name(task)
-    run = getattr(function, "run", call.DEFAULTS)
+    run, put = getattr(function, "run", call.DEFAULTS), getattr(function, "put", PLAIN)
+    unfit = [one for one in ("limit", "unique", "on_success", "on_failure", "expires") if getattr(put, one)]
+    if unfit:
+        raise BadCall(
+            f"the jobs of a schedule cannot have {' or '.join(unfit)}, which {task} has",
+            hint="let a small scheduled task submit it; overlap= bounds how many run at once",
+        )
     (data,) = call.encode_calls(function, task, [(schedule.args, schedule.kwargs)], run)
     check = getattr(function, "check", None)
     if check is not None:
@@ -170,7 +176,7 @@ def entry_of(function: Callable[..., object], schedule: Schedule, now: float) ->
     if first is None:
         raise BadCall(f"the schedule {name} has no instant")
     timing = structs.replace(schedule, name="", args=(), kwargs={})
-    definition = Definition(timing, task, getattr(function, "put", PLAIN).priority, data)
+    definition = Definition(timing, task, put.priority, data)
     return stored.Entry(name, schedule.timing, encode_definition(definition), first)
 
 

@@ -183,9 +183,8 @@ class Walk:
         elif how == "retry":
             self.run(commands.retry(queue, one.token, one.id, self.chance.choice((0.0, LONG)), b""))
         elif how == "release":
-            never = self.chance.random() < 0.5
-            self.run(commands.release(queue, one.token, [one.id], b"" if never else b"attempt"))
-            self.starts[queue, one.limit] -= never
+            attempt = self.chance.choice((b"", b"attempt"))
+            self.run(commands.release(queue, one.token, [one.id], attempt))
         elif how == "throttle":
             self.run(commands.throttle(queue, one.token, one.id, 0.002, b"attempt"))
         else:

@@ -149,6 +149,13 @@ def test_schedule_with_invalid_arguments_ends_the_start(
     """)
     with pytest.raises(ConveyorError, match=r"two schedules in changing are called changing\.count"):
         consume("reports", modules=("changing",))
+    module("""
+        from conveyor import Limit
+        @task(queue="reports", schedule=Schedule(every=60), limit=Limit(running=1), expires=5)
+        def count(): ...
+    """)
+    with pytest.raises(ConveyorError, match=r"cannot have limit or expires, which changing\.count has"):
+        consume("reports", modules=("changing",))
 
 
 def test_consumer_that_exits_once_empty_fires_nothing(consume: Callable[..., Any], queue: Queue) -> None:

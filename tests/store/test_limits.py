@@ -276,19 +276,11 @@ def test_ready_jobs_count_as_started(lane: Lane) -> None:
     assert names(lane.claim(9)) == []
 
 
-def test_start_of_a_job_that_was_not_started_does_not_count(lane: Lane) -> None:
+@pytest.mark.parametrize("attempt", [b"", b"attempt"])
+def test_released_job_counts_as_a_start(lane: Lane, attempt: bytes) -> None:
     lane.submit(*"abc", **RATE)
     batch = lane.claim(2)
-    lane.run(commands.release, batch.token, ["b"])
-    assert "starts:k" in lane.dump()
-    assert names(lane.claim(9)) == ["b"]
-    assert names(lane.claim(9)) == []
-
-
-def test_released_run_counts_as_a_start(lane: Lane) -> None:
-    lane.submit(*"abc", **RATE)
-    batch = lane.claim(2)
-    lane.run(commands.release, batch.token, ["b"], b"attempt")
+    lane.run(commands.release, batch.token, ["b"], attempt)
     assert names(lane.claim(9)) == []
     assert lane.dump()["lane:k"] == {"b": TOP + 2, "c": TOP + 3}
 

@@ -109,6 +109,17 @@ def test_rest_of_a_key_ends_alone(lane: Lane) -> None:
     assert lane.raw.hkeys(lane.key("limits")) == [b"api"]
 
 
+def test_job_of_a_resting_key_is_not_taken_by_its_age_either(lane: Lane) -> None:
+    put(lane, "api", 3, running=5)
+    lane.run(commands.age, 1)  # each claim
+    batch = claim(lane)
+    assert lane.run(commands.throttle, batch.token, batch.jobs[0].id, 60.0) == "OK"
+    assert claim(lane, 2).state == "EMPTY"
+    lane.put("other")
+    assert [one.id for one in claim(lane, 2).jobs] == ["other"]
+    lane.check()
+
+
 def test_end_of_a_rest_wakes_consumers(lane: Lane) -> None:
     lane.put("a")
     lane.run(commands.throttle, claim(lane).token, "a", 60.0)

@@ -108,12 +108,16 @@ end
 local function aged()
   local micros = tonumber(redis.call('TIME')[2])
   if micros % tonumber(meta[9]) > 0 then return end
-  local rank = math.floor(micros / tonumber(meta[9])) % redis.call('ZCARD', READY)
+  -- A large prime spreads the few values of these microseconds over all ranks.
+  local rank = math.floor(micros / tonumber(meta[9])) * 104729 % redis.call('ZCARD', READY)
   local _, from, to = base_of(redis.call('ZRANGE', READY, rank, rank, 'WITHSCORES')[2])
   return redis.call('ZRANGE', READY, exact(from), exact(to), 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
 end
 
 local by_age = (tonumber(meta[9]) or 0) > 0 and #first > 0 and aged()
+if by_age and is_special and redis.call('EXISTS', TURNS) == 1 and defer_resting(by_age) > 0 then
+  by_age, first = nil, redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
+end
 if by_age then first = by_age end
 if #first == 0 then
   if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end

@@ -17,7 +17,7 @@ for place = 3, #ARGV do
       redis.call('ZREM', LEASED, id)
       redis.call('HDEL', LEASES, id)
       redis.call('HDEL', PROGRESS, id)
-      put_back(id, lease.place, ARGV[2] == '')
+      put_back(id, lease.place)
       if ARGV[2] ~= '' then add_attempt(id, ARGV[2], ATTEMPT_KEEP) end
     end
     released = released + 1

@@ -95,15 +95,16 @@ local function free_slots(key, limit)
   return math.min(free, limit[STARTS] - used), until_when
 end
 
--- A job with terms becomes ready at its place, or deferred behind others of its key.
-local function enter(id, text, place)
+-- A job with terms becomes ready at its place, or deferred in its lane: behind others, or if it has had a slot, if none
+-- is free.
+local function enter(id, text, place, has_had)
   local terms = read_terms(text)
   local key, letter = terms.l, '-'
   if not key then
     redis.call('ZADD', READY, place, id)
   else
     local limit, lane = limit_of(key, terms.m), lane_of(key)
-    if free_slots(key, limit) > 0 and redis.call('EXISTS', lane) == 0 then
+    if free_slots(key, limit) > 0 and (has_had or redis.call('EXISTS', lane) == 0) then
       limit[READY_SLOTS] = limit[READY_SLOTS] + 1
       redis.call('ZADD', READY, place, id)
       letter = 'r'
@@ -154,8 +155,8 @@ local function defer_resting(first)
 end
 
 -- A taken job becomes ready again, at its old place; that of a job with a limit is behind those of its key that were
--- ready before, but in front of the deferred ones.
-local function put_back(id, place, never_started)
+-- ready before, but in front of the deferred ones. Its start counts: after a crash, nobody knows if there was one.
+local function put_back(id, place)
   local text = redis.call('HGET', TERMS, id)
   if not text then
     redis.call('ZADD', READY, place, id)
@@ -165,7 +166,6 @@ local function put_back(id, place, never_started)
   local key = terms.l
   hold_key(id, terms)
   if key then
-    if never_started and limits[key][STARTS] > 0 then redis.call('LPOP', BASE .. 'starts:' .. key) end
     if free_slots(key, limits[key]) > 0 then
       limits[key][READY_SLOTS] = limits[key][READY_SLOTS] + 1
       redis.call('ZADD', READY, place, id)
@@ -199,16 +199,11 @@ local function rest_until_due(id)
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
--- A delayed job with terms is due. One that has kept its slot needs no other.
+-- A delayed job with terms is due. One that has kept its slot is in front of the deferred ones.
 local function come_due(id, text, place)
-  if string.sub(text, 1, 1) ~= 'k' then
-    enter(id, text, place)
-    return
-  end
-  local limit = limits[leave(id, text).l]
-  limit[READY_SLOTS] = limit[READY_SLOTS] + 1
-  redis.call('ZADD', READY, place, id)
-  redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
+  local is_kept = string.sub(text, 1, 1) == 'k'
+  if is_kept then leave(id, text) end
+  enter(id, text, place, is_kept)
 end
 
 local function free_key(id, terms)
