@@ -95,7 +95,7 @@ local function free_slots(key, limit)
   return math.min(free, limit[STARTS] - used), until_when
 end
 
--- A job with terms becomes ready at its place, or deferred in its lane: behind others, or if it has had a slot, if none
+-- A job with terms becomes ready at its place, or deferred in its lane: behind others, unless it has had a slot and one
 -- is free.
 local function enter(id, text, place, has_had)
   local terms = read_terms(text)
