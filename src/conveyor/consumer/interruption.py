@@ -54,7 +54,6 @@ def shield(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     thread = threading.get_ident()
     if thread in _shielded:
         return function(*args, **kwargs)
-    error: BaseException | type[BaseException] | None = None
     try:
         with _lock:
             _shielded[thread] = None
