@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import os
 import select
@@ -119,6 +118,8 @@ def _fields(level: str, message: str, logger: str = "conveyor", at: float | None
 
 def _encoded(fields: Mapping[str, object]) -> str:
     """Return fields as JSON in ASCII, which every encoding of a stream can carry."""
+    import json  # noqa: PLC0415 - most processes write text, and workers are many
+
     try:
         return json.dumps(fields, default=str, allow_nan=False)
     except Exception:  # noqa: BLE001 - keys, numbers or texts of users that JSON cannot hold

@@ -9,7 +9,6 @@ import re
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import structs
@@ -20,6 +19,7 @@ from conveyor.wire.checks import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from zoneinfo import ZoneInfo
 
 Missed = Literal["skip", "one", "all"]
 Overlap = Literal["allow", "skip", "queue"]
@@ -233,6 +233,8 @@ def _check_cron(cron: str, zone: ZoneInfo) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _zone(name: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - takes 1 MB of each worker, and few tasks have a schedule
+
     try:
         return ZoneInfo(name)
     except Exception as error:
