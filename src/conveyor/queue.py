@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from itertools import chain, groupby, islice
+from itertools import chain, groupby, islice, starmap
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -698,8 +698,11 @@ def encoded_calls(
         function, calls = _with_function(function, calls)
     around: Submits | None = None
     encode: Callable[..., Jobs] = _encoded
-    parts = iter([calls]) if isinstance(calls, list) else _parts(calls)
-    first = next(parts, [])
+    if isinstance(calls, list):
+        parts, first = None, calls
+    else:
+        parts = _parts(calls)
+        first = next(parts, [])
     if surrounded and (middleware.submits.functions or middleware.whole_submits.functions):
         is_batch = not (isinstance(calls, list) and len(calls) == 1)
         submitted = SubmittedCalls(_name(function), queue.name, dict(run.headers), is_batch=is_batch)
@@ -711,7 +714,7 @@ def encoded_calls(
     special = put.limit or put.unique or put.after or put.on_success or put.on_failure
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
-        if special or any(has_inputs(*one) for one in first):
+        if special or any(starmap(has_inputs, first)):
             terms = Terms({}, *_shared_terms(put), others=set(), many=[])
             encode = partial(
                 _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
@@ -719,7 +722,7 @@ def encoded_calls(
         if around is not None:
             run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
         jobs = encode(function, first, run, put) if first else []
-        if not isinstance(calls, list):
+        if parts is not None:
             further = (encode(function, part, run, put) for part in parts)
     if around is not None and not around.calls.is_batch:
         around.calls.job_id = jobs[0][0]

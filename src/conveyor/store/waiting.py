@@ -187,7 +187,8 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
             else:
                 reply, lacking = yield from _put_durably(client, put, params.durability, deadline)
             feed.accept(reply.accepted)
-            same.update(reply.same)
+            if reply.same:
+                same.update(reply.same)
             if not observer.agrees(queue, before, reply.lineage):
                 yield partial(observer.observe, queue, before, reply.lineage)
             if 0 < reply.lineage.sequence <= reply.accepted:

@@ -100,7 +100,7 @@ def as_seconds(value: Any) -> Any:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class RunOptions(msgspec.Struct, frozen=True, array_like=True, gc=False, cache_hash=True):
     """Options of the run. They travel with the job, so that all workers treat it alike."""
 
     retries: int = 0
