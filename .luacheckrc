@@ -1,7 +1,7 @@
 -- The scripts run inside Redis and Valkey: Lua 5.1 without files and modules, and with these.
 std = "lua51"
 max_line_length = 120
-read_globals = { "KEYS", "ARGV", "redis", "cjson", "cmsgpack" }
+read_globals = { "KEYS", "ARGV", "redis", "cjson", "cmsgpack", "struct" }
 
 -- What scripts/shared/*.lua defines at its margin; the loader puts it in front of a script that asks for it.
 local shared = io.popen("cat src/conveyor/store/scripts/shared/*.lua")

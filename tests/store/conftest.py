@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ READ: dict[bytes, Callable[[Any, bytes], object]] = {
 }
 #: Times before it, in ms, are past: tests set them. Measured by the clock, they would change every hundred seconds.
 LONG_AGO = 1e12
+#: A limit, as scripts pack it.
+_LIMIT = struct.Struct(">IIdBIId")
 
 
 class Lane:
@@ -188,7 +191,7 @@ class Lane:
         lanes: dict[str, set[bytes]] = defaultdict(set)
         for one, text in raw.hgetall(key("terms")).items():
             letter, name = text[:1].decode(), one.decode()
-            terms = msgspec.msgpack.decode(text[1:]) if text[1:] else {}
+            terms = _unpacked(text)[1]
             places = {"r": "ready", "t": "leased", "k": "delayed", "a": "deferred", "b": "deferred"}
             assert letter == "-" or one in ids[places[letter]], (name, letter)
             waits = raw.exists(key(f"after:{name}"), key(f"before:{name}"))
@@ -201,12 +204,10 @@ class Lane:
             if "u" in terms and not {"us", "uk"} & terms.keys() and one not in ids["dead"]:
                 assert raw.get(key(f"unique:{terms['u']}")) == one, (name, terms)
         assert (ids["deferred"] == set()) == (raw.exists(key("deferred")) == 0)
-        limits = {
-            name.decode(): msgspec.msgpack.decode(text) for name, text in raw.hgetall(key("limits")).items()
-        }
+        limits = {name.decode(): _LIMIT.unpack(text) for name, text in raw.hgetall(key("limits")).items()}
         for name in {*limits, *(name for name, _ in slots)} - {""}:
             counts = [slots[name, "r"], slots[name, "t"]]
-            assert limits.get(name, [0] * 7)[4:6] == counts, (name, limits.get(name), counts)
+            assert list(limits.get(name, [0] * 7)[4:6]) == counts, (name, limits.get(name), counts)
         found = {one.decode() for one in raw.scan_iter(match=_pattern(key("lane:*")), count=1000)}
         assert found == {key(f"lane:{name}") for name in lanes}
         for name, members in lanes.items():
@@ -274,8 +275,11 @@ def _pattern(name: str) -> str:
 def _unpacked(value: bytes) -> Any:
     """Return the terms of a job, as its letter and then the rest, or a limit, whose rest may be "later" or 0."""
     if value[:1].isalpha() or value[:1] == b"-":
-        return value[:1].decode(), msgspec.msgpack.decode(value[1:]) if value[1:] else {}
-    *limit, rest = msgspec.msgpack.decode(value)
+        line, _, packed = value.partition(b"\n")
+        terms = msgspec.msgpack.decode(packed) or {}
+        assert (line[1:2] == b"+") == bool(terms.keys() - {"m"}), value
+        return line[:1].decode(), ({"l": line[2:].decode()} if line[2:] else {}) | terms
+    *limit, rest = _LIMIT.unpack(value)
     return [*map(int, limit), "later" if rest else 0]
 
 

@@ -202,15 +202,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "math.max((tonumber(meta[5]) or 0) + 1, now * 1000)", "now * 1000"),
     ),
     test_claim.test_claim_without_jobs_has_a_reason_and_changes_nothing: (
-        ("claim", "if meta[3] then return nothing('PAUSED') end", ""),
-        (
-            "claim",
-            "if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end",
-            "",
-        ),
+        ("claim", "  if meta[3] then return nothing('PAUSED') end", ""),
+        ("claim", "if meta[4] and not due then return nothing('SHUT') end", ""),
     ),
     test_claim.test_queue_after_shutdown_still_returns_waiting_jobs: (
-        ("claim", "if meta[4] and not due and", "if meta[4] and"),
+        ("claim", "if meta[4] and not due then", "if meta[4] then"),
     ),
     test_claim.test_claim_moves_the_first_jobs_under_a_token_and_starts_one: (
         ("claim", "redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)", ""),
@@ -225,7 +221,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("claim", "(is_suspect or size > max_bytes)", "is_suspect"),
     ),
     test_claim.test_entries_without_a_job_are_dropped_and_counted: (
-        ("claim", "if orphans > 0 then redis.call('HINCRBY', META, 'orphans', orphans) end", ""),
+        ("claim", "if #gone > 0 then redis.call('HINCRBY', META, 'orphans', #gone) end", ""),
         ("claim", "  if bytes[place] then", "  if true then"),
     ),
     test_claim.test_wake_up_is_passed_on_while_jobs_remain: (
@@ -285,7 +281,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_finish.test_finish_removes_all_records_but_the_outcome: (
         ("finish", "clear_traces(letters, ids, outcomes)", ""),
         ("finish", "if ARGV[place + 3] ~= '' then remember('end', ARGV[place + 3]) end", ""),
-        ("shared/deliver", "each_part('HDEL', PROGRESS, ids)", ""),
+        ("shared/traces", "each_part('HDEL', PROGRESS, ids)", ""),
         ("finish", "each_part('ZREM', LEASED, ids)", ""),
         ("finish", "each_part('HDEL', LEASES, ids)", ""),
         ("finish", "each_part('HDEL', JOBS, ids)", ""),
@@ -316,13 +312,13 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("append", "if not record then redis.call('DEL', stream) end", ""),
     ),
     test_append.test_stream_of_a_finished_job_expires_with_its_outcome: (
-        ("shared/deliver", "if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end", ""),
+        ("shared/traces", "if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end", ""),
         (
-            "shared/deliver",
+            "shared/traces",
             "      redis.call('PEXPIRE', stream, redis.call('PTTL', BASE .. 'outcome:' .. id))\n",
             "",
         ),
-        ("shared/deliver", "      redis.call('HDEL', STREAMS, id)", ""),
+        ("shared/traces", "      redis.call('HDEL', STREAMS, id)", ""),
         ("shared/deliver", "'EXISTS', PROGRESS, WATCHERS, STREAMS", "'EXISTS', PROGRESS, WATCHERS"),
     ),
     test_append.test_revived_job_begins_its_stream_anew: (("revive", ", BASE .. 'stream:' .. id)", ")"),),
@@ -389,7 +385,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_fail.test_newest_dead_job_stays_if_the_clock_was_set_back: (
         ("shared/settle", "newest > now and newest + 1 or now", "now"),
     ),
-    test_retry.test_claim_takes_a_job_that_has_just_become_due: (("claim", "    promote(now)\n", ""),),
+    test_retry.test_claim_takes_a_job_that_has_just_become_due: (("claim", "  promote(now)\n", ""),),
     test_retry.test_promotion_moves_64_jobs_and_runs_on_claims_and_renewals: (
         ("renew", "promote(now) + reap(clock, now) > 0", "reap(clock, now) > 0"),
     ),
@@ -425,7 +421,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/due", "if wall and now < wall then shift = shift + wall - now end", ""),
     ),
     test_lost.test_claim_recovers_an_abandoned_job_and_takes_it: (
-        ("claim", "if tonumber(lapse) <= clock then reap(clock, now) end", ""),
+        ("claim", "if has_lapsed then reap(clock, now) end", ""),
     ),
     test_lost.test_second_or_foreign_loss_report_changes_nothing: (
         ("lost", "if not is_holder(text, token) then", "if not text then"),
@@ -524,7 +520,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_join.test_only_the_end_of_the_last_job_wakes_joiners: (
         ("lost", "conclude()", "admit_next()"),
-        ("finish", "conclude()", "admit_next()"),
+        ("finish", "  wake_joiners()\n", ""),
         ("fail", "conclude()", "admit_next()"),
         ("cancel", "conclude()", "admit_next()"),
         ("shared/wake", "if redis.call('EXISTS', READY, DELAYED, DEFERRED, LEASED) > 0 then return end", ""),
@@ -535,13 +531,14 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_join.test_join_waits_for_all_unfinished_jobs: (("join", " + redis.call('ZCARD', LEASED)", ""),),
     test_listen.test_outcome_of_any_ending_is_pushed_to_the_producer: (
-        ("finish", "send_letters(letters)", ""),
+        ("finish", "  send_letters(letters)\n", ""),
     ),
     test_listen.test_outcome_is_kept_without_a_push_if_no_inbox_is_open: (
         ("shared/deliver", "until_when and tonumber(until_when) > now or false", "true"),
     ),
     test_listen.test_each_outcome_of_a_batch_is_pushed_to_its_watchers: (
         ("finish", "ids[count], outcomes[count] = id, outcome", "ids[count], outcomes[1] = id, outcome"),
+        ("finish", "\nsend_letters(letters)", ""),
     ),
     test_listen.test_large_outcome_is_pushed_as_its_id_unless_first: (
         ("shared/deliver", " or #letter[place] > LETTER_BYTES and entries > 2", ""),
@@ -550,7 +547,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("listen", "redis.call('ZADD', INBOXES, now + hold, inbox)", "0"),
     ),
     test_listen.test_outcome_of_a_watched_job_is_pushed_to_all_watchers: (
-        ("shared/deliver", "redis.call('HDEL', WATCHERS, id)", ""),
+        ("shared/traces", "redis.call('HDEL', WATCHERS, id)", ""),
         ("listen", "    watch(id)", ""),
     ),
     test_listen.test_listen_returns_the_outcomes_of_jobs_that_have_ended: (
@@ -755,18 +752,18 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/steps", " or bytes > MAX_STEP_BYTES", ""),
     ),
     test_steps.test_steps_are_removed_when_their_job_is_over: (
-        ("shared/deliver", "  if not is_dead then forget_steps(ids) end\n", ""),
+        ("shared/traces", "  if not is_dead then forget_steps(ids) end\n", ""),
         (
             "shared/deliver",
             "'EXISTS', PROGRESS, WATCHERS, STREAMS, STEPS",
             "'EXISTS', PROGRESS, WATCHERS, STREAMS",
         ),
-        ("shared/deliver", "redis.call('DEL', BASE .. 'steps:' .. ids[place])", ""),
-        ("shared/deliver", "redis.call('HDEL', STEPS, ids[place])", ""),
+        ("shared/traces", "redis.call('DEL', BASE .. 'steps:' .. ids[place])", ""),
+        ("shared/traces", "redis.call('HDEL', STEPS, ids[place])", ""),
         ("discard", "    forget_steps({id})\n", ""),
     ),
     test_steps.test_revived_job_has_the_steps_of_the_dead_one: (
-        ("shared/deliver", "  if not is_dead then forget_steps(ids) end", "  forget_steps(ids)"),
+        ("shared/traces", "  if not is_dead then forget_steps(ids) end", "  forget_steps(ids)"),
     ),
     test_steps.test_oldest_dead_job_is_dropped_with_its_steps: (
         ("shared/settle", "    forget_steps({oldest})\n", ""),
@@ -825,25 +822,27 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("signal", "if redis.call('HEXISTS', JOBS, id) == 0 then", "if false then"),
     ),
     test_limits.test_jobs_over_the_limit_of_their_key_are_deferred: (
-        ("shared/terms", "free_slots(key, limit) > 0 and (has_had", "true or (has_had"),
+        ("shared/terms", "is_free and (has_had", "true or (has_had"),
         ("submit", "own.m = limit", ""),
     ),
     test_limits.test_end_of_a_job_makes_the_next_of_its_key_ready: (
         ("shared/terms", "free > 0 and redis.call('ZPOPMIN', lane, free) or {}", "{}"),
+        ("shared/terms", "    limit.freed = true\n", ""),
         ("shared/terms", "      redis.call('ZREM', DEFERRED, unpack(ids))\n", ""),
         ("shared/terms", "each_part('HDEL', LIMITS, over)", ""),
-        ("shared/terms", "        redis.call('HDEL', TERMS, id)\n", ""),
+        ("shared/terms", "each_part('HDEL', TERMS, over)", ""),
         ("shared/terms", "limit[slots] = math.max(0, limit[slots] - 1)", ""),
     ),
     test_claim.test_one_of_several_claims_goes_past_the_priorities: (
         ("claim", "if by_age then first = by_age end", ""),
-        ("claim", "if by_age then\n  redis.call('ZREM', READY, ids[1])\nelse\n", "if false then\nelse\n"),
+        ("claim", "if taken == 1 then", "if false then"),
         ("claim", "  redis.call('ZREM', READY, ids[1])\n", ""),
     ),
     test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
         ("end_rest", "  redis.call('HDEL', META, 'rest')\n", ""),
     ),
     test_limits.test_next_job_wakes_a_consumer: (
+        ("finish", "conclude()", ""),
         ("shared/terms", "if admitted > 0 then ring(admitted) end", ""),
     ),
     test_limits.test_few_jobs_of_a_key_are_ready_at_a_time: (
@@ -853,15 +852,15 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "exact(base_of(next_ones[2 * place]) + last", "exact(255 * LEVEL + last"),
     ),
     test_limits.test_delayed_job_gets_its_slot_once_it_is_due: (
-        ("shared/terms", "or {own[1] or 0, own[2] or 0,", "or {0, 0,"),
+        ("shared/terms", "{own[1] or 0, own[2] or 0,", "{0, 0,"),
         ("shared/terms", "if priority > 0 then redis.call('HSET', PRIORITIES, id, priority) end", ""),
         ("shared/recover", "    if terms[offset] then\n", "    if false then\n"),
     ),
     test_limits.test_newest_definition_of_a_limit_holds: (
-        ("submit", "for part = RUNNING, ORDERED do shared[part] = limit[part] end", ""),
+        ("submit", "      shared[part] = limit[part]\n", ""),
     ),
     test_limits.test_job_that_ends_early_frees_its_slot: (
-        ("shared/terms", "redis.call('ZREM', lane_of(terms.l), id)", ""),
+        ("shared/terms", "redis.call('ZREM', lane_of(key), id)", ""),
     ),
     test_limits.test_run_that_is_not_the_last_frees_its_slot: (
         ("retry", "rest_until_due(id)", ""),
@@ -908,6 +907,9 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_turn_of_a_key_is_over_with_its_last_deferred_job: (
         ("shared/terms", "          redis.call('ZREM', TURNS, key)\n", ""),
     ),
+    test_limits.test_slots_that_time_has_freed_are_used_by_the_next_script: (
+        ("shared/terms", "(limit.freed or has_turn)", "limit.freed"),
+    ),
     test_limits.test_ready_jobs_count_as_started: (
         ("shared/terms", "starts_within(key, limit) + limit[READY_SLOTS]", "starts_within(key, limit)"),
     ),
@@ -926,7 +928,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/wake", "if redis.call('HEXISTS', LIMITS, '') == 1 and", "if false and"),
     ),
     test_limits.test_starts_of_the_queue_are_limited: (
-        ("claim", "if whole then note_starts('', whole, #leased) end", ""),
+        ("claim", "if whole and #leased > 0 then note_starts('', whole, #leased) end", ""),
         ("claim", "math.max(1, expiring + whole[PERIOD] - limit_time())", "60000"),
     ),
     test_limits.test_limit_of_the_queue_is_set_and_removed: (
@@ -945,8 +947,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_rest_of_a_key_without_jobs_is_forgotten: (
         (
             "shared/terms",
-            "+ limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then",
-            "+ limit[TAKEN_SLOTS] == 0 then",
+            "+ limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time()",
+            "+ limit[TAKEN_SLOTS] == 0",
         ),
     ),
     test_limits.test_throttled_queue_rests: (
@@ -974,8 +976,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/settle", "redis.call('HDEL', TERMS, oldest)", ""),
     ),
     test_limits.test_job_without_bytes_frees_its_slot: (
-        ("claim", "if is_special then end_terms({id}, {}) end", ""),
-        ("claim", "if is_special then admit_next() end", ""),
+        ("claim", "if #gone > 0 then end_terms(gone, {}) end", ""),
+        ("claim", "  admit_next()\nend\n", "end\n"),
     ),
     test_limits.test_job_without_a_lease_frees_its_slot: (("shared/recover", "end_terms({id}, {})", ""),),
     test_limits.test_job_without_terms_runs_without_a_slot: (
@@ -1012,11 +1014,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "if terms.us then free_key(id, terms) end", ""),
     ),
     test_unique.test_job_that_waits_again_has_its_key_if_it_is_free: (
-        ("shared/terms", "  local key = terms.l\n  hold_key(id, terms)\n", "  local key = terms.l\n"),
+        ("shared/terms", "  leave(id, text)\n  hold_key(id, more_of(text))\n", "  leave(id, text)\n"),
         (
             "shared/terms",
-            "local terms = read_terms(text)\n  local letter = '-'\n  hold_key(id, terms)",
-            "local terms = read_terms(text)\n  local letter = '-'",
+            "local key, letter = key_of(text), '-'\n  hold_key(id, more_of(text))",
+            "local key, letter = key_of(text), '-'",
         ),
         (
             "shared/terms",
@@ -1105,7 +1107,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/after", "  redis.call('ZREM', DEFERRED, id)\n", ""),
         ("shared/after", "redis.call('SREM', FOLLOWED, id)", "redis.call('SISMEMBER', FOLLOWED, id)"),
         ("shared/after", "redis.call('LPOP', ENDED)\n", "do break end\n"),
-        ("shared/deliver", "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end", ""),
+        ("shared/traces", "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end", ""),
     ),
     test_after.test_job_waits_for_all_before_it: (
         (
@@ -1154,7 +1156,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_many_followers_go_on_in_slices: (
         ("shared/after", "MAX_TOLD, MAX_NOTED = 64,", "MAX_TOLD, MAX_NOTED = 999,"),
-        ("shared/deliver", "redis.call('PERSIST', outcome)", ""),
+        ("shared/traces", "redis.call('PERSIST', outcome)", ""),
         ("shared/after", "redis.call('PEXPIRE', BASE .. 'outcome:' .. id, keep_ms)", ""),
         (
             "shared/recover",
@@ -1165,7 +1167,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_stream_of_a_followed_job_expires_with_its_outcome: (
         (
-            "shared/deliver",
+            "shared/traces",
             "if redis.call('EXISTS', STREAMS) == 1 then end_streams(ids) end -- they expire with the outcomes\n",
             "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end\n  end_streams(ids)\n",
         ),

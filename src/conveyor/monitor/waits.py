@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from conveyor.monitor.format import count_of, duration, safe, shorten, utc
 from conveyor.store import commands
+from conveyor.store.command import readable
 from conveyor.store.query import Query, known
-from conveyor.wire.codec import try_decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +141,5 @@ def of_row(row: Row) -> str:
 
 
 def key_of(terms: bytes) -> str | None:
-    """Return the key of a job's limit, or None if it has none or its terms are unreadable."""
-    packed = try_decode(msgspec.msgpack.decode, terms[1:])
-    key = packed.get("l") if isinstance(packed, dict) else None
-    return key if isinstance(key, str) else None
+    """Return the key of a job's limit, or None if it has none, given the first line of its terms."""
+    return readable(terms[2:]) or None

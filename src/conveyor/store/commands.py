@@ -6,6 +6,8 @@ the protocol. ARCHITECTURE.md shows the states of a job and the verbs that move 
 
 from __future__ import annotations
 
+import struct
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -33,7 +35,7 @@ from conveyor.wire.failure import fingerprint
 from conveyor.wire.outcome import attempt_of, encode_settled, note_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from conveyor.wire.outcome import Run
 
@@ -64,6 +66,8 @@ _WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 NUDGE_KEEP = 120
 #: The priority of the key 0 of a `PriorityQueue`, and how many keys are as far apart as two priorities: 2^45 / 2^32.
 _KEY_PRIORITY, _KEYS = 383, 8192
+#: A limit as scripts pack it (shared/terms.lua).
+_LIMIT = struct.Struct(">IIdBIId")
 _NOTED = 64  # jobs before a job that a script notes at a time
 
 
@@ -169,7 +173,10 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
     if params.terms is not None:
         return submit(queue, jobs, params)
-    return _put("put", queue, params, [word for job in jobs for word in job])
+    rest: list[Any] = []
+    for job in jobs:
+        rest += job
+    return _put("put", queue, params, rest, partial(_read_put, queue))
 
 
 def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
@@ -184,40 +191,45 @@ def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> 
     ]
     for job_id, data in jobs:
         rest += job_id, data, terms.own[job_id]
-    return _put("submit", queue, params, rest)
+    return _put("submit", queue, params, rest, partial(_read_submit, queue))
 
 
-def _put(name: str, queue: str, params: PutParams, jobs: list[Any]) -> Command:
-    def read(reply: Sequence[Any]) -> PutReply:
-        word = checked(reply[0].decode())
-        if word == "DUP":
-            raise DuplicateJob(
-                f"a job with the id {reply[1].decode()} exists already",
-                hint="use `Job(id, queue)` as its handle, or put with another id",
-            )
-        if word == "SHUT":
-            error = ShutDown(
-                f"the queue {queue} is shut down", hint=f"reopen it with conveyor resume {queue}"
-            )
-            error.accepted = reply[1]
-            raise error
-        if word == "GONE":
-            raise JobGone(
-                f"the job {reply[1].decode()}, which another one comes after, is unknown in the queue {queue}",
-                hint="its outcome has expired: keep it longer with the option `keep`",
-            )
-        _, accepted, room, born, sequence, fresh, *same = reply
-        known = dict(zip(texts(same[::2]), texts(same[1::2]), strict=True))
-        return PutReply(accepted, room, Lineage(int(born), sequence, sequence - fresh), known)
+def _read_put(queue: str, reply: Sequence[Any]) -> PutReply:
+    word = checked(reply[0].decode())
+    if word == "DUP":
+        raise DuplicateJob(
+            f"a job with the id {reply[1].decode()} exists already",
+            hint="use `Job(id, queue)` as its handle, or put with another id",
+        )
+    if word == "SHUT":
+        error = ShutDown(f"the queue {queue} is shut down", hint=f"reopen it with conveyor resume {queue}")
+        error.accepted = reply[1]
+        raise error
+    if word == "GONE":
+        raise JobGone(
+            f"the job {reply[1].decode()}, which another one comes after, is unknown in the queue {queue}",
+            hint="its outcome has expired: keep it longer with the option `keep`",
+        )
+    _, accepted, room, born, sequence, fresh = reply
+    return PutReply(accepted, room, Lineage(int(born), sequence, sequence - fresh))
 
+
+def _read_submit(queue: str, reply: Sequence[Any]) -> PutReply:
+    same = texts(reply[6:])
+    return _read_put(queue, reply[:6])._replace(same=dict(zip(same[::2], same[1::2], strict=True)))
+
+
+def _put(
+    name: str, queue: str, params: PutParams, jobs: list[Any], read: Callable[[Any], PutReply]
+) -> Command:
     rest: list[Any] = [
         params.maxsize,
         f"front {params.priority}" if params.front else params.priority,
         milliseconds(params.delay if params.due is None else max(0.0, params.due - clock.wall())),
         params.waiter,
         params.rest,
-        *jobs,
     ]
+    rest += jobs
     first, again = ("check", "check") if params.own_ids else ("new", "again")
     if params.again:
         first = again = "again"
@@ -784,7 +796,7 @@ def limits(queue: str, only: str = "") -> Command:
 
 
 def _limit_state(key: str, packed: bytes, started: int, waiting: int = 0, until: int = 0) -> LimitState:
-    running, starts, period, in_order, ready, taken, *_ = map(int, msgspec.msgpack.decode(packed))
+    running, starts, period, in_order, ready, taken, _ = _LIMIT.unpack(packed)
     used = (ready + taken, started, waiting, until / 1000)
     return LimitState(key, running, starts, period / 1000, bool(in_order), *used)
 
@@ -890,7 +902,7 @@ class Row(NamedTuple):
     reason: bytes
     """The first bytes of a dead job's outcome."""
     terms: bytes = b""
-    """The terms of a deferred job."""
+    """The first line of the terms of a deferred job."""
     after: int = 0
     """How many jobs a deferred one waits for."""
     before: str = ""

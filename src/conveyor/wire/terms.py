@@ -171,7 +171,11 @@ Place = tuple[int | str, InputKind, tuple[str, ...]]
 
 def has_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Return True if an argument is the result of another job, or a list of results."""
-    return any(map(_input_of, args)) or any(map(_input_of, kwargs.values()))
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        kind = type(value)
+        if kind is Input or ((kind is list or kind is tuple) and value and type(value[0]) is Input):
+            return True
+    return False
 
 
 def _input_of(value: object) -> Input | None:
@@ -226,10 +230,14 @@ def _value(by: By, function: Any, call: Arguments) -> str:
 
 
 def _short(text: str) -> str:
-    """Return a key of limited length; a long one becomes its digest."""
-    if len(text) <= MAX_KEY:
+    """Return a key of limited length, in one line; another one becomes its digest."""
+    if len(text) <= MAX_KEY and "\n" not in text:
         return text
-    return text[:40] + " " + hashlib.sha1(text.encode(errors="replace"), usedforsecurity=False).hexdigest()
+    return (
+        text[:40].partition("\n")[0]
+        + " "
+        + hashlib.sha1(text.encode(errors="replace"), usedforsecurity=False).hexdigest()
+    )
 
 
 def _seconds(value: float | timedelta) -> float:

@@ -1,4 +1,4 @@
-"""The server-side verbs, one Lua file each, and the loader that prepends their shared parts."""
+"""The server-side verbs, one Lua file each, and the loader that adds their shared parts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import hashlib
 import re
 from importlib import resources
 
-_USE = re.compile(r"^-- use: (.+)$", re.MULTILINE)
+_USE = re.compile(r"^-- use: (.+)\n", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?=local )", re.MULTILINE)
+_NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+_COMMENT = re.compile(r"\s*--.*")
 
 
 class Script:
-    """A verb as it is sent to the server: the shared parts that it names, then its own text."""
+    """A verb as it is sent to the server: its own text, with what it uses of the shared parts."""
 
     __slots__ = ("name", "sha", "text")
 
@@ -26,12 +29,25 @@ class Script:
 
 @functools.cache
 def load(name: str) -> Script:
-    """Return the script `name`. A line `-- use: a, b` in it prepends shared/a.lua and shared/b.lua in that order."""
+    """Return the script `name`. In place of a line `-- use: a, b` it has shared/a.lua and shared/b.lua, in that order.
+
+    Definitions that it does not use are left out, since the server makes each of them again in every run. For the same
+    reason, a verb returns early where it can, and names the parts for the rare cases behind that.
+    """
     own = _read(f"{name}.lua")
     shebang, _, body = own.partition("\n")
-    used = _USE.search(own)
-    shared = ["queue", *(used[1].split(", ") if used else [])]
-    return Script(name, "\n".join([shebang, *(_read(f"shared/{part}.lua") for part in shared), body]))
+    *pieces, last = _USE.split(f"-- use: queue\n{body}")
+    texts, words = [last], _words(last)
+    for text, parts in zip(reversed(pieces[::2]), reversed(pieces[1::2]), strict=True):
+        shared = "".join(_read(f"shared/{part}.lua") for part in parts.split(", "))
+        for definition in reversed(_DEFINITION.split(_COMMENT.sub("", shared))):
+            names = _NAMES.match(definition)
+            if names and not words.isdisjoint(names[1].split(", ")):
+                texts.append(definition)
+                words |= _words(definition)
+        texts.append(text)
+        words |= _words(text)
+    return Script(name, "\n".join([shebang, *reversed(texts)]))
 
 
 @functools.cache
@@ -57,3 +73,7 @@ def names() -> list[str]:
 
 def _read(file: str) -> str:
     return (resources.files(__name__) / file).read_text("utf-8")
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", _COMMENT.sub("", text)))

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- cancel: ready or delayed -> over. A running job is marked; its consumer must still be notified.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease
 -- ARGV  1 id; 2 outcome; 3 keep, ms, for a job without one of its own
 --       4 who cancels it and why, for people, or empty; 5 the word waiting: leave a taken job as it is; both optional
 -- reply cancelled, and owner and token if it was held | running, and owner and token if it was marked | dead | over

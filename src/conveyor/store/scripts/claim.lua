@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- claim: ready -> leased, the first few in order, under one new token; does a slice of promote and reap as well.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover
+-- use: wake, due, lease
 -- ARGV  1 owner; 2 nonce: the same nonce again returns the same batch; 3 max jobs, 0 for the batch of an earlier claim
 --       with this nonce, which returns nothing if it arrives later; 4 lease, ms
 --       5 max bytes of the jobs of one batch; 6 how the first of them is held: S or H
@@ -51,22 +51,107 @@ if want == 0 then return nothing('EMPTY', 60000) end
 local soonest = 60000 -- ms until a delayed job becomes due or a lease expires
 local clock = lease_clock(meta[6], meta[7], now)
 local due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-if due then
-  local today = due_clock(now)
-  if tonumber(due) <= today then
-    promote(now)
-    due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
-  end
-  soonest = math.min(soonest, math.max(1, (tonumber(due) or today + soonest) - today))
-end
+local today = due and due_clock(now)
+if due then soonest = math.min(soonest, math.max(1, tonumber(due) - today)) end
 local lapse = redis.call('ZRANGE', LEASED, 0, 0, 'WITHSCORES')[2]
 if lapse then
-  if tonumber(lapse) <= clock then reap(clock, now) end
   soonest = math.min(soonest, math.max(1, tonumber(lapse) - clock))
   redis.call('HSET', META, 'clock', exact(clock), 'wall', exact(now))
 end
--- What only some queues have.
+
+-- Lease the first of some ready jobs (id, place, …): how many depends on their bytes, and on their tries. wait: ms for
+-- the reply. Returns the reply, and the ids of entries without a job.
+local function lease(first, tries, wait)
+  local ids = {}
+  for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  -- A recovered job is claimed alone, so that if it kills workers, no other job is counted as crashed. The bytes are
+  -- read a few at a time, since later ones may be large: at most 15 more than are taken. Reading the length of each
+  -- first would cost 10 % for a burst of tiny jobs.
+  local bytes, taken, size, step, is_full = {}, 0, 0, 1, false
+  while taken < #ids and not is_full do
+    for _, data in ipairs(redis.call('HMGET', JOBS, unpack(ids, taken + 1, math.min(taken + step, #ids)))) do
+      local text = tries[taken + 1]
+      local is_suspect = text and string.sub(text, -4) ~= ' 0 0'
+      size = size + (data and #data or 0)
+      is_full = taken > 0 and (is_suspect or size > max_bytes)
+      if is_full then break end
+      taken = taken + 1
+      bytes[taken] = data
+      is_full = is_suspect
+      if is_full then break end
+    end
+    step = math.min(2 * step, 16)
+  end
+
+  local newest = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
+  -- A long value makes the server keep the leases in a hash table. It would search a packed list for each of 500
+  -- leases, now and when they finish: a fifth of its work in a burst.
+  local token = (taken > MANY and PADDING or '') .. newest
+  local stem = token .. ' ' .. owner .. ' '
+  local till = exact(clock + lease_ms)
+  local reply = {'OK', token, 0, wait}
+  local leases, ends, memory, gone = {}, {}, {nonce, token}, {}
+  for place = 1, taken do
+    local id = ids[place]
+    if bytes[place] then
+      local how = #leases == 0 and first_how or 'H'
+      leases[#leases + 1] = id
+      leases[#leases + 1] = stem .. how .. ' ' .. first[2 * place]
+      ends[#ends + 1] = till
+      ends[#ends + 1] = id
+      memory[#memory + 1] = id
+      reply[#reply + 1] = id
+      reply[#reply + 1] = bytes[place]
+      reply[#reply + 1] = tries[place] or ''
+    else
+      gone[#gone + 1] = id
+    end
+  end
+  if taken == 1 then -- perhaps not the first of all
+    redis.call('ZREM', READY, ids[1])
+  else
+    redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
+  end
+  redis.call('HSET', META, 'token', newest, 'clock', exact(clock), 'wall', exact(now))
+  if #gone > 0 then redis.call('HINCRBY', META, 'orphans', #gone) end
+  if #leases > 0 then
+    each_part('HSET', LEASES, leases)
+    each_part('ZADD', LEASED, ends)
+    redis.call('SET', claim_key, table.concat(memory, ' '), 'PX', 60000)
+  end
+  return reply, gone
+end
+
+local function with_left(reply) -- how many jobs are left
+  local left = redis.call('ZCARD', READY)
+  reply[3] = left
+  if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- the wake-up is passed on, so none can be lost
+  make_room(tonumber(meta[2]) or 0)
+  return reply
+end
+
+-- The usual case: nothing is due or has expired, and the queue has nothing of what only some have.
+local is_due, has_lapsed = due and tonumber(due) <= today, lapse and tonumber(lapse) <= clock
 local is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0 -- with TERMS also UNLINKED
+if not (is_due or has_lapsed or is_special or meta[8] or meta[9]) then
+  if meta[3] then return nothing('PAUSED') end
+  local first = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
+  if #first > 0 then return with_left((lease(first, {}, soonest))) end
+  if meta[4] and not due then return nothing('SHUT') end
+  return nothing('EMPTY', soonest)
+end
+
+-- use: accept, terms, deliver, traces, settle, after, recover
+if is_due then
+  promote(now)
+  due = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')[2]
+  soonest = math.min(60000, math.max(1, (tonumber(due) or today + 60000) - today))
+end
+if lapse then
+  if has_lapsed then reap(clock, now) end
+  soonest = math.min(soonest, math.max(1, tonumber(lapse) - clock))
+end
+is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0
 local sign, whole = 1, nil
 if is_special then
   if redis.call('EXISTS', TERMS) == 1 then want = math.min(want, MAX_WITH_TERMS) end
@@ -124,76 +209,21 @@ if #first == 0 then
   admit_next()
   return nothing('EMPTY', sign * soonest)
 end
-local ids = {}
-for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
-local tries = is_special and redis.call('HMGET', TRIES, unpack(ids)) or {}
-
--- How many of them: within the bytes, and a recovered job is claimed alone, so that if it kills workers, no other job
--- is counted as crashed. They are read a few at a time, since later ones may be large: at most 15 more than are taken.
--- Reading the length of each first would cost 10 % for a burst of tiny jobs.
-local bytes, taken, size, step, is_full = {}, 0, 0, 1, false
-while taken < #ids and not is_full do
-  for _, data in ipairs(redis.call('HMGET', JOBS, unpack(ids, taken + 1, math.min(taken + step, #ids)))) do
-    local text = tries[taken + 1]
-    local is_suspect = text and string.sub(text, -4) ~= ' 0 0'
-    size = size + (data and #data or 0)
-    is_full = taken > 0 and (is_suspect or size > max_bytes)
-    if is_full then break end
-    taken = taken + 1
-    bytes[taken] = data
-    is_full = is_suspect
-    if is_full then break end
-  end
-  step = math.min(2 * step, 16)
+local tries = {}
+if is_special then
+  local ids = {}
+  for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
+  tries = redis.call('HMGET', TRIES, unpack(ids))
 end
 -- A job that came back often counts as started from the claim on, even before its consumer confirms the receipt.
 if tries[1] and tonumber(string.match(tries[1], '^%d+ %d+ (%d+)')) >= LAPSE_BUDGET then first_how = 'S' end
-
-local newest = exact(math.max((tonumber(meta[5]) or 0) + 1, now * 1000))
--- A long value makes the server keep the leases in a hash table. It would search a packed list for each of 500 leases,
--- now and when they finish: a fifth of its work in a burst.
-local token = (taken > MANY and PADDING or '') .. newest
-local stem = token .. ' ' .. owner .. ' '
-local till = exact(clock + lease_ms)
-local reply = {'OK', token, 0, sign * soonest}
-local leases, ends, memory, orphans, leased = {}, {}, {nonce, token}, 0, {}
-for place = 1, taken do
-  local id = ids[place]
-  if bytes[place] then
-    local how = #leases == 0 and first_how or 'H'
-    leases[#leases + 1] = id
-    leases[#leases + 1] = stem .. how .. ' ' .. first[2 * place]
-    ends[#ends + 1] = till
-    ends[#ends + 1] = id
-    memory[#memory + 1] = id
-    leased[#leased + 1] = id
-    reply[#reply + 1] = id
-    reply[#reply + 1] = bytes[place]
-    reply[#reply + 1] = tries[place] or ''
-  else
-    orphans = orphans + 1
-    if is_special then end_terms({id}, {}) end
-  end
+local reply, gone = lease(first, tries, sign * soonest)
+if is_special then
+  if #gone > 0 then end_terms(gone, {}) end
+  local leased = {}
+  for place = 5, #reply, 3 do leased[#leased + 1] = reply[place] end
+  if #leased > 0 and redis.call('EXISTS', TERMS) == 1 then take(leased) end
+  if whole and #leased > 0 then note_starts('', whole, #leased) end
+  admit_next()
 end
-if by_age then
-  redis.call('ZREM', READY, ids[1])
-else
-  redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
-end
-redis.call('HSET', META, 'token', newest, 'clock', exact(clock), 'wall', exact(now))
-if orphans > 0 then redis.call('HINCRBY', META, 'orphans', orphans) end
-if #leases > 0 then
-  each_part('HSET', LEASES, leases)
-  each_part('ZADD', LEASED, ends)
-  redis.call('SET', claim_key, table.concat(memory, ' '), 'PX', 60000)
-  if is_special then
-    if redis.call('EXISTS', TERMS) == 1 then take(leased) end
-    if whole then note_starts('', whole, #leased) end
-  end
-end
-if is_special then admit_next() end
-local left = redis.call('ZCARD', READY)
-reply[3] = left
-if left > 0 and redis.call('EXISTS', BELL) == 0 then ring(1) end -- the wake-up is passed on, so none can be lost
-make_room(tonumber(meta[2]) or 0)
-return reply
+return with_left(reply)

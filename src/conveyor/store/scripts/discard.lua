@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- discard: dead -> over, for good: the job's bytes are removed, and its outcome is kept until it expires.
--- use: wake, due, accept, terms, deliver
+-- use: wake, due, accept, terms, deliver, traces
 -- ARGV  1.. ids
 -- reply OK, how many were discarded | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- end_rest: end the rest that a task has asked for: of the queue, or of the jobs of one limit.
--- use: wake, due, accept, terms, deliver, settle, after
+-- use: wake, due, accept, terms, deliver, traces, settle, after
 -- ARGV  1 key of the limit; empty: the queue
 -- reply OK, 1 if it rested, otherwise 0 | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
@@ -10,7 +10,7 @@ if key == '' then
   redis.call('HDEL', META, 'rest')
 else
   local limit = limit_of(key)
-  till, limit[REST] = limit[REST], 0
+  till, limit[REST], limit.freed = limit[REST], 0, true
   conclude()
 end
 local rested = till > limit_time()

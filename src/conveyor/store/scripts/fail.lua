@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- fail: leased -> dead. The job's bytes stay, so that it can be revived.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease
 -- ARGV  1 token; 2 id; 3 outcome; 4 keep, ms; 5 note for the history; 6 attempt (empty: none)
 --       7 group of failures
 -- reply OK | STALE

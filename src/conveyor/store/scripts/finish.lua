@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- finish: leased -> over, with the outcome kept and pushed to those who wait; a batch under one token.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, deliver
 -- ARGV  1 token; 2 counter of the ledger: finished or cancelled
 --       3.. id, outcome, keep ms, note for the history (empty: none) of each job
 -- reply OK, ids that this token does not hold …
@@ -31,8 +31,14 @@ each_part('ZREM', LEASED, ids)
 each_part('HDEL', LEASES, ids)
 each_part('HDEL', JOBS, ids)
 if redis.call('EXISTS', TRIES) == 1 then each_part('HDEL', TRIES, ids) end
-clear_traces(letters, ids, outcomes)
 redis.call('HINCRBY', META, counter, #ids)
+if not has_traces() then -- the usual case
+  send_letters(letters)
+  wake_joiners()
+  return reply
+end
+-- use: due, accept, terms, traces, settle, after
+clear_traces(letters, ids, outcomes)
 send_letters(letters)
 conclude()
 return reply

@@ -17,10 +17,8 @@ local function settled(key) -- the first bytes of an outcome, and the last ones 
   return redis.call('GETRANGE', key, 0, 63), redis.call('GETRANGE', key, -cut, -1)
 end
 
-local function terms_of(id) -- without hooks, which hold jobs
-  local text = redis.call('HGET', TERMS, id) or ''
-  if #text <= cut then return text end
-  return string.sub(text, 1, 1) .. cmsgpack.pack({l = cmsgpack.unpack(string.sub(text, 2)).l})
+local function terms_of(id) -- without what is packed
+  return string.match(redis.call('HGET', TERMS, id) or '', '^[^\n]*')
 end
 
 local function state_of(id)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- follow: note that a job of another queue comes after one of this queue.
--- use: wake, due, accept, terms, deliver, settle, after
+-- use: wake, due, accept, terms, deliver, traces, settle, after
 -- ARGV  1 id; 2 the follower: its queue, its id, and i if it gets the outcome
 -- reply OK: it will be told | OVER, outcome | GONE | VERSION
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end

@@ -1,5 +1,6 @@
 #!lua flags=no-writes,allow-stale
 -- limits: the limit of the queue, and its keys that jobs wait for, those with the most first.
+-- use: terms
 -- ARGV  1 max keys of the reply; 2 how many keys are read; of more keys, those of as many random deferred jobs
 --       3 optional: the only key that is read, whether jobs wait for it or not
 -- reply OK, packed limit of the queue or empty, how many of its jobs started within its period, how many keys have a
@@ -8,7 +9,6 @@
 local most, max_read = tonumber(ARGV[1]), tonumber(ARGV[2])
 local shift = tonumber(redis.call('HGET', META, 'due_shift')) or 0
 local now = server_time() + shift -- by the queue's own clock
-local STARTS, PERIOD, REST = 2, 3, 7 -- of a limit, as in shared/terms.lua
 
 local function starts_of(key, limit) -- the list begins with the latest
   if limit[STARTS] == 0 then return 0 end
@@ -28,8 +28,8 @@ local function keys_to_read(total)
   else
     local ids = redis.call('ZRANDMEMBER', DEFERRED, max_read)
     for _, text in ipairs(#ids > 0 and redis.call('HMGET', TERMS, unpack(ids)) or {}) do
-      local terms = text and #text > 1 and cmsgpack.unpack(string.sub(text, 2)) or {}
-      if terms.l then found[terms.l] = true end
+      local key = text and key_of(text)
+      if key then found[key] = true end
     end
   end
   found[''] = nil
@@ -42,7 +42,7 @@ local whole = redis.call('HGET', LIMITS, '') or ''
 local names, rows = ARGV[3] and {ARGV[3]} or keys_to_read(total), {}
 for _, key in ipairs(names) do
   local waiting, text = redis.call('ZCARD', BASE .. 'lane:' .. key), redis.call('HGET', LIMITS, key)
-  local limit = text and cmsgpack.unpack(text)
+  local limit = text and read_limit(text)
   if limit and (waiting > 0 or limit[REST] > now or ARGV[3]) then
     local has_turn = limit[STARTS] > 0 or limit[REST] > 0
     local turn = has_turn and tonumber(redis.call('ZSCORE', TURNS, key)) or 0
@@ -54,7 +54,7 @@ table.sort(rows, function(one, other)
   if one[4] ~= other[4] then return one[4] > other[4] end
   return one[1] < other[1]
 end)
-local reply = {'OK', whole, whole ~= '' and starts_of('', cmsgpack.unpack(whole)) or 0,
+local reply = {'OK', whole, whole ~= '' and starts_of('', read_limit(whole)) or 0,
   whole ~= '' and total - 1 or total, #names}
 for place = 1, math.min(most, #rows) do reply[#reply + 1] = rows[place] end
 return reply

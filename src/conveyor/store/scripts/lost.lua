@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- lost: leased -> ready, or dead once the crash budget is spent. The supervisor saw the worker crash during this job.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover
 -- ARGV  1 token; 2 id; 3 outcome if it is dead now; 4 outcome if its cancellation was requested; 5 keep, ms; 6 note
 --       7 attempt (empty: none); 8 group of failures
 -- reply ready | dead | cancelled | STALE

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- purge: ready, deferred or delayed -> over (cancelled), a slice of the jobs that were queued when the caller
 --        started. Running jobs are unaffected.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease
 -- ARGV  1 index: ready, deferred or delayed; 2 last position: the sequence number, in delayed the due time, ms
 --       3 max jobs; 4 outcome; 5 keep, ms, for a job without one of its own
 -- reply OK, how many | VERSION

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- reap: leased -> ready, dead or cancelled, a slice of the jobs with expired leases.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover
 -- ARGV  none
 -- reply OK, how many | VERSION
 local now = server_time()

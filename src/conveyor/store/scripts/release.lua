@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- release: leased -> ready, at the old position, without counting as a crash; for prefetched jobs, and on purpose. Jobs
 --          with a requested cancellation end here. An aborted run is kept for people.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease
 -- ARGV  1 token; 2 attempt (empty: none); 3.. ids
 -- reply OK, how many were released
 local token = ARGV[1]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- renew: leased -> leased, later. By explicit list, never by owner; ends with a slice of promote and reap.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover
 -- ARGV  1 lease, ms; 2.. id, token, H or S or L (S if it has started, L if its consumer is also exiting) of each job
 -- reply OK, number of lost, positions of the lost …, positions of those to be cancelled …
 -- A position counts from 0 in the list that was sent: an id may be held twice, under an old token and a new one.

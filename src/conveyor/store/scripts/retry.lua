@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- retry: leased -> delayed (or ready, without a delay), one retry used.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover
 -- ARGV  1 token; 2 id; 3 delay, ms; 4 note for the history; 5 attempt (empty: none)
 -- reply OK | cancelled: that was requested | STALE
 local token, id, delay = ARGV[1], ARGV[2], tonumber(ARGV[3])

@@ -5,7 +5,8 @@
 --       7 max bytes of each job and each reason
 -- reply OK, size of the index, rank from 0 of the lowest row, ms that due times are ahead of the server's clock, then
 --       of each row: id, score, first bytes of the job, how many bytes it has, lease, tries, progress, first bytes of
---       the reason, terms of a deferred job, how many jobs it waits for, and one of them; missing ones are empty
+--       the reason, first line of the terms of a deferred job, how many jobs it waits for, and one of them; missing
+--       ones are empty
 local MAX_BYTES = 3145728 -- of jobs that are read for one page; later ones come without their bytes
 local INDEXES = {ready = READY, deferred = DEFERRED, delayed = DELAYED, leased = LEASED, dead = DEAD}
 local index, up, count = INDEXES[ARGV[1]], ARGV[2] == 'up', math.min(tonumber(ARGV[3]), 200)
@@ -41,10 +42,8 @@ local function first_and_last(size) -- ranks
   return rank + skip, rank + skip + count - 1
 end
 
-local function terms_of(member) -- without hooks, which hold jobs
-  local text = redis.call('HGET', TERMS, member) or ''
-  if #text <= cut then return text end
-  return string.sub(text, 1, 1) .. cmsgpack.pack({l = cmsgpack.unpack(string.sub(text, 2)).l})
+local function terms_of(member) -- without what is packed
+  return string.match(redis.call('HGET', TERMS, member) or '', '^[^\n]*')
 end
 
 local size = redis.call('ZCARD', index)

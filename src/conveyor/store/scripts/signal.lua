@@ -1,6 +1,6 @@
 #!lua
 -- signal: keep a value for which a job waits or will wait, the first one; delayed -> ready if it waits for it.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover, steps
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover, steps
 -- ARGV  1 id; 2 name; 3 value
 -- reply OK | KEPT: this signal came before, or the wait for it has timed out | FULL: the job would keep too much
 --       | over | gone | VERSION

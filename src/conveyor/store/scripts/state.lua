@@ -1,8 +1,8 @@
 #!lua flags=no-writes,allow-stale
 -- state: where one job is; membership is the state.
 -- ARGV  1 id
--- reply ready, position from 0 | deferred, terms | delayed, ms until due | leased, lease | dead, reason
---       | over, outcome | gone
+-- reply ready, position from 0 | deferred, first line of its terms | delayed, ms until due | leased, lease
+--       | dead, reason | over, outcome | gone
 --       and then the job's bytes, tries and progress, each empty if there are none
 local id = ARGV[1]
 local answer
@@ -14,7 +14,7 @@ elseif due then
   local shift = tonumber(redis.call('HGET', META, 'due_shift')) or 0
   answer = {'delayed', math.max(0, tonumber(due) - shift - server_time())}
 elseif redis.call('ZSCORE', DEFERRED, id) then
-  answer = {'deferred', redis.call('HGET', TERMS, id) or ''}
+  answer = {'deferred', string.match(redis.call('HGET', TERMS, id) or '', '^[^\n]*')}
 elseif lease then
   answer = {'leased', lease}
 elseif redis.call('ZSCORE', DEAD, id) then

@@ -1,6 +1,6 @@
 #!lua
 -- submit: gone -> ready, delayed or deferred. Jobs with terms (shared/terms.lua); otherwise as put.
--- use: wake, line, room, due, accept, terms, deliver, settle, after
+-- use: wake, line, room, due, accept, terms, deliver, traces, settle, after
 -- ARGV  1 mode: check, again or new, as of put; 2 maxsize for a queue without one; 3 priority, or front and a priority
 --       4 delay, ms, which begins once the jobs before have ended; 5 waiter; 6 how many more jobs the caller will send
 --       7 packed max running, max starts, within ms, in order (1) of the limits, or empty
@@ -99,7 +99,7 @@ local function replace(id, bytes, own)
   local old, text = terms_of(id)
   if string.sub(old.p or '', 2) == 'i' or string.sub(own.p or '', 2) == 'i' then return end
   old.x = 1
-  redis.call('HSET', TERMS, id, string.sub(text or '-', 1, 1) .. cmsgpack.pack(old))
+  redis.call('HSET', TERMS, id, write_terms(string.sub(text or '-', 1, 1), old))
   redis.call('HSET', JOBS, id, bytes)
   if is_delayed and delay > 0 then redis.call('ZADD', DELAYED, exact(due_clock(server_time()) + delay), id) end
 end
@@ -121,14 +121,17 @@ for place, own in ipairs(terms) do
   end
   if own.l then
     local shared = limit_of(own.l)
-    for part = RUNNING, ORDERED do shared[part] = limit[part] end
+    for part = RUNNING, ORDERED do
+      shared.freed = shared.freed or shared[part] > 0 and shared[part] ~= limit[part]
+      shared[part] = limit[part]
+    end
     own.m = limit
   end
   if own.a then
     if has_delay then own.d = delay end
     local earlier, further = own.a, own.b or {}
     own.a, own.b = nil, nil
-    redis.call('HSET', TERMS, id, 'a' .. cmsgpack.pack(own))
+    redis.call('HSET', TERMS, id, write_terms('a', own))
     redis.call('ZADD', DEFERRED, score, id)
     noted = noted + #earlier
     if noted > MAX_TOGETHER then table.insert(further, 1, table.concat(earlier, ',')) end
@@ -138,9 +141,9 @@ for place, own in ipairs(terms) do
     end
     if noted <= MAX_TOGETHER then note_before(id, earlier, own.p) end
   elseif has_delay then
-    wait_until_due(id, '-' .. cmsgpack.pack(own), score, delay)
+    wait_until_due(id, write_terms('-', own), score, delay)
   else
-    enter(id, '-' .. cmsgpack.pack(own), score)
+    enter(id, write_terms('-', own), score)
   end
 end
 for place = FIRST, FIRST + 3 * taken - 1, 3 do

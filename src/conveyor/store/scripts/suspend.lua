@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- suspend: leased -> delayed until the end of a wait or a sleep, or ready if that or the signal has come. No retry is
 --          used. Its slot is free meanwhile, unless the jobs of its limit run in order.
--- use: wake, due, accept, terms, deliver, settle, after, lease, recover, steps
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease, recover, steps
 -- ARGV  1 token; 2 id; 3 wait or sleep; 4 name; 5 attempt (empty: none)
 -- reply OK | cancelled: that was requested | STALE
 -- Atomic because a signal that comes after the last look must not be missed.

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- throttle: leased -> ready, at its old place, and the jobs of its limit, or those of the queue if it has none, rest.
--- use: wake, due, accept, terms, deliver, settle, after, lease
+-- use: wake, due, accept, terms, deliver, traces, settle, after, lease
 -- ARGV  1 token; 2 id; 3 how long they rest, ms; 4 queue: all jobs of the queue rest; 5 attempt (empty: none)
 -- reply OK | cancelled: that was requested | STALE
 local token, id = ARGV[1], ARGV[2]
@@ -13,7 +13,7 @@ if lease.how == 'C' then
   return {'cancelled'}
 end
 local terms = redis.call('HGET', TERMS, id)
-local key = terms and ARGV[4] ~= 'queue' and read_terms(terms).l
+local key = terms and ARGV[4] ~= 'queue' and key_of(terms)
 local till = limit_time() + tonumber(ARGV[3])
 if key then
   local limit = limit_of(key)

@@ -24,7 +24,7 @@ local function catch_up()
   if redis.call('EXISTS', UNLINKED) == 1 then note_more() end
   if redis.call('EXISTS', ENDED) == 1 then tell_followers() end
   local keys = redis.call('ZRANGEBYSCORE', TURNS, '-inf', limit_time(), 'LIMIT', 0, MAX_KEYS)
-  for _, key in ipairs(keys) do limit_of(key) end
+  for _, key in ipairs(keys) do limit_of(key).freed = true end
   if #keys > 0 then redis.call('ZREM', TURNS, unpack(keys)) end
   return admit_next()
 end

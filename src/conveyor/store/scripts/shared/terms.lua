@@ -1,8 +1,10 @@
 -- The terms of a job: a limit that it shares with others of its key, a key of which it is the only job, and the jobs
--- that it comes after. A job with terms has them in `terms`, as one letter, where it stands, and then packed:
---   l limit's key, m the limit as it was put, u unique key, us: that ends when it starts, uk: it holds for a time,
+-- that it comes after. A job with terms has them in `terms`: a letter, where it stands; + if there is more than a
+-- limit, or a dot; the limit's key or nothing; a line feed; and packed:
+--   m the limit as it was put, u unique key, us: that ends when it starts, uk: it holds for a time,
 --   p policy (shared/after.lua), d delay, ms, x: another put has replaced its bytes
 --   h hooks: jobs that are put when it ends, each as policy, id, bytes
+-- So claims and ends of jobs that only have a limit unpack nothing.
 -- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
 -- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
@@ -12,49 +14,77 @@ local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
 local MAX_EXPIRED = 64
 local RUNNING, STARTS, PERIOD, ORDERED, READY_SLOTS, TAKEN_SLOTS, REST = 1, 2, 3, 4, 5, 6, 7
-local limits, due_now = {}, nil -- by key, those that this script has read; the time of limits
+local LIMIT = '>I4I4dI1I4I4d' -- how a limit is packed
+local MORE, NOTHING = string.byte('+'), {}
+-- By key, the limits that this script has read; `freed` if jobs in its lane may become ready. And the time of limits.
+local limits, due_now = {}, nil
 
 local function limit_time()
   due_now = due_now or due_clock(server_time())
   return due_now
 end
 
-local function limit_of(key, own) -- own: the limit that a job was put with, if there is no other
-  local limit = limits[key]
-  if not limit then
-    local text = redis.call('HGET', LIMITS, key)
-    own = own or {}
-    limit = text and cmsgpack.unpack(text) or {own[1] or 0, own[2] or 0, own[3] or 0, own[4] or 0, 0, 0, 0}
-    limits[key] = limit
-  end
-  return limit
+local function key_of(text) -- of the limit; nil without one
+  return string.match(text, '^..([^\n]+)\n')
 end
 
 local function read_terms(text)
-  return #text > 1 and cmsgpack.unpack(string.sub(text, 2)) or {}
+  local terms = cmsgpack.unpack(string.sub(text, string.find(text, '\n', 3, true) + 1))
+  terms.l = key_of(text)
+  return terms
 end
 
--- Read the limits of jobs at once, by their terms as text. Returns these terms, read; nil for a job without any.
-local function read_all(texts, count)
-  local all, keys, own = {}, {}, {}
+local function more_of(text) -- its terms if there is more than a limit
+  return string.byte(text, 2) == MORE and read_terms(text) or NOTHING
+end
+
+local function write_terms(letter, terms)
+  local key, limit = terms.l, terms.m
+  terms.l, terms.m = nil, nil
+  local more = next(terms) and '+' or '.'
+  terms.m = limit
+  local text = letter .. more .. (key or '') .. '\n' .. cmsgpack.pack(terms)
+  terms.l = key
+  return text
+end
+
+local function read_limit(packed)
+  local running, starts, period, ordered, ready, taken, rest = struct.unpack(LIMIT, packed)
+  return {running, starts, period, ordered, ready, taken, rest}
+end
+
+local function write_limit(limit)
+  return struct.pack(LIMIT, unpack(limit))
+end
+
+-- Read a limit; text: the terms of a job that was put with it, in case there is no other.
+local function note_limit(key, packed, text)
+  local limit = packed and read_limit(packed)
+  if not limit then
+    local own = text and read_terms(text).m or NOTHING
+    limit = {own[1] or 0, own[2] or 0, own[3] or 0, own[4] or 0, 0, 0, 0}
+  end
+  limits[key] = limit
+  return limit
+end
+
+local function limit_of(key, text)
+  return limits[key] or note_limit(key, redis.call('HGET', LIMITS, key), text)
+end
+
+local function read_limits(texts, count) -- those of jobs, by their terms as text
+  local keys, of = {}, {}
   for place = 1, count do
-    if texts[place] then
-      local terms = read_terms(texts[place])
-      all[place] = terms
-      if terms.l and not limits[terms.l] and not own[terms.l] then
-        own[terms.l] = terms.m or {}
-        keys[#keys + 1] = terms.l
-      end
+    local key = texts[place] and key_of(texts[place])
+    if key and not limits[key] and not of[key] then
+      of[key] = texts[place]
+      keys[#keys + 1] = key
     end
   end
-  if #keys > 0 then
-    for place, text in ipairs(redis.call('HMGET', LIMITS, unpack(keys))) do
-      local new = own[keys[place]]
-      limits[keys[place]] = text and cmsgpack.unpack(text)
-        or {new[1] or 0, new[2] or 0, new[3] or 0, new[4] or 0, 0, 0, 0}
-    end
+  if #keys == 0 then return end
+  for place, packed in ipairs(redis.call('HMGET', LIMITS, unpack(keys))) do
+    note_limit(keys[place], packed, of[keys[place]])
   end
-  return all
 end
 
 local function lane_of(key) -- the deferred jobs of a key, in order
@@ -98,17 +128,18 @@ end
 -- A job with terms becomes ready at its place, or deferred in its lane: behind others, unless it has had a slot and one
 -- is free.
 local function enter(id, text, place, has_had)
-  local terms = read_terms(text)
-  local key, letter = terms.l, '-'
+  local key, letter = key_of(text), '-'
   if not key then
     redis.call('ZADD', READY, place, id)
   else
-    local limit, lane = limit_of(key, terms.m), lane_of(key)
-    if free_slots(key, limit) > 0 and (has_had or redis.call('EXISTS', lane) == 0) then
+    local limit, lane = limit_of(key, text), lane_of(key)
+    local is_free = free_slots(key, limit) > 0
+    if is_free and (has_had or redis.call('EXISTS', lane) == 0) then
       limit[READY_SLOTS] = limit[READY_SLOTS] + 1
       redis.call('ZADD', READY, place, id)
       letter = 'r'
     else
+      limit.freed = limit.freed or is_free
       redis.call('ZADD', lane, place, id)
       redis.call('ZADD', DEFERRED, place, id)
       letter = 'b'
@@ -117,17 +148,17 @@ local function enter(id, text, place, has_had)
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
--- A job with terms leaves its slot, or its lane; but not the index that it is in. Returns its terms.
+-- A job with terms leaves its slot, or its lane; but not the index that it is in.
 local function leave(id, text)
-  local letter, terms = string.sub(text, 1, 1), read_terms(text)
+  local letter, key = string.sub(text, 1, 1), key_of(text)
   if letter == 'r' or letter == 't' or letter == 'k' then
-    local limit, slots = limit_of(terms.l, terms.m), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
+    local limit, slots = limit_of(key, text), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
     limit[slots] = math.max(0, limit[slots] - 1)
+    limit.freed = true
   elseif letter == 'b' then
-    redis.call('ZREM', lane_of(terms.l), id)
-    limit_of(terms.l, terms.m)
+    redis.call('ZREM', lane_of(key), id)
+    limit_of(key, text)
   end
-  return terms
 end
 
 -- A job that waits again has its unique key again, unless another one has it by now.
@@ -141,7 +172,7 @@ local function defer_resting(first)
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
   if #ids == 0 then return 0 end
   for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
-    local key = text and read_terms(text).l
+    local key = text and key_of(text)
     if key and limit_of(key)[REST] > limit_time() then
       leave(ids[place], text)
       redis.call('ZREM', READY, ids[place])
@@ -162,9 +193,9 @@ local function put_back(id, place)
     redis.call('ZADD', READY, place, id)
     return
   end
-  local terms = leave(id, text)
-  local key = terms.l
-  hold_key(id, terms)
+  local key = key_of(text)
+  leave(id, text)
+  hold_key(id, more_of(text))
   if key then
     if free_slots(key, limits[key]) > 0 then
       limits[key][READY_SLOTS] = limits[key][READY_SLOTS] + 1
@@ -192,10 +223,9 @@ end
 local function rest_until_due(id)
   local text = redis.call('HGET', TERMS, id)
   if not text then return end
-  local terms = read_terms(text)
-  local letter = '-'
-  hold_key(id, terms)
-  if terms.l and limit_of(terms.l, terms.m)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
+  local key, letter = key_of(text), '-'
+  hold_key(id, more_of(text))
+  if key and limit_of(key, text)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
@@ -214,16 +244,18 @@ end
 -- Ready jobs are taken: each keeps its slot as a running one.
 local function take(ids)
   local texts, changed, started = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
-  local all = read_all(texts, #ids)
+  read_limits(texts, #ids)
   for place, id in ipairs(ids) do
-    local text, terms = texts[place], all[place]
+    local text = texts[place]
     if text then
+      local terms, key = more_of(text), key_of(text)
       if terms.us then free_key(id, terms) end
-      if terms.l then
-        local limit = limit_of(terms.l, terms.m)
+      if key then
+        local limit = limits[key]
+        limit.freed = limit.freed or limit[READY_SLOTS] >= QUANTUM
         limit[READY_SLOTS] = math.max(0, limit[READY_SLOTS] - 1)
         limit[TAKEN_SLOTS] = limit[TAKEN_SLOTS] + 1
-        started[terms.l] = (started[terms.l] or 0) + 1
+        started[key] = (started[key] or 0) + 1
         changed[#changed + 1] = id
         changed[#changed + 1] = 't' .. string.sub(text, 2)
       end
@@ -252,7 +284,7 @@ local function put_hooks(hooks, id, outcome)
     if fits(hooks[place], state) and redis.call('HEXISTS', JOBS, hook) == 0 then
       jobs[#jobs + 1] = hook
       jobs[#jobs + 1] = hooks[place + 2]
-      redis.call('HSET', TERMS, hook, '-' .. cmsgpack.pack({}))
+      redis.call('HSET', TERMS, hook, write_terms('-', {p = 'ei'}))
       redis.call('HSET', BASE .. 'inputs:' .. hook, OWN .. ' ' .. id, outcome)
     end
   end
@@ -264,21 +296,28 @@ end
 
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
 local function end_terms(ids, outcomes, keeps)
-  local texts = redis.call('HMGET', TERMS, unpack(ids))
-  read_all(texts, #ids)
+  local texts, over, kept = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
+  read_limits(texts, #ids)
   for place, id in ipairs(ids) do
-    if texts[place] then
-      local terms = leave(id, texts[place])
+    local text = texts[place]
+    if text then
+      local terms = more_of(text)
+      leave(id, text)
       if terms.u and not terms.uk then free_key(id, terms) end
       if terms.h and outcomes[place] then put_hooks(terms.h, id, outcomes[place]) end
       if keeps then
-        redis.call('HSET', TERMS, id, '-' .. string.sub(texts[place], 2))
+        kept[#kept + 1] = id
+        kept[#kept + 1] = '-' .. string.sub(text, 2)
       else
-        redis.call('HDEL', TERMS, id)
-        redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'before:' .. id, BASE .. 'inputs:' .. id)
+        over[#over + 1] = id
+        if terms.p then
+          redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'before:' .. id, BASE .. 'inputs:' .. id)
+        end
       end
     end
   end
+  each_part('HSET', TERMS, kept)
+  each_part('HDEL', TERMS, over)
 end
 
 -- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
@@ -287,7 +326,8 @@ local function admit_next()
   local admitted, changed, over = 0, {}, {}
   for key, limit in pairs(limits) do
     local lane = lane_of(key)
-    local free = key ~= '' and free_slots(key, limit) or 0
+    local has_turn = limit[STARTS] > 0 or limit[REST] > 0 -- time may have freed slots as well
+    local free = key ~= '' and (limit.freed or has_turn) and free_slots(key, limit) or 0
     local next_ones = free > 0 and redis.call('ZPOPMIN', lane, free) or {}
     if #next_ones > 0 then
       local count, ids, places, letters, counted = #next_ones / 2, {}, {}, {}, 0
@@ -311,14 +351,15 @@ local function admit_next()
       admitted = admitted + count
     end
     if key ~= '' then
-      local is_empty = redis.call('EXISTS', lane) == 0
-      if is_empty and limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time() then
+      local is_unused = limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time()
+      local is_empty = #next_ones < 2 * free or (is_unused or has_turn) and redis.call('EXISTS', lane) == 0
+      if is_empty and is_unused then
         over[#over + 1] = key
       else
         changed[#changed + 1] = key
-        changed[#changed + 1] = cmsgpack.pack(limit)
+        changed[#changed + 1] = write_limit(limit)
       end
-      if limit[STARTS] > 0 or limit[REST] > 0 then
+      if has_turn then
         local _, next_at = free_slots(key, limit)
         if next_at and not (is_empty and limit[REST] <= limit_time()) then
           redis.call('ZADD', TURNS, exact(next_at), key)
