@@ -35,9 +35,12 @@ def test_each_feature_has_a_page_and_a_test_that_exist(rows: list[list[str]]) ->
     wrong = []
     for feature, mark, _, _, page, test in rows:
         path = re.search(r"\((.+?)(?:#.*)?\)", page)
-        tests = test.strip("`")
+        tests = re.findall(r"`(.+?)`", test)
         if mark != "no" and not (
-            path and (PAGE.parent / path[1]).exists() and tests and (ROOT / "tests" / tests).exists()
+            path
+            and (PAGE.parent / path[1]).exists()
+            and tests
+            and all((ROOT / "tests" / one).exists() for one in tests)
         ):
             wrong.append(feature)
     assert wrong == []

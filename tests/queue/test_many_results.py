@@ -21,6 +21,14 @@ def double(number: int) -> int:
     return 2 * number
 
 
+def scripts_run(bench: Bench) -> int:
+    """Return how many scripts the server has run; a read-only one does not count."""
+    return sum(
+        bench.server.raw.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"]
+        for name in ("eval", "evalsha")
+    )
+
+
 def settle_in_turn(bench: Bench, count: int) -> threading.Thread:
     """End so many jobs in another thread, each with its place as its result, as soon as they are there."""
 
@@ -32,6 +40,14 @@ def settle_in_turn(bench: Bench, count: int) -> threading.Thread:
     thread = threading.Thread(target=settle)
     thread.start()
     return thread
+
+
+def test_many_jobs_are_put_in_few_round_trips(bench: Bench) -> None:
+    bench.queue.submit(double, 0)  # so that the script is known
+    before = scripts_run(bench)
+    bench.queue.submit_many(double, [(number,) for number in range(1000)])
+    assert bench.queue.qsize() == 1001
+    assert scripts_run(bench) - before <= 5
 
 
 def test_map_yields_results_in_order(bench: Bench) -> None:

@@ -76,6 +76,26 @@ def test_keys_take_turns_whatever_one_of_them_has_put(queue: Queue) -> None:
     assert len(ran) == 201
 
 
+def test_each_value_has_its_own_rate(queue: Queue) -> None:
+    task = made(limit=Limit(starts=2, per=60, by="tenant"))
+    queue.submit_many(task, [(tenant, number) for number in range(3) for tenant in "ab"])
+    assert counts(queue) == (4, 2)
+
+
+def test_low_priorities_get_on_if_the_queue_ages(queue: Queue) -> None:
+    queue.age(1)  # each claim takes the priority of a random job
+    for priority in (9, 0):
+        queue.submit_many(made(priority=priority), [("a", priority)] * 40)
+    run_jobs(queue)
+    assert ("a", 0) in ran[:40]
+    ran.clear()
+    queue.age(0)
+    for priority in (9, 0):
+        queue.submit_many(made(priority=priority), [("a", priority)] * 40)
+    run_jobs(queue)
+    assert ran == [("a", 9)] * 40 + [("a", 0)] * 40
+
+
 def test_tasks_share_a_limit_by_its_name(queue: Queue) -> None:
     first = made(limit=Limit(running=1, name="account"))
     other = Task(note, "another name", first.put, first.run)
