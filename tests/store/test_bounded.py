@@ -62,8 +62,8 @@ class Backlog:
         return {
             "put": ([(f"new{number}", b"bytes") for number in range(MAX_JOBS)], PutParams()),
             "submit": ([("with terms", b"bytes")], PutParams(terms=Terms({"with terms": pack_terms("key")}))),
-            "follow": (self.dead[0], "other follower"),
-            "go_on": ("due000000", "other before", encode_settled("done")),
+            "follow": (self.dead[0], ["other follower"]),
+            "go_on": (["due000000"], "other before", encode_settled("done")),
             "throttle": (token, mine[199], 0.001),
             "limit": (0, 0, 1.0),
             "age": (1,),

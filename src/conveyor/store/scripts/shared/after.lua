@@ -6,16 +6,26 @@
 -- A policy says how the jobs before must have ended: d done, f failed, or e ended in any way; otherwise the follower is
 -- cancelled. The letter i behind it: the follower gets their outcomes, its inputs.
 local MAX_TOLD, MAX_NOTED = 64, 64
-local LINKS_KEEP = 604800000 -- ms
 local GONE = cmsgpack.pack({'gone', false, 0}) -- the outcome of a job that is unknown
 
 local function link(id, texts) -- for people: < and a job before, or > and a follower
+  local LINKS_KEEP = 604800000 -- ms
   each_part('SADD', BASE .. 'links:' .. id, texts)
   redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)
 end
 
-local function outcome_of(id) -- also of a dead job, whose outcome may have expired
-  return redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
+local outcome_of
+do
+  local outcomes = {} -- by id, those that this script has read: many jobs may come after the same one
+
+  function outcome_of(id) -- also of a dead job, whose outcome may have expired
+    outcomes[id] = outcomes[id] or redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
+    return outcomes[id]
+  end
+end
+
+local function wanted(outcome, wants) -- the whole outcome, if that is wanted, or only how the job has ended
+  return wants == 'i' and outcome or cmsgpack.pack({state_of(outcome), false, 0})
 end
 
 local function send(verb, queue, id, from, text) -- a message; the same one is sent once
@@ -33,7 +43,7 @@ local function go_on(id, from, state, outcome)
     settle(id, cmsgpack.pack({'cancelled', why, 0}), CANCELLED_KEEP, 'cancelled', server_time())
     return
   end
-  if string.sub(terms.p or 'd', 2) == 'i' then redis.call('HSET', BASE .. 'inputs:' .. id, from, outcome) end
+  if string.sub(terms.p or 'd', 2) == 'i' then give_input(id, from, outcome) end
   if redis.call('EXISTS', BASE .. 'after:' .. id, BASE .. 'before:' .. id) > 0 then return end
   local place = exact(tonumber(redis.call('ZSCORE', DEFERRED, id)))
   redis.call('ZREM', DEFERRED, id)
@@ -89,16 +99,21 @@ local function tell_followers() -- a slice of them; returns how many
     if not id then break end
     local outcome, list = outcome_of(id), BASE .. 'followers:' .. id
     local is_live = not outcome and redis.call('HEXISTS', JOBS, id) == 1 -- revived: they wait for its next end
-    local state, from = state_of(outcome or GONE), OWN .. ' ' .. id
+    local state, from, elsewhere = state_of(outcome or GONE), OWN .. ' ' .. id, {}
     for _, follower in ipairs(is_live and {} or redis.call('SPOP', list, MAX_TOLD - told)) do
       told = told + 1
       local queue, other, wants = string.match(follower, '^(%S+) (%S+) ?(%S*)$')
       if queue == OWN then
         go_on(other, from, state, outcome or GONE)
       else
-        send('go_on', queue, other, from, wants == 'i' and outcome or cmsgpack.pack({state, false, 0}))
-        ring(1)
+        local to = queue .. ' ' .. wants
+        elsewhere[to] = elsewhere[to] and elsewhere[to] .. ',' .. other or other
       end
+    end
+    for to, ids in pairs(elsewhere) do
+      local queue, wants = string.match(to, '^(%S+) (%S*)$')
+      send('go_on', queue, ids, from, wanted(outcome or GONE, wants))
+      ring(1)
     end
     if is_live or redis.call('EXISTS', list) == 0 then
       redis.call('LPOP', ENDED)
