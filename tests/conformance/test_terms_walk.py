@@ -234,7 +234,9 @@ class Walk:
         if self.chance.random() < 0.3:
             for message in lane.run(commands.outbox):
                 if message.verb == "follow":
-                    self.run(commands.follow(message.queue, message.id, [message.source], message.outcome))
+                    of_queue, ids = message.source.split(" ")
+                    wants = message.outcome
+                    self.run(commands.follow(message.queue, message.id, of_queue, ids.split(","), wants))
         else:
             lane.client.perform(outbox.deliver(lane.queue))
 

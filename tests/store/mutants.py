@@ -1171,6 +1171,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_followers_of_a_revived_job_wait_for_its_next_end: (
         ("shared/after", "local is_live = not outcome and", "local is_live = false and"),
+        ("shared/after", "state == 'done' and 1 or 2", "1"),
     ),
     test_after.test_many_jobs_before_are_noted_in_slices: (
         ("shared/recover", "if redis.call('EXISTS', UNLINKED) == 1 then note_more() end", ""),
@@ -1218,7 +1219,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("shared/terms", "cmsgpack.pack({p = 'ei'})", "cmsgpack.pack({})"),
     ),
     test_after.test_follower_that_wants_the_outcome_now_gets_it_once: (
-        ("follow", "redis.call('SREM', BASE .. 'followers:' .. id, follower .. ' ', follower .. ' i')", ""),
+        ("follow", "each_part('SREM', BASE .. 'followers:' .. id, former)", ""),
     ),
     test_after.test_follow_of_an_ended_or_unknown_job_says_so: (
         ("follow", "if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then return {'GONE'} end", ""),

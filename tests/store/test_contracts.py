@@ -30,7 +30,7 @@ ONE = Settlement("id", b"outcome", 1.0, b"note")
 SAMPLES: dict[str, tuple[Any, ...]] = {
     "put": ([("id", b"bytes")], PutParams()),
     "submit": ([("id", b"bytes")], PutParams(terms=Terms({"id": pack_terms("key", "key", ["queue other"])}))),
-    "follow": ("id", ["other follower"], b"i"),
+    "follow": ("id", "other", ["follower"], b"i"),
     "go_on": (["id"], "other before", encode_settled("done")),
     "throttle": ("token", "id", 1.0, b"attempt"),
     "limit": (1, 2, 60.0),

@@ -123,7 +123,7 @@ def end(job: str) -> Settlement:
 REFUSED: dict[str, tuple[Any, ...]] = {
     "put": ([("new", b"bytes")], PutParams()),
     "submit": ([("new", b"bytes")], PutParams(terms=commands.Terms({"new": commands.pack_terms("k")}))),
-    "follow": ("waiting", ["other follower"]),
+    "follow": ("waiting", "other", ["follower"]),
     "go_on": (["deferred"], "other before", encode_settled("done")),
     "limit": (1, 0, 1.0),
     "age": (16,),

@@ -390,14 +390,14 @@ def throttle(
 
 
 class Message(NamedTuple):
-    """What a job means for others of another queue: `follow` that it comes after one, `go_on` that it has ended."""
+    """What jobs mean for others of another queue: `follow` that they come after one, `go_on` that one has ended."""
 
     verb: str
     queue: str
     id: str
-    """The job of that queue; in a `go_on` several with commas, since the outcome may be large."""
+    """The job of that queue; in a `go_on` several, with commas."""
     source: str
-    """The job that it comes from, as queue and id."""
+    """The job that it comes from, as queue and id; in a `follow` several, with commas between the ids."""
     outcome: bytes
     """The outcome; of a `follow` i if its outcome is wanted, or empty."""
 
@@ -429,14 +429,14 @@ class FollowReply(NamedTuple):
     outcome: bytes = b""
 
 
-def follow(queue: str, job_id: str, followers: Iterable[str], wants: bytes = b"") -> Command:
-    """Note that jobs come after one of another queue, and with i that they want its outcome. Reply: `FollowReply`."""
+def follow(queue: str, job_id: str, of_queue: str, ids: Iterable[str], wants: bytes = b"") -> Command:
+    """Note that jobs of another queue come after one, and with i that they want its outcome. Reply: `FollowReply`."""
 
     def read(reply: Sequence[Any]) -> FollowReply:
         word = checked(reply[0].decode())
         return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
 
-    return script("follow", queue, job_id, wants, *followers, read=read)
+    return script("follow", queue, job_id, wants, of_queue, *ids, read=read)
 
 
 def go_on(queue: str, ids: Iterable[str], source: str, outcome: bytes) -> Command:

@@ -9,7 +9,6 @@ after it has arrived.
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from conveyor import clock
@@ -21,7 +20,8 @@ from conveyor.wire.outcome import encode_settled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from conveyor.store.command import Operation
+    from conveyor.store.command import Command, Operation
+    from conveyor.store.commands import Message
 
 #: Max seconds for one exchange; the next claim tries again.
 WITHIN = 2.0
@@ -38,23 +38,11 @@ def deliver(queue: str) -> Operation[int]:
     (messages,) = yield Exchange((commands.outbox(queue),), WITHIN, 0.0)
     if not messages:
         return 0
-    ends = [
-        commands.go_on(one.queue, one.id.split(","), one.source, one.outcome)
-        for one in messages
-        if one.verb == "go_on"
-    ]
-    followers: dict[tuple[str, str, bytes], list[str]] = defaultdict(list)
-    for one in messages:
-        if one.verb == "follow":
-            followers[one.queue, one.id, one.outcome].append(one.source)
-    follows = [commands.follow(before, job, some, wants) for (before, job, wants), some in followers.items()]
-    replies = yield Exchange([*ends, *follows], WITHIN, 0.0)
+    replies = yield Exchange([_command(one) for one in messages], WITHIN, 0.0)
     over = [
-        commands.go_on(
-            queue, [one.rpartition(" ")[2] for one in some], f"{before} {job}", reply.outcome or _GONE
-        )
-        for ((before, job, _), some), reply in zip(followers.items(), replies[len(ends) :], strict=True)
-        if not reply.waits
+        commands.go_on(queue, _ids(one.source), f"{one.queue} {one.id}", reply.outcome or _GONE)
+        for one, reply in zip(messages, replies, strict=True)
+        if one.verb == "follow" and not reply.waits
     ]
     if over:  # the job before has ended already
         yield Exchange(over, WITHIN, 0.0)
@@ -77,3 +65,15 @@ def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:
         while slices > 0:
             yield Exchange([commands.promote(queue)] * min(slices, AT_ONCE), WITHIN, 0.0)
             slices -= AT_ONCE
+
+
+def _command(message: Message) -> Command:
+    if message.verb == "follow":
+        of_queue = message.source.partition(" ")[0]
+        return commands.follow(message.queue, message.id, of_queue, _ids(message.source), message.outcome)
+    return commands.go_on(message.queue, _ids(message.id), message.source, message.outcome)
+
+
+def _ids(text: str) -> list[str]:
+    """Return the ids of a message, with or without their queue."""
+    return text.rpartition(" ")[2].split(",")
