@@ -197,7 +197,7 @@ def unique(lane: Lane) -> None:
 def followed(lane: Lane) -> str:
     """Put a job with many followers, here and elsewhere, and take it."""
     lane.put("before")
-    lane.submit(*(f"follower{number}" for number in range(40)), after=[f"{lane.queue} before"], policy="di")
+    lane.submit(*(f"follower{number}" for number in range(30)), after=[f"{lane.queue} before"], policy="di")
     lane.run(commands.follow, "before", "other", ["follower"], b"i")
     return lane.claim().token
 
