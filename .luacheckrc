@@ -7,7 +7,7 @@ read_globals = { "KEYS", "ARGV", "redis", "cjson", "cmsgpack", "struct" }
 local shared = io.popen("cat src/conveyor/store/scripts/shared/*.lua")
 local text = "\n" .. shared:read("*a")
 shared:close()
-for _, pattern in ipairs { "\nlocal function ([%w_]+)", "\nlocal ([%w_,%s]+) =" } do
+for _, pattern in ipairs { "\nlocal function ([%w_]+)", "\nlocal ([%w_,%s]+) =", "\nlocal ([%w_, ]+)\ndo" } do
   for names in text:gmatch(pattern) do
     for name in names:gmatch("[%w_]+") do table.insert(read_globals, name) end
   end

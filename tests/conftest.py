@@ -366,8 +366,6 @@ _ELSEWHERE = {
     "scheduled": "set",
 }
 _MOST = {"bell": 32, "history": 5200}
-#: Keys with a name that live as long as jobs do.
-_OF_JOBS = {"lane", "after", "followers", "inputs", "unique"}
 
 
 def leaks(raw: redis.Redis) -> list[str]:
@@ -416,6 +414,9 @@ def _is_owned(raw: redis.Redis, queue: str, name: str, rest: str) -> bool:
     if name == "outcome":  # some followers are still to be told
         ended = raw.lrange(f"{base}ended", 0, -1)
         return any(one.split()[0] == entry.encode() for one in ended)
+    if name == "shared":  # some jobs are still to get it
+        every = raw.scan_iter(match=f"{base}inputs:*".replace("{", "\\{").replace("}", "\\}"), count=1000)
+        return any(f"{entry},".encode() in (raw.hget(one, "") or b"") for one in every)
     owner = _OWNERS.get(name)
     if owner == "followed":
         return bool(raw.sismember(f"{base}{owner}", entry))

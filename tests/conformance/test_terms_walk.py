@@ -49,6 +49,9 @@ class Known:
     unique: str = ""
     before: list[Known] = field(default_factory=list)
     policy: str = "d"
+    inputs: bool = False
+    """Whether it gets the results of the jobs before."""
+    result: bytes = b""
     token: str = ""
     waits: bool = False
     """Whether it came after others, or was delayed."""
@@ -113,14 +116,21 @@ class Walk:
         before = self.chance.sample(
             [*self.jobs.values()], min(len(self.jobs), self.chance.choice((0, 0, 1, 2)))
         )
-        policy = self.chance.choice("ddfe")
+        policy, inputs = self.chance.choice("ddfe"), self.chance.random() < 0.5
         for _ in range(count):
             self.number += 1
             unique = self.chance.choice(("", "", "u1", "u2")) if limit != "order" else ""
             one = Known(
-                lane, f"job{self.number}", limit, f"{unique} {period}" if unique else "", before, policy
+                lane,
+                f"job{self.number}",
+                limit,
+                f"{unique} {period}" if unique else "",
+                before,
+                policy,
+                inputs,
             )
-            own[one.id] = pack_terms(limit, one.unique, [each.reference for each in before], policy)
+            words = policy + "i" * inputs
+            own[one.id] = pack_terms(limit, one.unique, [each.reference for each in before], words)
             jobs.append(one)
         running, starts, in_order = LIMITS.get(limit, (0, 0, False))
         delay = self.chance.choice((0.0, 0.0, 0.0, LONG))
@@ -163,18 +173,21 @@ class Walk:
                 self.ask(each)
                 assert each.ends, f"{one.id} is held before {each.id} has ended"
                 assert set(each.ends) & FITTING[one.policy], (one.id, each.id, each.ends)
+            self.check_inputs(one)
         return len(batch.jobs)
 
     def end(self, how: str = "") -> None:
         if not self.held:
             return
         one = self.held.pop(self.chance.choice([*self.held]))
-        queue, outcome = one.lane.queue, encode_settled("done")
+        queue = one.lane.queue
+        outcome = encode_settled("done", one.id.encode() * self.chance.choice((1, 1000)))
         how = how or self.chance.choice(
             ("done", "done", "done", "failed", "retry", "release", "throttle", "lost")
         )
         if how == "done":
             assert self.run(commands.finish(queue, one.token, [Settlement(one.id, outcome, 600.0)])) == []
+            one.result = outcome
             one.ends.append("done")
         elif how == "failed":
             failed = Settlement(one.id, encode_settled("failed"), 600.0)
@@ -221,7 +234,9 @@ class Walk:
         if self.chance.random() < 0.3:
             for message in lane.run(commands.outbox):
                 if message.verb == "follow":
-                    self.run(commands.follow(message.queue, message.id, message.source, message.outcome))
+                    of_queue, ids = message.source.split(" ")
+                    wants = message.outcome
+                    self.run(commands.follow(message.queue, message.id, of_queue, ids.split(","), wants))
         else:
             lane.client.perform(outbox.deliver(lane.queue))
 
@@ -250,7 +265,7 @@ class Walk:
     def look(self) -> None:
         """Compare what the server says of all jobs with what is promised."""
         for lane in self.lanes:
-            lane.check()
+            lane.dump()
             mine = [one for one in self.jobs.values() if one.lane is lane]
             live: Counter[str] = Counter()
             for one in mine:
@@ -288,6 +303,15 @@ class Walk:
                     self.ask(other)
                     assert other.ends, f"{one.id} has overtaken {other.id}"
         one.started = True
+
+    def check_inputs(self, one: Known) -> None:
+        """Check that a job gets the results of those before it, or how they have ended."""
+        found = one.lane.inputs(one.id)
+        assert found.keys() == ({each.reference for each in one.before} if one.inputs else set())
+        for each in one.before if one.inputs else ():
+            is_result = each.result and found[each.reference] == each.result
+            assert is_result or len(found[each.reference]) < 200, (one.id, each.id)
+            assert is_result or each.ends[0] != "done", (one.id, each.id)
 
     def check_cancelled(self, one: Known, outcome: Any) -> None:
         """Check that a job that nobody has cancelled was so by its policy, or by a purge."""
@@ -385,7 +409,8 @@ MUTANTS: tuple[Change, ...] = (
     ("shared/after", "if redis.call('SREM', BASE .. 'after:' .. id, from) == 0 then return end", ""),
     ("shared/deliver", "if redis.call('EXISTS', FOLLOWED) == 1 then note_ended(ids) end", ""),
     ("claim", "if is_special then admit_next() end", ""),
-    ("follow", "if outcome then return {'OVER', outcome} end", ""),
+    ("follow", "if outcome then return {'OVER', wanted(outcome, wants)} end", ""),
+    ("shared/terms", "redis.call('HINCRBY', key, 'jobs', 1)", ""),
 )
 SEEDS = 40
 

@@ -75,6 +75,21 @@ def test_jobs_follow_each_other_over_several_queues(start: Any, queue: Queue) ->
     assert [one.count().imbalance for one in others] == [0, 0, 0]
 
 
+def test_large_result_reaches_all_followers_and_is_kept_once(
+    start: Any, kind: str, queue: Queue, path: Path, one_server: Any, eventually: Callable[..., Any]
+) -> None:
+    other = Queue(f"{queue.name}-b", store=queue.client)
+    start([queue.name, other.name], workers=2, kind=kind)
+    held = queue.submit(jobs.hold, str(path), "x")
+    large = queue.submit(jobs.show.options(after=[held]), "x" * 5000)
+    followers = [one.submit(jobs.show, result_of(large)) for one in [queue, other] * 10]
+    last = other.submit(jobs.show.options(after=[other.submit(jobs.hold, str(path), "y")]), result_of(large))
+    go(path)
+    for job in (*followers, last, other.submit(jobs.show, result_of(large))):
+        assert job.result(30) == repr(large.result())
+    eventually(lambda: list(one_server.raw.keys("*:shared:*")) == [])
+
+
 @pytest.mark.parametrize("other", [False, True], ids=["same queue", "another queue"])
 def test_failures_and_cancellations_go_down_the_graph(start: Any, queue: Queue, *, other: bool) -> None:
     target = Queue(f"{queue.name}-b", store=queue.client) if other else queue

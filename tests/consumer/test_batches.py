@@ -443,6 +443,9 @@ def test_jobs_take_the_results_of_others(start: Any, style: str, queue: Queue, p
     last = queue.submit(show, results_of([*second[::30], mixed]))
     assert [one.result(60) for one in second] == [0] * 30 + [4] * 30 + [8] * 30
     assert last.result(60) == "[0, 4, 8, 42]"
+    large = queue.submit(show, "x" * 5000)
+    for one in [queue.submit(show, result_of(large)) for _ in range(30)]:
+        assert one.result(60) == repr(large.result())
     bad = queue.submit(double, str(path), -1)
     told = queue.submit(show.options(when="ended"), result_of(bad))
     assert "JobFailed" in told.result(60)

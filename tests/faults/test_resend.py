@@ -197,8 +197,8 @@ def unique(lane: Lane) -> None:
 def followed(lane: Lane) -> str:
     """Put a job with many followers, here and elsewhere, and take it."""
     lane.put("before")
-    lane.submit(*(f"follower{number}" for number in range(40)), after=[f"{lane.queue} before"], policy="di")
-    lane.run(commands.follow, "before", "other follower", b"i")
+    lane.submit(*(f"follower{number}" for number in range(30)), after=[f"{lane.queue} before"], policy="di")
+    lane.run(commands.follow, "before", "other", ["follower"], b"i")
     return lane.claim().token
 
 
@@ -231,13 +231,14 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (limited, lambda _: with_terms()),
     ),
     "follow": (
-        (put, lambda _: (FIRST, "other follower", b"i")),
-        (emptied, lambda _: ("over", "other follower")),
-        (nothing, lambda _: ("gone", "other follower")),
+        (put, lambda _: (FIRST, "other", ["follower", "second"], b"i")),
+        (emptied, lambda _: ("over", "other", ["follower"])),
+        (nothing, lambda _: ("gone", "other", ["follower"])),
     ),
     "go_on": (
-        (following, lambda _: ("follower", "other before", encode_settled("done"))),
-        (following, lambda _: ("follower", "other before", encode_settled("failed"))),
+        (following, lambda _: (["follower"], "other before", encode_settled("done"))),
+        (following, lambda _: (["follower"], "other before", encode_settled("failed"))),
+        (following, lambda _: (["follower", "gone"], "other before", encode_settled("done", bytes(5000)))),
     ),
     "throttle": (
         (limited, lambda token: (token, "limited", LONG, b"attempt")),
@@ -416,11 +417,11 @@ LATE = {
     ),
     "age": Late(nothing, lambda queue: commands.age(queue, 5), lambda lane: lane.run(commands.age, 9), {}),
     # The follower is told once, even if it is noted once more: then by its own queue.
-    "follow": Late(put, lambda queue: commands.follow(queue, FIRST, "other follower"), fail_first, {}),
+    "follow": Late(put, lambda queue: commands.follow(queue, FIRST, "other", ["follower"]), fail_first, {}),
     # Of a job put again under its id after the same job: that has ended indeed.
     "go_on": Late(
         following,
-        lambda queue: commands.go_on(queue, "follower", "other before", encode_settled("done")),
+        lambda queue: commands.go_on(queue, ["follower"], "other before", encode_settled("done")),
         following_again,
         {"deferred": -1, "ready": 1},
     ),

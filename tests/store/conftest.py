@@ -149,6 +149,7 @@ class Lane:
                 state[f"meta.{field}"] = value
         if self.sound:
             self.check()
+            self._check_inputs(state)
         return state
 
     def changes(self, before: State) -> State:
@@ -219,6 +220,22 @@ class Lane:
             assert raw.exists(key(f"followers:{one.decode()}")), one
         for name in raw.zrange(key("turns"), 0, -1):
             assert name.decode() in limits, name
+
+    def _check_inputs(self, state: State) -> None:
+        """Check that only jobs have inputs, and that each shared one is there for as many as it counts."""
+        holders: Counter[str] = Counter()
+        for name, fields in state.items():
+            kind, _, job = name.partition(":")
+            if kind == "inputs":
+                assert job in state["jobs"], name
+                holders.update(f"shared:{one}" for one in fields.get("", "").split(",")[:-1])
+        counts = {name: int(fields["jobs"]) for name, fields in state.items() if name.startswith("shared:")}
+        assert counts == holders
+
+    def inputs(self, job_id: str) -> dict[str, bytes]:
+        """Return the outcomes that a job gets, by queue and id."""
+        outcomes, shared = self.run(commands.inputs, job_id)
+        return outcomes | {one: self.run(commands.shared_input, one) for one in shared}
 
     def turn_clock(self, milliseconds: int) -> None:
         """Simulate a jump of the server's clock since the last script."""

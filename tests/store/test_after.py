@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TOP = 255 * 2**45
 LONG = 1000.0
+STATE = b"\x93\xa4done\xc2\x00"  # of an outcome that nobody wants
 DONE, FAILED, CANCELLED = map(encode_settled, ("done", "failed", "cancelled"))
 
 
@@ -91,7 +92,7 @@ def test_job_after_ended_ones_is_ready_at_once(lane: Lane) -> None:
     end(lane, "a")
     lane.submit("b", **after(lane, "a", policy="di"))
     assert lane.state("b") == "ready"
-    assert lane.run(commands.inputs, "b") == {f"{lane.queue} a": DONE}
+    assert lane.inputs("b") == {f"{lane.queue} a": DONE}
     assert "followers:a" not in lane.dump()
 
 
@@ -145,7 +146,7 @@ def test_dead_job_has_ended_even_if_its_outcome_has_expired(lane: Lane) -> None:
     lane.raw.delete(lane.key("outcome:a"))
     lane.submit("b", **after(lane, "a", policy="f"))
     assert lane.state("b") == "ready"
-    assert lane.run(commands.follow, "a", "other c") == FollowReply(waits=False, outcome=FAILED)
+    assert lane.run(commands.follow, "a", "other", ["c"], b"i") == FollowReply(waits=False, outcome=FAILED)
 
 
 def test_revived_job_is_followed_again(lane: Lane) -> None:
@@ -239,7 +240,7 @@ def test_inputs_are_kept_until_the_job_is_over(lane: Lane) -> None:
     lane.submit("c", **after(lane, "a", "b", policy="ei"))
     end(lane, "a")
     end(lane, "b", state="failed")
-    assert lane.run(commands.inputs, "c") == {f"{lane.queue} a": DONE, f"{lane.queue} b": FAILED}
+    assert lane.inputs("c") == {f"{lane.queue} a": DONE, f"{lane.queue} b": FAILED}
     end(lane, "c", state="failed")
     assert lane.raw.exists(lane.key("inputs:c")), "it may be revived"
     assert lane.run(commands.discard, ["c"]) == 1
@@ -260,8 +261,8 @@ def test_dropped_dead_job_leaves_no_inputs(lane: Lane, few_dead: None) -> None:
 
 def test_many_followers_go_on_in_slices(lane: Lane) -> None:
     lane.put("a")
-    lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a"))
-    lane.submit(*(f"g{number}" for number in range(100)), **after(lane, "a"))
+    for letter in "fghi":
+        lane.submit(*(f"{letter}{number}" for number in range(50)), **after(lane, "a"))
     end(lane, "a", keep=90.0)
     assert lane.count().deferred == 200 - 64
     assert lane.raw.pttl(lane.key("outcome:a")) == -1, "the others need it"
@@ -300,14 +301,15 @@ def test_followers_of_a_revived_job_wait_for_its_next_end(lane: Lane) -> None:
     lane.put("a")
     lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a", policy="e"))
     end(lane, "a", state="failed")
-    assert lane.count().deferred == 36
+    assert lane.count().deferred == 68, "a failure cancels most followers, so its slices are smaller"
     lane.run(commands.revive, ["a"])
     for _ in range(2):
         lane.run(commands.promote)
-    assert lane.count().deferred == 36
+    assert lane.count().deferred == 68
     assert "ended" not in lane.dump()
     lane.run(commands.purge, "ready", 100, CANCELLED, 60.0)
-    lane.run(commands.promote)
+    for _ in range(2):
+        lane.run(commands.promote)
     assert lane.count().deferred == 0
 
 
@@ -332,7 +334,7 @@ def test_many_jobs_before_are_noted_in_slices(lane: Lane) -> None:
     for _ in range(2):
         lane.run(commands.promote)
     assert lane.state("c") == "ready"
-    assert len(lane.run(commands.inputs, "c")) == 200
+    assert len(lane.inputs("c")) == 200
 
 
 def test_job_waits_for_those_before_it_that_are_not_noted_yet(lane: Lane) -> None:
@@ -385,10 +387,15 @@ def test_job_after_one_of_another_queue_leaves_a_message(lane: Lane) -> None:
     assert "outbox" not in lane.dump()
 
 
+def test_jobs_after_the_same_one_elsewhere_share_a_message(lane: Lane) -> None:
+    lane.submit("b", "c", after=["other a"], policy="d")
+    assert messages(lane) == [Message("follow", "other", "a", f"{lane.queue} b,c", b"")]
+
+
 @pytest.mark.parametrize("wants", [b"", b"i"])
 def test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere(lane: Lane, wants: bytes) -> None:
     lane.put("a")
-    assert lane.run(commands.follow, "a", "other b", wants).waits
+    assert lane.run(commands.follow, "a", "other", ["b"], wants).waits
     state = lane.dump()
     assert (state.get("followed"), state["links:a"]) == ({"a"}, {"> other b"})
     batch = lane.claim()
@@ -396,7 +403,7 @@ def test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere(lane: Lane, want
     lane.run(commands.finish, batch.token, [Settlement("a", outcome, 60.0)])
     (message,) = messages(lane)
     assert message[:4] == ("go_on", "other", "b", f"{lane.queue} a")
-    assert message.outcome == (outcome if wants else b"\x93\xa4done\xc2\x00")
+    assert message.outcome == (outcome if wants else STATE)
     lane.run(commands.delivered, [message])
     assert messages(lane) == []
 
@@ -404,7 +411,7 @@ def test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere(lane: Lane, want
 def test_follower_that_wants_the_outcome_now_gets_it_once(lane: Lane) -> None:
     lane.put("a")
     for wants in (b"", b"i", b"i"):
-        lane.run(commands.follow, "a", "other b", wants)
+        lane.run(commands.follow, "a", "other", ["b"], wants)
     assert lane.dump()["followers:a"] == {"other b i"}
 
 
@@ -412,10 +419,11 @@ def test_follow_of_an_ended_or_unknown_job_says_so(lane: Lane) -> None:
     lane.put("a")
     end(lane, "a")
     before = lane.dump()
-    assert lane.run(commands.follow, "a", "other b") == FollowReply(waits=False, outcome=DONE)
+    assert lane.run(commands.follow, "a", "other", ["b"], b"i") == FollowReply(waits=False, outcome=DONE)
+    assert lane.run(commands.follow, "a", "other", ["b"]) == FollowReply(waits=False, outcome=STATE)
     assert lane.changes(before) == {"links:a": {"> other b"}}
     before = lane.dump()
-    assert lane.run(commands.follow, "gone", "other b") == FollowReply(waits=False)
+    assert lane.run(commands.follow, "gone", "other", ["b"]) == FollowReply(waits=False)
     assert lane.changes(before) == {}
 
 
@@ -424,34 +432,36 @@ def test_follow_of_an_ended_or_unknown_job_says_so(lane: Lane) -> None:
 def test_end_elsewhere_lets_a_job_go_on(lane: Lane, policy: str, outcome: bytes) -> None:
     lane.submit("b", after=["other a"], policy=policy)
     lane.raw.delete(lane.key("bell"))
-    assert lane.run(commands.go_on, "b", "other a", outcome) == "OK"
+    assert lane.run(commands.go_on, ["b"], "other a", outcome) == "OK"
     goes_on = policy != "d" or outcome == DONE
     assert lane.state("b") == ("ready" if goes_on else "over")
-    assert lane.run(commands.inputs, "b") == ({"other a": outcome} if policy == "ei" else {})
+    assert lane.inputs("b") == ({"other a": outcome} if policy == "ei" else {})
     assert lane.raw.exists(lane.key("bell")) == goes_on
     before = lane.dump()
     for _ in range(2):
-        assert lane.run(commands.go_on, "b", "other a", outcome) == "OK"
+        assert lane.run(commands.go_on, ["b"], "other a", outcome) == "OK"
     assert lane.changes(before) == {}
 
 
 def test_end_of_an_unrelated_job_changes_nothing(lane: Lane) -> None:
     lane.submit("b", after=["other a"], policy="d")
     before = lane.dump()
-    lane.run(commands.go_on, "b", "other z", FAILED)
-    lane.run(commands.go_on, "z", "other a", DONE)
+    lane.run(commands.go_on, ["b"], "other z", FAILED)
+    lane.run(commands.go_on, ["z"], "other a", DONE)
     assert lane.changes(before) == {}
 
 
-def test_many_followers_elsewhere_get_messages_in_slices(lane: Lane) -> None:
+def test_followers_elsewhere_get_one_message_for_each_slice(lane: Lane) -> None:
     lane.put("a")
-    for number in range(100):
-        lane.run(commands.follow, "a", f"other f{number}")
+    expected = {f"{queue} f{number}" for queue in ("other", "third") for number in range(50)}
+    for queue in ("other", "third"):
+        lane.run(commands.follow, "a", queue, [f"f{number}" for number in range(50)])
     end(lane, "a")
-    assert len(lane.dump()["outbox"]) == 64
+    assert sum(len(one.id.split(",")) for one in messages(lane)) == 64
     lane.run(commands.promote)
-    assert len(lane.dump()["outbox"]) == 100
-    assert len(messages(lane)) == 32
+    found = messages(lane)
+    assert len(found) <= 4
+    assert {f"{one.queue} {job}" for one in found for job in one.id.split(",")} == expected
 
 
 def test_queue_with_messages_is_not_forgotten(lane: Lane) -> None:
@@ -467,12 +477,167 @@ def test_queue_with_messages_is_not_forgotten(lane: Lane) -> None:
 def test_queue_with_untold_followers_elsewhere_is_not_forgotten(lane: Lane) -> None:
     lane.put("a")
     for number in range(65):
-        lane.run(commands.follow, "a", f"other f{number}")
+        lane.run(commands.follow, "a", "other", [f"f{number}"])
     end(lane, "a")
     lane.raw.delete(lane.key("outbox"))
     assert lane.client.run(commands.forget(lane.queue, 0.0, remove=True)).word == "USED"
     lane.run(commands.promote)
     assert "ended" not in lane.dump()
+
+
+# --- inputs that jobs share
+
+
+LARGE = encode_settled("done", bytes(2000))
+
+
+def end_large(lane: Lane, job_id: str = "a", outcome: bytes = LARGE) -> None:
+    """Take the next job, and end it with a large outcome."""
+    batch = lane.claim()
+    assert names(batch) == [job_id]
+    lane.run(commands.finish, batch.token, [Settlement(job_id, outcome, 60.0)])
+
+
+def shared(lane: Lane) -> dict[str, int]:
+    """Return how many jobs share each large input."""
+    prefix = lane.key("shared:") + lane.queue + " "
+    found = lane.raw.keys(lane.key("shared:*").replace("{", "\\{").replace("}", "\\}"))
+    return {one.decode().removeprefix(prefix): int(lane.raw.hget(one, "jobs") or 0) for one in found}
+
+
+def test_large_outcome_is_kept_once_for_all_followers(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit(*(f"f{number}" for number in range(100)), **after(lane, "a", policy="di"))
+    lane.submit("g", **after(lane, "a"))
+    end_large(lane)
+    lane.run(commands.promote)
+    assert shared(lane) == {"a": 100}
+    assert lane.raw.pttl(lane.key(f"shared:{lane.queue} a")) == -1
+    lane.raw.delete(lane.key("outcome:a"))
+    late = lane.inputs("f99")
+    assert (late, lane.inputs("g")) == ({f"{lane.queue} a": LARGE}, {})
+    assert lane.raw.hlen(lane.key("inputs:f99")) == 1
+    lane.finish(lane.claim(50))
+    left = sum(shared(lane).values())
+    assert 49 <= left <= 50
+    lane.finish(lane.claim(100))
+    assert shared(lane) == {}
+
+
+def test_job_after_one_that_has_ended_shares_its_outcome(lane: Lane) -> None:
+    lane.put("a")
+    end_large(lane)
+    lane.submit("b", "c", **after(lane, "a", policy="di"))
+    lane.submit("d", **after(lane, "a", policy="di"))
+    assert shared(lane) == {"a": 3}
+    assert [lane.inputs(one) for one in "bcd"] == [{f"{lane.queue} a": LARGE}] * 3
+
+
+def test_large_outcome_of_another_queue_is_kept_once(lane: Lane) -> None:
+    lane.submit("b", "c", "d", after=["other a"], policy="di")
+    for ids in (["b", "c"], ["b", "c"], ["d"]):
+        lane.run(commands.go_on, ids, "other a", LARGE)
+    assert lane.raw.hgetall(lane.key("shared:other a")) == {b"outcome": LARGE, b"jobs": b"3"}
+    assert [lane.inputs(one) for one in "bcd"] == [{"other a": LARGE}] * 3
+
+
+@pytest.mark.parametrize("how", ["done", "retried", "recovered", "released", "revived"])
+def test_shared_input_is_there_until_the_job_is_over(lane: Lane, how: str) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a", policy="di"))
+    end_large(lane)
+    batch = lane.claim()
+    if how == "retried":
+        lane.run(commands.retry, batch.token, "b", 0.0, b"")
+    elif how == "recovered":
+        lane.let_leases_run_out("b")
+        lane.run(commands.reap)
+    elif how == "released":
+        lane.run(commands.release, batch.token, ["b"])
+    elif how == "revived":
+        lane.run(commands.fail, batch.token, Settlement("b", FAILED, 60.0))
+        assert shared(lane) == {"a": 1}
+        lane.run(commands.revive, ["b"])
+    assert lane.inputs("b") == {f"{lane.queue} a": LARGE}
+    lane.finish(batch if how == "done" else lane.claim())
+    assert shared(lane) == {}
+
+
+@pytest.mark.parametrize("how", ["cancel", "purge", "discard", "drop"])
+def test_jobs_that_end_without_a_result_leave_no_shared_input(lane: Lane, few_dead: None, how: str) -> None:
+    lane.put("a")
+    lane.submit("b", "c", **after(lane, "a", policy="di"))
+    end_large(lane)
+    assert shared(lane) == {"a": 2}
+    if how == "cancel":
+        for one in "bc":
+            lane.run(commands.cancel, one, CANCELLED, 60.0)
+    elif how == "purge":
+        lane.run(commands.purge, "ready", 9, CANCELLED, 60.0)
+    else:
+        end(lane, *lane.dump()["ready"], state="failed")
+        assert shared(lane) == {"a": 2}
+        if how == "drop":
+            for one in "xy":
+                lane.put(one)
+                end(lane, one, state="failed")
+        else:
+            lane.run(commands.discard, ["b", "c"])
+    assert shared(lane) == {}
+
+
+def test_follower_cancelled_after_it_got_an_input_leaves_none(lane: Lane) -> None:
+    """Its inputs come and go within one script, and the next job after the same one gets them nevertheless."""
+    lane.put("a")
+    end_large(lane)
+    lane.put("z")
+    end(lane, "z", state="cancelled")
+    own = [f"{lane.queue} {one}" for one in "az"]
+    packed = {
+        "b": commands.pack_terms(after=own, policy="di"),
+        "c": commands.pack_terms(after=own[:1], policy="di"),
+    }
+    jobs = [(one, b"bytes") for one in packed]
+    lane.run(commands.submit, jobs, commands.PutParams(terms=commands.Terms(packed)))
+    assert (lane.state("b"), lane.state("c")) == ("over", "ready")
+    assert shared(lane) == {"a": 1}
+    assert lane.inputs("c") == {f"{lane.queue} a": LARGE}
+
+
+def test_new_outcome_is_not_taken_for_the_shared_old_one(lane: Lane) -> None:
+    lane.put("a")
+    lane.submit("b", **after(lane, "a", policy="ei"))
+    failure = encode_settled("failed", bytes(3000))
+    lane.run(commands.fail, lane.claim().token, Settlement("a", failure, 60.0))
+    lane.run(commands.revive, ["a"])
+    lane.submit("c", **after(lane, "a", policy="ei"))
+    batch = lane.claim(2)
+    lane.run(commands.finish, batch.token, [Settlement("a", LARGE, 60.0)])
+    assert lane.inputs("b") == {f"{lane.queue} a": failure}
+    assert lane.inputs("c") == {f"{lane.queue} a": LARGE}
+    assert shared(lane) == {"a": 1}
+
+
+def test_job_shares_at_most_64_inputs(lane: Lane) -> None:
+    ids = [f"j{number}" for number in range(70)]
+    lane.put(*ids)
+    token = lane.claim(70).token
+    lane.run(commands.finish, token, [Settlement(one, LARGE, 60.0) for one in ids])
+    lane.submit("b", **after(lane, *ids, policy="di"))
+    lane.run(commands.promote)
+    assert len(shared(lane)) == 64
+    assert lane.inputs("b") == {f"{lane.queue} {one}": LARGE for one in ids}
+    end(lane, "b")
+    assert shared(lane) == {}
+
+
+def test_hooks_share_a_large_outcome(lane: Lane) -> None:
+    lane.submit("a", **hooks("d", "e"))
+    end_large(lane)
+    assert shared(lane) == {"a": 2}
+    assert lane.inputs("hook-d") == lane.inputs("hook-e") == {f"{lane.queue} a": LARGE}
+    lane.finish(lane.claim(2))
+    assert shared(lane) == {}
 
 
 # --- sent twice
@@ -495,10 +660,10 @@ def test_put_of_a_follower_sent_twice_has_no_second_effect(lane: Lane) -> None:
 
 def test_late_follow_changes_nothing_for_the_follower(lane: Lane) -> None:
     lane.put("a")
-    lane.run(commands.follow, "a", "other b")
+    lane.run(commands.follow, "a", "other", ["b"])
     end(lane, "a")
     before = lane.dump()
-    assert lane.run(commands.follow, "a", "other b") == FollowReply(waits=False, outcome=DONE)
+    assert lane.run(commands.follow, "a", "other", ["b"]) == FollowReply(waits=False, outcome=STATE)
     assert lane.changes(before) == {}
 
 
@@ -517,7 +682,7 @@ def test_end_of_a_job_puts_its_hooks(lane: Lane, state: str, put: str) -> None:
     assert found.get("ready", {}).keys() == {f"hook-{one}" for one in put}
     for one in put:
         assert found["jobs"][f"hook-{one}"] == f"call {one}"
-        assert lane.run(commands.inputs, f"hook-{one}") == {f"{lane.queue} a": encode_settled(state)}
+        assert lane.inputs(f"hook-{one}") == {f"{lane.queue} a": encode_settled(state)}
     lane.finish(lane.claim(9))
     assert {"terms"} & lane.dump().keys() <= ({"terms"} if state == "failed" else set())
 

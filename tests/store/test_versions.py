@@ -123,8 +123,8 @@ def end(job: str) -> Settlement:
 REFUSED: dict[str, tuple[Any, ...]] = {
     "put": ([("new", b"bytes")], PutParams()),
     "submit": ([("new", b"bytes")], PutParams(terms=commands.Terms({"new": commands.pack_terms("k")}))),
-    "follow": ("waiting", "other follower"),
-    "go_on": ("deferred", "other before", encode_settled("done")),
+    "follow": ("waiting", "other", ["follower"]),
+    "go_on": (["deferred"], "other before", encode_settled("done")),
     "limit": (1, 0, 1.0),
     "age": (16,),
     "claim": ("ann", "nonce.1", 1, 10.0),

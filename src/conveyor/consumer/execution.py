@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from conveyor.resources import Resource
     from conveyor.retry_policy import RetryPolicy
     from conveyor.store import Client
+    from conveyor.store.command import Command
     from conveyor.store.commands import Claimed, Look, WaitKind
     from conveyor.tasks import Registry, Task
     from conveyor.wire.terms import InputKind
@@ -90,7 +91,7 @@ MAX_TRACEBACK = 4000
 ENDING = 1.0
 #: Seconds for the server to take the cursor of a run that did not return.
 KEEP_WITHIN = 1.0
-#: Jobs of a batch whose inputs are read in one round trip.
+#: Jobs whose inputs, or inputs of several jobs, that are read in one round trip.
 MAX_READ = 20
 #: In place of middleware.
 _NOTHING = contextlib.nullcontext()
@@ -466,14 +467,23 @@ class RunningBatch(RunningJob):
 
 def _read_inputs(client: Client, queue: str, ids: Sequence[str]) -> list[Mapping[str, bytes]]:
     """Return the outcomes that jobs get of those before them, for each by queue and id. Raises RunLostError."""
-    sent = [commands.inputs(queue, one) for one in ids]
-    found: list[Mapping[str, bytes]] = []
     try:
-        for first in range(0, len(sent), MAX_READ):
-            found += client.run_all(sent[first : first + MAX_READ])
+        found = _read_all(client, [commands.inputs(queue, one) for one in ids])
+        names = [*dict.fromkeys(name for one in found for name in one.shared)]
+        outcomes = _read_all(client, [commands.shared_input(queue, name) for name in names])
     except StoreError as error:
         raise RunLostError(f"the results of the jobs before it could not be read: {error}") from None
-    return found
+    shared = {name: outcome for name, outcome in zip(names, outcomes, strict=True) if outcome is not None}
+    return [one.outcomes | {name: shared[name] for name in one.shared if name in shared} for one in found]
+
+
+def _read_all(client: Client, sent: Sequence[Command]) -> list[Any]:
+    """Run commands, a few in one round trip. Raises StoreError."""
+    return [
+        reply
+        for first in range(0, len(sent), MAX_READ)
+        for reply in client.run_all(sent[first : first + MAX_READ])
+    ]
 
 
 def _inputs(job: call.Call, known: Mapping[str, bytes]) -> dict[int | str, Any]:

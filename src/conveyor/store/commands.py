@@ -402,13 +402,14 @@ def throttle(
 
 
 class Message(NamedTuple):
-    """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
+    """What jobs mean for others of another queue: `follow` that they come after one, `go_on` that one has ended."""
 
     verb: str
     queue: str
     id: str
+    """The job of that queue; in a `go_on` several, with commas."""
     source: str
-    """The job that it comes from, as queue and id."""
+    """The job that it comes from, as queue and id; in a `follow` several, with commas between the ids."""
     outcome: bytes
     """The outcome; of a `follow` i if its outcome is wanted, or empty."""
 
@@ -434,25 +435,25 @@ def delivered(queue: str, messages: Iterable[Message]) -> Command:
 
 
 class FollowReply(NamedTuple):
-    """Whether the follower will be told of the end, or else the outcome, empty if the job is unknown."""
+    """Whether the followers will be told of the end, or else the outcome, empty if the job is unknown."""
 
     waits: bool
     outcome: bytes = b""
 
 
-def follow(queue: str, job_id: str, follower: str, wants: bytes = b"") -> Command:
-    """Note that a job comes after one of another queue, and with i that it wants its outcome. Reply: `FollowReply`."""
+def follow(queue: str, job_id: str, of_queue: str, ids: Iterable[str], wants: bytes = b"") -> Command:
+    """Note that jobs of another queue come after one, and with i that they want its outcome. Reply: `FollowReply`."""
 
     def read(reply: Sequence[Any]) -> FollowReply:
         word = checked(reply[0].decode())
         return FollowReply(word == "OK", reply[1] if word == "OVER" else b"")
 
-    return script("follow", queue, job_id, f"{follower} {wants.decode()}", read=read)
+    return script("follow", queue, job_id, wants, of_queue, *ids, read=read)
 
 
-def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
-    """Note that a job before a deferred one, in another queue, has ended: deferred -> ready, delayed or over."""
-    return script("go_on", queue, job_id, source, outcome)
+def go_on(queue: str, ids: Iterable[str], source: str, outcome: bytes) -> Command:
+    """Note that a job before deferred ones, in another queue, has ended: deferred -> ready, delayed or over."""
+    return script("go_on", queue, source, outcome, *ids)
 
 
 class Link(NamedTuple):
@@ -494,13 +495,29 @@ def place_in_lane(queue: str, limit: str, job_id: str) -> Command:
     return Command(("ZRANK", keys.key(queue, f"lane:{limit}"), job_id), read=lambda reply: int(reply or 0))
 
 
-def inputs(queue: str, job_id: str) -> Command:
-    """Read the outcomes that a job gets of those before it. Reply: their bytes, by queue and id."""
+class Inputs(NamedTuple):
+    """The outcomes that a job gets of those before it."""
 
-    def read(reply: Sequence[bytes]) -> dict[str, bytes]:
-        return dict(zip(texts(reply[::2]), reply[1::2], strict=True))
+    outcomes: dict[str, bytes]
+    """By queue and id."""
+    shared: list[str]
+    """The queue and id of each further one, which `shared_input` reads: several jobs get it, and it is large."""
+
+
+def inputs(queue: str, job_id: str) -> Command:
+    """Read the outcomes that a job gets of those before it. Reply: `Inputs`."""
+
+    def read(reply: Sequence[bytes]) -> Inputs:
+        outcomes = dict(zip(texts(reply[::2]), reply[1::2], strict=True))
+        shared = outcomes.pop("", b"").decode()
+        return Inputs(outcomes, shared.split(",")[:-1])
 
     return Command(("HGETALL", keys.key(queue, f"inputs:{job_id}")), read=read)
+
+
+def shared_input(queue: str, before: str) -> Command:
+    """Read an outcome that several jobs share, by the queue and id of its job. Reply: its bytes, or None."""
+    return Command(("HGET", keys.key(queue, f"shared:{before}"), "outcome"))
 
 
 # --- streaming what a job yields

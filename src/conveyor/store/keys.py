@@ -148,6 +148,11 @@ NAMED_KEYS = (
         "hash",
         "queue and id of a job before -> its outcome, for a job that gets it; until that is over",
     ),
+    (
+        "shared:<queue> <id>",
+        "hash",
+        "a large outcome of a job, and the number of jobs that get it as an input; until these are over",
+    ),
     ("starts:<key>", "list", "when jobs of one limit started, ms; a minute more than its period"),
     (
         "unique:<key>",

@@ -40,7 +40,7 @@ def deliver(queue: str) -> Operation[int]:
         return 0
     replies = yield Exchange([_command(one) for one in messages], WITHIN, 0.0)
     over = [
-        commands.go_on(queue, one.source.rpartition(" ")[2], f"{one.queue} {one.id}", reply.outcome or _GONE)
+        commands.go_on(queue, _ids(one.source), f"{one.queue} {one.id}", reply.outcome or _GONE)
         for one, reply in zip(messages, replies, strict=True)
         if one.verb == "follow" and not reply.waits
     ]
@@ -69,5 +69,11 @@ def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:
 
 def _command(message: Message) -> Command:
     if message.verb == "follow":
-        return commands.follow(message.queue, message.id, message.source, message.outcome)
-    return commands.go_on(message.queue, message.id, message.source, message.outcome)
+        of_queue = message.source.partition(" ")[0]
+        return commands.follow(message.queue, message.id, of_queue, _ids(message.source), message.outcome)
+    return commands.go_on(message.queue, _ids(message.id), message.source, message.outcome)
+
+
+def _ids(text: str) -> list[str]:
+    """Return the ids of a message, with or without their queue."""
+    return text.rpartition(" ")[2].split(",")

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 #: Max seconds of one block.
 MAX_BLOCK = 2.0
 #: Max jobs and bytes of one put; jobs with terms keep the server busy for longer.
-MAX_JOBS, MAX_WITH_TERMS, MAX_PUT_BYTES = 500, 100, 4 << 20
+MAX_JOBS, MAX_WITH_TERMS, MAX_PUT_BYTES = 500, 64, 4 << 20
 #: Max seconds to wait for a level of durability, and then for the server's reply that it was not reached.
 CONFIRM_WITHIN, CONFIRM_GRACE = 15.0, 1.0
 #: Max seconds for noting the name of a new queue, after its first job was put.

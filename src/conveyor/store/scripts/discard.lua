@@ -14,7 +14,7 @@ for _, id in ipairs(ARGV) do
     redis.call('HDEL', TRIES, id)
     redis.call('HDEL', PRIORITIES, id)
     redis.call('HDEL', TERMS, id)
-    redis.call('DEL', BASE .. 'inputs:' .. id)
+    drop_inputs({id})
     forget_steps({id})
   end
 end

@@ -8,7 +8,7 @@
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local MAX_BYTES = 1048576 -- of jobs that are read in one slice, but at least one job
 local MAX_BASES = 4096 -- priorities and keys without a job to purge, which were all put after the caller started
-local MAX_WITH_TERMS = 100 -- jobs: each may change a limit
+local MAX_WITH_TERMS = 64 -- jobs: each may change a limit
 local index, upto, max_jobs = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if redis.call('EXISTS', TERMS) == 1 then max_jobs = math.min(max_jobs, MAX_WITH_TERMS) end
 

@@ -13,7 +13,7 @@
 --       | GONE, id: a job before is unknown in this queue; when sent again, as after a loss of data, it counts as ended
 -- Atomic because room, slots and unique keys must not be assigned twice.
 local SAME_KEEP = 60000 -- ms; longer than any client sends a command again
-local MAX_TOGETHER = 100 -- jobs before that are noted at once, for all jobs of one command
+local MAX_TOGETHER = 64 -- jobs before that are noted at once, for all jobs of one command
 local mode, bound, priority, delay = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local waiter, rest, FIRST = ARGV[5], tonumber(ARGV[6]), 9
 local is_front = not priority
@@ -104,7 +104,7 @@ local function replace(id, bytes, own)
   if is_delayed and delay > 0 then redis.call('ZADD', DELAYED, exact(due_clock(server_time()) + delay), id) end
 end
 
-local has_delay, noted = delay > 0, 0
+local has_delay, noted, followers = delay > 0, 0, {}
 local places = accept(jobs, 1, #jobs, priority, is_front, 0, meta)
 if bound > 0 and not meta[2] then redis.call('HSET', META, 'maxsize', bound) end
 for place, own in ipairs(terms) do
@@ -139,13 +139,14 @@ for place, own in ipairs(terms) do
       each_part('RPUSH', BASE .. 'before:' .. id, further)
       redis.call('RPUSH', UNLINKED, id)
     end
-    if noted <= MAX_TOGETHER then note_before(id, earlier, own.p) end
+    if noted <= MAX_TOGETHER then followers[#followers + 1] = {id, earlier, own.p} end
   elseif has_delay then
     wait_until_due(id, write_terms('-', own), score, delay)
   else
     enter(id, write_terms('-', own), score)
   end
 end
+note_before(followers)
 for place = FIRST, FIRST + 3 * taken - 1, 3 do
   local id, other = ARGV[place], others[place]
   if other then

@@ -2,20 +2,24 @@
 -- each as queue and id; beyond MAX_NOTED those not noted there yet are in `before:<id>`, and it is in `unlinked`. The
 -- job it comes after has it in `followers:<id>`, and is in `followed`. Its end reaches a few followers at once, the
 -- others by later scripts: those of this queue directly, those of another one by a message in `outbox`, which consumers
--- carry over.
+-- carry over, one for all followers of the slice in that queue.
 -- A policy says how the jobs before must have ended: d done, f failed, or e ended in any way; otherwise the follower is
 -- cancelled. The letter i behind it: the follower gets their outcomes, its inputs.
 local MAX_TOLD, MAX_NOTED = 64, 64
-local LINKS_KEEP = 604800000 -- ms
 local GONE = cmsgpack.pack({'gone', false, 0}) -- the outcome of a job that is unknown
 
 local function link(id, texts) -- for people: < and a job before, or > and a follower
+  local LINKS_KEEP = 604800000 -- ms
   each_part('SADD', BASE .. 'links:' .. id, texts)
   redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)
 end
 
 local function outcome_of(id) -- also of a dead job, whose outcome may have expired
   return redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
+end
+
+local function wanted(outcome, wants) -- the whole outcome, if that is wanted, or only how the job has ended
+  return wants == 'i' and outcome or cmsgpack.pack({state_of(outcome), false, 0})
 end
 
 local function send(verb, queue, id, from, text) -- a message; the same one is sent once
@@ -33,7 +37,7 @@ local function go_on(id, from, state, outcome)
     settle(id, cmsgpack.pack({'cancelled', why, 0}), CANCELLED_KEEP, 'cancelled', server_time())
     return
   end
-  if string.sub(terms.p or 'd', 2) == 'i' then redis.call('HSET', BASE .. 'inputs:' .. id, from, outcome) end
+  if string.sub(terms.p or 'd', 2) == 'i' then give_input(id, from, outcome) end
   if redis.call('EXISTS', BASE .. 'after:' .. id, BASE .. 'before:' .. id) > 0 then return end
   local place = exact(tonumber(redis.call('ZSCORE', DEFERRED, id)))
   redis.call('ZREM', DEFERRED, id)
@@ -41,64 +45,88 @@ local function go_on(id, from, state, outcome)
   ring(1)
 end
 
--- Note that a deferred job comes after others, each as queue and id; those that have ended already let it go on.
-local function note_before(id, earlier, policy)
-  local links, over = {}, {}
-  for place, before in ipairs(earlier) do links[place] = '< ' .. before end
-  each_part('SADD', BASE .. 'after:' .. id, earlier)
-  link(id, links)
-  for _, before in ipairs(earlier) do
-    local queue, job = string.match(before, '^(%S+) (%S+)$')
-    local wants = string.sub(policy, 2)
+-- Note that deferred jobs come after others: of each its id, these others as queue and id, and its policy. Others that
+-- have ended already let it go on. Jobs after the same one are noted together, which halves the work.
+local function note_before(jobs)
+  local followers, over = {}, {}
+  for _, one in ipairs(jobs) do
+    local id, earlier, wants, links = one[1], one[2], string.sub(one[3], 2), {}
+    for place, before in ipairs(earlier) do
+      local key = before .. ' ' .. wants
+      links[place] = '< ' .. before
+      followers[key] = followers[key] or {}
+      table.insert(followers[key], id)
+    end
+    each_part('SADD', BASE .. 'after:' .. id, earlier)
+    link(id, links)
+  end
+  for key, ids in pairs(followers) do
+    local queue, job, wants = string.match(key, '^(%S+) (%S+) (%S*)$')
     if queue ~= OWN then
-      send('follow', queue, job, OWN .. ' ' .. id, wants)
+      send('follow', queue, job, OWN .. ' ' .. table.concat(ids, ','), wants)
     else
-      local outcome = outcome_of(job) or redis.call('HEXISTS', JOBS, job) == 0 and GONE
-      link(job, {'> ' .. OWN .. ' ' .. id})
+      local outcome, links, texts = outcome_of(job) or redis.call('HEXISTS', JOBS, job) == 0 and GONE, {}, {}
+      for place, id in ipairs(ids) do
+        links[place] = '> ' .. OWN .. ' ' .. id
+        texts[place] = OWN .. ' ' .. id .. ' ' .. wants
+      end
+      link(job, links)
       if outcome then
-        over[#over + 1] = {before, outcome}
+        over[queue .. ' ' .. job] = outcome
       else
-        redis.call('SADD', BASE .. 'followers:' .. job, OWN .. ' ' .. id .. ' ' .. wants)
+        each_part('SADD', BASE .. 'followers:' .. job, texts)
         redis.call('SADD', FOLLOWED, job)
       end
     end
   end
-  for _, one in ipairs(over) do go_on(id, one[1], state_of(one[2]), one[2]) end
+  for _, one in ipairs(jobs) do
+    for _, before in ipairs(one[2]) do
+      local outcome = over[before]
+      if outcome then go_on(one[1], before, state_of(outcome), outcome) end
+    end
+  end
 end
 
 local function note_more() -- a slice of the jobs before that are not noted yet
-  local noted = 0
+  local noted, jobs = 0, {}
   while noted < MAX_NOTED do
     local id = redis.call('LINDEX', UNLINKED, 0)
-    if not id then return end
+    if not id then break end
     local part, text = redis.call('LPOP', BASE .. 'before:' .. id), redis.call('HGET', TERMS, id)
     if redis.call('EXISTS', BASE .. 'before:' .. id) == 0 then redis.call('LPOP', UNLINKED) end
     if part and text then
       local earlier = {}
       for before in string.gmatch(part, '[^,]+') do earlier[#earlier + 1] = before end
       noted = noted + #earlier
-      note_before(id, earlier, read_terms(text).p)
+      jobs[#jobs + 1] = {id, earlier, read_terms(text).p}
     end
   end
+  note_before(jobs)
 end
 
-local function tell_followers() -- a slice of them; returns how many
+local function tell_followers() -- a slice of them; returns 0 if there were none
   local told = 0
   while told < MAX_TOLD do
     local id, keep_ms = string.match(redis.call('LINDEX', ENDED, 0) or '', '^(%S+) (%d+)$')
     if not id then break end
     local outcome, list = outcome_of(id), BASE .. 'followers:' .. id
     local is_live = not outcome and redis.call('HEXISTS', JOBS, id) == 1 -- revived: they wait for its next end
-    local state, from = state_of(outcome or GONE), OWN .. ' ' .. id
-    for _, follower in ipairs(is_live and {} or redis.call('SPOP', list, MAX_TOLD - told)) do
-      told = told + 1
+    local state, from, elsewhere = state_of(outcome or GONE), OWN .. ' ' .. id, {}
+    local work = state == 'done' and 1 or 2 -- otherwise most are cancelled, which takes twice as long
+    for _, follower in ipairs(is_live and {} or redis.call('SPOP', list, math.ceil((MAX_TOLD - told) / work))) do
+      told = told + work
       local queue, other, wants = string.match(follower, '^(%S+) (%S+) ?(%S*)$')
       if queue == OWN then
         go_on(other, from, state, outcome or GONE)
       else
-        send('go_on', queue, other, from, wants == 'i' and outcome or cmsgpack.pack({state, false, 0}))
-        ring(1)
+        local to = queue .. ' ' .. wants
+        elsewhere[to] = elsewhere[to] and elsewhere[to] .. ',' .. other or other
       end
+    end
+    for to, ids in pairs(elsewhere) do
+      local queue, wants = string.match(to, '^(%S+) (%S*)$')
+      send('go_on', queue, ids, from, wanted(outcome or GONE, wants))
+      ring(1)
     end
     if is_live or redis.call('EXISTS', list) == 0 then
       redis.call('LPOP', ENDED)

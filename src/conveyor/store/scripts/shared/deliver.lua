@@ -1,12 +1,9 @@
 -- Delivery of outcomes: kept under the id, and pushed to each open inbox, large ones as ids only.
 local MIN_KEEP = 20000 -- ms; longer than any client retries a command, so that its reply stays the same
-local MAX_ENDS = 5000 -- entries of the history
--- An inbox is limited, since its producer may be stopped: beyond MAX_FULL entries of its list, and if an outcome has
--- more than LETTER_BYTES and does not come first, only the id is pushed. Beyond MAX_ENTRIES only one "more" is.
-local MAX_FULL, MAX_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
 local open_inboxes = {}
 
 local function remember(what, text) -- in the history; `what` is end or discarded
+  local MAX_ENDS = 5000
   redis.call('XADD', HISTORY, 'MAXLEN', '~', MAX_ENDS, '*', what, text)
 end
 
@@ -37,7 +34,10 @@ local function deliver(letters, id, outcome, keep_ms, now)
 end
 
 -- Push id, outcome, … to each inbox; an empty outcome must be looked up. All are kept under their ids.
+-- An inbox is limited, since its producer may be stopped: beyond MAX_FULL entries of its list, and if an outcome has
+-- more than LETTER_BYTES and does not come first, only the id is pushed. Beyond MAX_ENTRIES only one "more" is.
 local function send_letters(letters)
+  local MAX_FULL, MAX_ENTRIES, LETTER_BYTES = 10000, 100000, 2048
   for inbox, letter in pairs(letters) do
     local list = BASE .. 'inbox:' .. inbox
     local length = redis.call('LLEN', list)

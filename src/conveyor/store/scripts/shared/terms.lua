@@ -12,7 +12,6 @@
 -- job brings it. A job is ready only with a slot, so a claim never meets one that may not run, and looks for nothing.
 local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
-local MAX_EXPIRED = 64
 local RUNNING, STARTS, PERIOD, ORDERED, READY_SLOTS, TAKEN_SLOTS, REST = 1, 2, 3, 4, 5, 6, 7
 local LIMIT = '>I4I4dI1I4I4d' -- how a limit is packed
 local MORE, NOTHING = string.byte('+'), {}
@@ -92,6 +91,7 @@ local function lane_of(key) -- the deferred jobs of a key, in order
 end
 
 local function starts_within(key, limit) -- how many of its jobs started within the period
+  local MAX_EXPIRED = 64
   local list, first = BASE .. 'starts:' .. key, limit_time() - limit[PERIOD]
   for _ = 1, MAX_EXPIRED do
     local oldest = tonumber(redis.call('LINDEX', list, -1))
@@ -275,6 +275,47 @@ local function fits(policy, state)
   return true
 end
 
+-- The outcomes that a job gets, its inputs, are in `inputs:<id>`, each under the queue and id of its job. One of more
+-- than SHARED_FROM bytes is kept once for all jobs of this queue that get it: in `shared:<queue> <id>`, with the count
+-- of these jobs, of which the last to end removes it. They have its name under the empty field, among MAX_SHARED at
+-- most, so that their end is little work: further outcomes are copied, as is one that differs from the shared one.
+local SHARED_FROM, MAX_SHARED = 1024, 64
+local shared = {} -- by queue and id, the outcomes that this script has found or put there
+
+local function give_input(id, from, outcome) -- from: queue and id of the job that has this outcome
+  local inputs, key = BASE .. 'inputs:' .. id, BASE .. 'shared:' .. from
+  local names = #outcome > SHARED_FROM and (redis.call('HGET', inputs, '') or '')
+  if names and select(2, string.gsub(names, ',', '')) < MAX_SHARED then
+    shared[from] = shared[from] or redis.call('HGET', key, 'outcome')
+    if not shared[from] then
+      redis.call('HSET', key, 'outcome', outcome)
+      shared[from] = outcome
+    end
+    if shared[from] == outcome then
+      redis.call('HINCRBY', key, 'jobs', 1)
+      redis.call('HSET', inputs, '', names .. from .. ',')
+      return
+    end
+  end
+  redis.call('HSET', inputs, from, outcome)
+end
+
+local function drop_inputs(ids) -- of jobs that are over
+  local names = {}
+  for _, id in ipairs(ids) do
+    local inputs = BASE .. 'inputs:' .. id
+    local text = redis.call('HGET', inputs, '') or ''
+    for from in string.gmatch(text, '[^,]+') do names[from] = (names[from] or 0) + 1 end
+    redis.call('UNLINK', inputs)
+  end
+  for from, count in pairs(names) do
+    if redis.call('HINCRBY', BASE .. 'shared:' .. from, 'jobs', -count) <= 0 then
+      redis.call('UNLINK', BASE .. 'shared:' .. from)
+      shared[from] = nil
+    end
+  end
+end
+
 -- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room,
 -- even in a full queue, since the end of a job does not wait.
 local function put_hooks(hooks, id, outcome)
@@ -285,7 +326,7 @@ local function put_hooks(hooks, id, outcome)
       jobs[#jobs + 1] = hook
       jobs[#jobs + 1] = hooks[place + 2]
       redis.call('HSET', TERMS, hook, write_terms('-', {p = 'ei'}))
-      redis.call('HSET', BASE .. 'inputs:' .. hook, OWN .. ' ' .. id, outcome)
+      give_input(hook, OWN .. ' ' .. id, outcome)
     end
   end
   if #jobs == 0 then return end
@@ -297,6 +338,7 @@ end
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
 local function end_terms(ids, outcomes, keeps)
   local texts, over, kept = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
+  local after = {} -- those of them that came after others
   read_limits(texts, #ids)
   for place, id in ipairs(ids) do
     local text = texts[place]
@@ -311,13 +353,15 @@ local function end_terms(ids, outcomes, keeps)
       else
         over[#over + 1] = id
         if terms.p then
-          redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'before:' .. id, BASE .. 'inputs:' .. id)
+          redis.call('UNLINK', BASE .. 'after:' .. id, BASE .. 'before:' .. id)
+          after[#after + 1] = id
         end
       end
     end
   end
   each_part('HSET', TERMS, kept)
   each_part('HDEL', TERMS, over)
+  drop_inputs(after)
 end
 
 -- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
