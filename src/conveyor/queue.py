@@ -34,7 +34,7 @@ from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, outbox, records, server_of
 from conveyor.store.client import time_for
 from conveyor.store.command import Exchange
-from conveyor.store.commands import PutParams, Terms
+from conveyor.store.commands import HookJob, PutParams, Terms
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, Headers, PutOptions, RunOptions
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from conveyor.inbox import Inbox
     from conveyor.store.command import Operation
-    from conveyor.store.commands import ForgetReply
+    from conveyor.store.commands import ForgetReply, SharedLimit
     from conveyor.wire.durability import Durability
     from conveyor.wire.terms import Arguments, Hook, Place
 
@@ -821,7 +821,7 @@ def _encoded_around(
         return _encoded(function, calls, options, put, inputs, headers)
 
 
-def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
+def _shared_terms(put: PutOptions) -> tuple[SharedLimit, tuple[float, bool]]:
     """Return the limit and the kind of unique key, as `Terms` has them."""
     limit, unique = put.limit or Limit(), put.unique
     running = 1 if limit.in_order else limit.running
@@ -883,21 +883,26 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
             hint="leave out replace=True, or `after` and the results of other jobs",
         )
     policy = policy_of(put.when, takes_inputs=bool(inputs))
-    hooks: list[str | bytes] = []
-    for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):
-        if hook is not None:
-            hooks += policy_letter, *_encoded_hook(hook, f"{queue} {job_id}")
+    hooks = [
+        _encoded_hook(hook, policy_letter, queue, job_id)
+        for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f"))
+        if hook is not None
+    ]
     terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy, hooks)
 
 
-def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
-    """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
+def _encoded_hook(hook: Hook, policy: str, queue: str, job_id: str) -> HookJob:
+    """Return a hook, whose first argument is how a job has ended. Raises BadCall."""
     function = hook.function
     put: PutOptions = getattr(function, "put", PLAIN)
     options: RunOptions = getattr(function, "run", call.DEFAULTS)
     takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
-    place: Place = (0, "one" if takes_end else "end", (job,))
-    return _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])[0]
+    place: Place = (0, "one" if takes_end else "end", (f"{queue} {job_id}",))
+    ((own_id, data),) = _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])
+    limit_key = put.limit.key(_name(function), function, ((), {})) if put.limit else ""
+    limit, _ = _shared_terms(put)
+    to, delay = hook.queue or queue, put.seconds_left()
+    return HookJob(policy, to, own_id, data, put.priority, delay, limit_key, limit)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -67,7 +67,38 @@ _KEY_PRIORITY, _KEYS = 383, 8192
 _NOTED = 64  # jobs before a job that a script notes at a time
 
 
+#: Max running, max starts within so many seconds, and whether the jobs of a key run in order.
+SharedLimit = tuple[int, int, float, bool]
+NO_LIMIT: SharedLimit = (0, 0, 0.0, False)
+
+
 # --- putting jobs
+
+
+class HookJob(NamedTuple):
+    """A job that is put when another one ends."""
+
+    policy: str
+    """How that must end: d done, or f failed or lost."""
+    queue: str
+    id: str
+    """With a dot and a number behind it, it becomes that of the job: one may end again after it was revived."""
+    data: bytes
+    priority: int = 0
+    delay: float = 0.0
+    limit_key: str = ""
+    limit: SharedLimit = NO_LIMIT
+
+    def packed(self) -> list[Any]:
+        """Return what scripts read."""
+        own: dict[str, object] = {}
+        if self.limit_key:
+            own = {"l": self.limit_key, "m": _packed_limit(self.limit)}
+        if self.delay > 0:
+            own["d"] = milliseconds(self.delay)
+        # As a string, since the scripts' msgpack knows no bytes.
+        data = msgspec.Raw(b"\xdb" + len(self.data).to_bytes(4, "big") + self.data)
+        return [self.policy, self.queue, self.id, data, self.priority, own]
 
 
 class Terms(NamedTuple):
@@ -75,7 +106,7 @@ class Terms(NamedTuple):
 
     own: dict[str, bytes]
     """By id, the packed terms of each job: those that `pack_terms` returns."""
-    limit: tuple[int, int, float, bool] = (0, 0, 0.0, False)
+    limit: SharedLimit = NO_LIMIT
     """Of each key: max running, max starts within so many seconds (0: no limit), and whether its jobs run in order."""
     unique: tuple[float, bool] = (0.0, False)
     """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
@@ -94,18 +125,13 @@ def pack_terms(
     unique: str = "",
     after: Sequence[str] = (),
     policy: str = "d",
-    hooks: Sequence[str | bytes] = (),
+    hooks: Sequence[HookJob] = (),
 ) -> bytes:
     """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
 
-    Of each hook the policy, its id and its bytes. Of many jobs before, those behind the first are packed apart, since
-    scripts note them in slices.
+    Of many jobs before, those behind the first are packed apart, since scripts note them in slices.
     """
-    # As strings, since the scripts' msgpack knows no bytes.
-    packed_hooks = [
-        msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
-        for one in hooks
-    ]
+    packed_hooks = [one.packed() for one in hooks]
     further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
     found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
@@ -175,16 +201,20 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
 def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs with terms: gone -> ready, delayed or deferred. Reply as of `put`; also raises JobGone."""
     terms = params.terms or Terms({})
-    running, starts, within, in_order = terms.limit
     seconds, replaces = terms.unique
     period = milliseconds(seconds) if seconds >= 0 else -1
     rest: list[Any] = [
-        msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+        msgspec.msgpack.encode(_packed_limit(terms.limit)),
         msgspec.msgpack.encode([period, int(replaces)]),
     ]
     for job_id, data in jobs:
         rest += job_id, data, terms.own[job_id]
     return _put("submit", queue, params, rest)
+
+
+def _packed_limit(limit: SharedLimit) -> list[int]:
+    running, starts, within, in_order = limit
+    return [running, starts, milliseconds(within), int(in_order)]
 
 
 def _put(name: str, queue: str, params: PutParams, jobs: list[Any]) -> Command:
@@ -390,7 +420,10 @@ def throttle(
 
 
 class Message(NamedTuple):
-    """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended."""
+    """What a job means for one of another queue: `follow` that it comes after it, `go_on` that it has ended.
+
+    And `hook` that this one is to be put, since it has ended.
+    """
 
     verb: str
     queue: str
@@ -398,7 +431,7 @@ class Message(NamedTuple):
     source: str
     """The job that it comes from, as queue and id."""
     outcome: bytes
-    """The outcome; of a `follow` i if its outcome is wanted, or empty."""
+    """The outcome; of a `follow` i if its outcome is wanted, or empty; of a `hook` what its script takes."""
 
 
 def outbox(queue: str, most: int = 32) -> Command:
@@ -441,6 +474,11 @@ def follow(queue: str, job_id: str, follower: str, wants: bytes = b"") -> Comman
 def go_on(queue: str, job_id: str, source: str, outcome: bytes) -> Command:
     """Note that a job before a deferred one, in another queue, has ended: deferred -> ready, delayed or over."""
     return script("go_on", queue, job_id, source, outcome)
+
+
+def hook(queue: str, job_id: str, source: str, packed: bytes) -> Command:
+    """Put the hook of a job of another queue, which has ended: gone -> ready, delayed or deferred."""
+    return script("hook", queue, job_id, source, packed)
 
 
 class Link(NamedTuple):

@@ -6,20 +6,15 @@
 -- A policy says how the jobs before must have ended: d done, f failed, or e ended in any way; otherwise the follower is
 -- cancelled. The letter i behind it: the follower gets their outcomes, its inputs.
 local MAX_TOLD, MAX_NOTED = 64, 64
-local LINKS_KEEP = 604800000 -- ms
 local GONE = cmsgpack.pack({'gone', false, 0}) -- the outcome of a job that is unknown
 
-local function link(id, texts) -- for people: < and a job before, or > and a follower
+local function link(id, texts) -- for people, during a week: < and a job before, or > and a follower
   each_part('SADD', BASE .. 'links:' .. id, texts)
-  redis.call('PEXPIRE', BASE .. 'links:' .. id, LINKS_KEEP)
+  redis.call('PEXPIRE', BASE .. 'links:' .. id, 604800000)
 end
 
 local function outcome_of(id) -- also of a dead job, whose outcome may have expired
   return redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
-end
-
-local function send(verb, queue, id, from, text) -- a message; the same one is sent once
-  redis.call('ZADD', OUTBOX, exact(limit_time()), table.concat({verb, queue, id, from, text}, ' '))
 end
 
 -- A job before has ended; the last one makes its follower ready. `from` is its queue and id.

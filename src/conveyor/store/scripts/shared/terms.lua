@@ -2,7 +2,7 @@
 -- that it comes after. A job with terms has them in `terms`, as one letter, where it stands, and then packed:
 --   l limit's key, m the limit as it was put, u unique key, us: that ends when it starts, uk: it holds for a time,
 --   p policy (shared/after.lua), d delay, ms, x: another put has replaced its bytes
---   h hooks: jobs that are put when it ends, each as policy, id, bytes
+--   h hooks: jobs that are put when it ends, each as policy, queue, id, bytes, priority, own terms: of these l, m and d
 -- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
 -- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
@@ -10,7 +10,6 @@
 -- job brings it. A job is ready only with a slot, so a claim never meets one that may not run, and looks for nothing.
 local OWN = string.sub(BASE, 11, -3) -- the name of this queue
 local QUANTUM = 16 -- jobs of one key that are ready: more would be in front of those of other keys
-local MAX_EXPIRED = 64
 local RUNNING, STARTS, PERIOD, ORDERED, READY_SLOTS, TAKEN_SLOTS, REST = 1, 2, 3, 4, 5, 6, 7
 local limits, due_now = {}, nil -- by key, those that this script has read; the time of limits
 
@@ -63,7 +62,7 @@ end
 
 local function starts_within(key, limit) -- how many of its jobs started within the period
   local list, first = BASE .. 'starts:' .. key, limit_time() - limit[PERIOD]
-  for _ = 1, MAX_EXPIRED do
+  for _ = 1, 64 do -- at most
     local oldest = tonumber(redis.call('LINDEX', list, -1))
     if not oldest or oldest > first then break end
     redis.call('RPOP', list)
@@ -243,23 +242,34 @@ local function fits(policy, state)
   return true
 end
 
--- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room,
+local function send(verb, queue, id, from, text) -- a message to another queue; the same one is sent once
+  redis.call('ZADD', OUTBOX, exact(limit_time()), table.concat({verb, queue, id, from, text}, ' '))
+end
+
+-- Put a hook, which gets how a job has ended as its input: that job, as queue and id, and its outcome. It finds room,
 -- even in a full queue, since the end of a job does not wait.
+local function put_hook(id, bytes, priority, own, from, outcome)
+  local meta = redis.call('HMGET', META, unpack(ACCEPT_META))
+  local place, text = accept({id, bytes}, 1, 2, priority, false, 0, meta)[1], '-' .. cmsgpack.pack(own)
+  redis.call('HSET', BASE .. 'inputs:' .. id, from, outcome)
+  if own.d then wait_until_due(id, text, place, own.d) else enter(id, text, place) end
+  ring(1)
+end
+
+-- Put the hooks of a job that has ended, those whose policy fits: here, or by a message to their queue. Each end of the
+-- job has hooks of its own, since one that is revived may end again: the sequence has grown by then.
 local function put_hooks(hooks, id, outcome)
-  local state, jobs = state_of(outcome), {}
-  for place = 1, #hooks, 3 do
-    local hook = hooks[place + 1]
-    if fits(hooks[place], state) and redis.call('HEXISTS', JOBS, hook) == 0 then
-      jobs[#jobs + 1] = hook
-      jobs[#jobs + 1] = hooks[place + 2]
-      redis.call('HSET', TERMS, hook, '-' .. cmsgpack.pack({}))
-      redis.call('HSET', BASE .. 'inputs:' .. hook, OWN .. ' ' .. id, outcome)
+  local state, from, sequence = state_of(outcome), OWN .. ' ' .. id, redis.call('HGET', META, 'sequence')
+  for _, one in ipairs(hooks) do
+    local policy, queue, hook, bytes, priority, own = unpack(one)
+    hook = hook .. '.' .. sequence
+    if fits(policy, state) and queue == OWN then
+      put_hook(hook, bytes, priority, own, from, outcome)
+    elseif fits(policy, state) then
+      send('hook', queue, hook, from, cmsgpack.pack({bytes, priority, own, outcome}))
+      ring(1)
     end
   end
-  if #jobs == 0 then return end
-  local places = accept(jobs, 1, #jobs, 0, false, 0, redis.call('HMGET', META, unpack(ACCEPT_META)))
-  redis.call('ZADD', READY, unpack(places))
-  ring(#jobs / 2)
 end
 
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
