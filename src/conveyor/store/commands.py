@@ -661,6 +661,29 @@ def revive(queue: str, ids: Iterable[str]) -> Command:
     return script("revive", queue, *ids, read=number)
 
 
+class _UniqueTerms(msgspec.Struct):
+    """Of the terms of a job, its unique key."""
+
+    u: str = ""
+
+
+def unique_key(queue: str, job_id: str) -> Command:
+    """Read the unique key of a job that has not finished, or is dead. Reply: the key, or ""."""
+
+    def read(reply: bytes | None) -> str:
+        try:
+            return msgspec.msgpack.decode((reply or b"")[1:], type=_UniqueTerms).u
+        except msgspec.MsgspecError:
+            return ""  # it has no terms
+
+    return Command(("HGET", keys.key(queue, "terms"), job_id), read=read)
+
+
+def holder_of_key(queue: str, unique: str) -> Command:
+    """Read which job has a unique key. Reply: its id, or ""."""
+    return Command(("GET", keys.key(queue, f"unique:{unique}")), read=lambda reply: readable(reply or b""))
+
+
 def discard(queue: str, ids: Iterable[str]) -> Command:
     """Discard jobs for good: dead -> over. Reply: how many."""
     return script("discard", queue, *ids, read=number)
