@@ -711,11 +711,13 @@ def encoded_calls(
     special = put.limit or put.unique or put.after or put.on_success or put.on_failure
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
-        if special or any(has_inputs(*one) for one in first):
+        has_terms = special or any(has_inputs(*one) for one in first)
+        if has_terms or not isinstance(calls, list):
             terms = Terms({}, *_shared_terms(put), others=set(), many=[])
-            encode = partial(
-                _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
-            )
+            note = partial(_note_terms, terms, queue.name, put, function)
+            on_terms = partial(_encoded_on_terms, encode, note)
+            is_safe = around is None and run.serializer != call.PICKLE
+            encode = on_terms if has_terms else partial(_encoded_until_inputs, encode, on_terms, is_safe)
         if around is not None:
             run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
         jobs = encode(function, first, run, put) if first else []
@@ -844,6 +846,29 @@ def _encoded_on_terms(
     for each in zip(calls, inputs, jobs, strict=True):
         note(*each)
     return jobs
+
+
+def _encoded_until_inputs(  # noqa: PLR0913, PLR0917 - the first three are the same for all calls
+    encode: Callable[..., Jobs],
+    on_terms: Callable[..., Jobs],
+    is_safe: bool,  # noqa: FBT001
+    function: Callable[..., object],
+    calls: list[Arguments],
+    options: RunOptions,
+    put: PutOptions,
+) -> Jobs:
+    """Return jobs for a part of many calls, which may be the first with results of other jobs among its arguments.
+
+    To search each call takes time. If `is_safe`, encoding them shows it, and can be done again.
+    """
+    if not is_safe and any(has_inputs(*one) for one in calls):
+        return on_terms(function, calls, options, put)
+    try:
+        return encode(function, calls, options, put)
+    except BadCall:
+        if not any(has_inputs(*one) for one in calls):
+            raise
+    return on_terms(function, calls, options, put)
 
 
 def _compared(

@@ -105,7 +105,7 @@ class Terms(NamedTuple):
     """When jobs may run: with a limit, a unique key, and after other jobs."""
 
     own: dict[str, bytes]
-    """By id, the packed terms of each job: those that `pack_terms` returns."""
+    """By id, the packed terms of each job: those that `pack_terms` returns. Filled while further jobs are encoded."""
     limit: SharedLimit = NO_LIMIT
     """Of each key: max running, max starts within so many seconds (0: no limit), and whether its jobs run in order."""
     unique: tuple[float, bool] = (0.0, False)
@@ -116,6 +116,7 @@ class Terms(NamedTuple):
     """Of each job that comes after many others, how many these are; filled likewise."""
 
 
+_NO_TERMS = msgspec.msgpack.encode({})
 #: Jobs before another one that one script notes.
 MAX_NOTED = 64
 
@@ -193,7 +194,7 @@ def key_priority(key: int) -> float:
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
-    if params.terms is not None:
+    if params.terms is not None and params.terms.own:
         return submit(queue, jobs, params)
     return _put("put", queue, params, [word for job in jobs for word in job])
 
@@ -208,7 +209,7 @@ def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> 
         msgspec.msgpack.encode([period, int(replaces)]),
     ]
     for job_id, data in jobs:
-        rest += job_id, data, terms.own[job_id]
+        rest += job_id, data, terms.own.get(job_id, _NO_TERMS)
     return _put("submit", queue, params, rest)
 
 
