@@ -204,6 +204,8 @@ def test_own_id_is_checked_with_terms_as_well(queue: Queue) -> None:
         (lambda: made(after=Job("x", "q", client=object())), "expected several jobs, got a Job"),
         (lambda: results_of(Job("x", "q", client=object())), "expected several jobs, got a Job"),
         (lambda: made(unique="a"), "unique must be"),
+        (lambda: made(limit=Limit(by="nope")), "limit: the task .* has no parameter 'nope'"),
+        (lambda: made(unique=Unique(by=("tenant", "nope"))), "unique: the task .* has no parameter 'nope'"),
     ],
 )
 def test_wrong_terms_are_refused(make: Any, said: str) -> None:
