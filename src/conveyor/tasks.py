@@ -585,9 +585,11 @@ def task(  # noqa: PLR0913 - each is an option of users
     limit; 0: not at all), `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the
     `Queue` object), `serializer` ("pickle" signs and sends pickles of what is not data; None: that of the `Queue`
     object), `expires` after which a job that was never started is not started (from when it may run, or a datetime;
-    None: never), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
-    parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
-    the module and the function.
+    None: never), `limit`, a `Limit` of how many run at a time or start within a period (None: none), `unique`, so that
+    there is one job at a time with the same arguments (True, or a `Unique`), `on_success` and `on_failure`, a task or
+    function that is submitted when a job has ended (None: nothing), `headers` that travel beside the arguments for
+    middleware (a dict of strings), and `redact`, further parameters and mapping keys that are secret. Durations are in
+    seconds, or timedeltas. The default `name` is that of the module and the function.
 
     With `batch`, the function takes the arguments of up to so many jobs (1 to 1,000) at once: a list for each
     parameter. It returns a list with the result of each job, with an exception for one that failed, or None. Then
