@@ -364,7 +364,17 @@ def _check_by(task: Task[..., Any], option: str) -> None:
     if parameters is not None and (unknown := [name for name in names if name not in parameters]):
         raise BadCall(
             f"{option}: the task {task.name} has no parameter {unknown[0]!r:.80}",
-            hint=f"`by` takes one of {', '.join(parameters)}" if parameters else "leave out `by`",
+            hint=f"its parameters are {', '.join(parameters)}" if parameters else "leave out `by`",
+        )
+
+
+def check_scheduled(task: str, put: PutOptions) -> None:
+    """Raise BadCall if a task has options that the jobs of a schedule cannot have."""
+    unfit = [one for one in ("limit", "unique", "on_success", "on_failure", "expires") if getattr(put, one)]
+    if unfit:
+        raise BadCall(
+            f"the jobs of a schedule cannot have {' or '.join(unfit)}, which {task} has",
+            hint="let a small scheduled task submit it; overlap= bounds how many run at once",
         )
 
 
@@ -624,6 +634,7 @@ def task(  # noqa: PLR0913 - each is an option of users
         made.retry_policy = policy
         made.schedules = schedules
         for schedule in schedules:
+            check_scheduled(made.name, made.put)
             _check_arguments(made, schedule)
         registry.add(made)
         return made

@@ -132,7 +132,7 @@ def test_hook_with_an_option_that_needs_a_put_is_refused(options: dict[str, Any]
     told = jobs.note_end.options(**options)
     with pytest.raises(BadCall, match=reason) as caught:
         jobs.divide.options(on_success=told)
-    assert str(caught.value.hint).startswith("pass on_success=the_task.options(")
+    assert str(caught.value.hint).startswith("pass on_success=note_end.options(")
 
 
 class Listener(http.server.ThreadingHTTPServer):

@@ -144,6 +144,8 @@ def test_schedule_without_the_arguments_of_its_task_is_refused() -> None:
     )
     with pytest.raises(BadCall, match="unexpected keyword argument 'most'"):
         task(schedule=Schedule(every=60, args=(1,), kwargs={"most": 2}))(count_primes)
+    with pytest.raises(BadCall, match="cannot have unique or expires"):
+        task(every=60, unique=True, expires=5)(count_primes)
     timed = task(schedule=[Schedule(every=60, kwargs={"limit": 2})])(count_primes)
     assert len(timed.schedules) == 1
 

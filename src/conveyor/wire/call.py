@@ -195,7 +195,7 @@ class PutOptions(msgspec.Struct, frozen=True):
             raise BadCall("this Limit limits nothing", hint="set running, starts, in_order or by")
         for name, hook in (("on_success", self.on_success), ("on_failure", self.on_failure)):
             if hook is not None and isinstance(options := getattr(hook.function, "put", None), PutOptions):
-                _check_hook(name, options)
+                _check_hook(name, getattr(hook.function, "name", "task"), options)
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""
@@ -208,7 +208,7 @@ class PutOptions(msgspec.Struct, frozen=True):
         return _seconds_until("expires", self.expires) if isinstance(self.expires, datetime) else self.expires
 
 
-def _check_hook(name: str, options: PutOptions) -> None:
+def _check_hook(name: str, task: str, options: PutOptions) -> None:
     """Raise BadCall if a task has options that a hook cannot have.
 
     Its bytes are those of the put of its job, which may end much later, or several times; and its arguments are not
@@ -228,7 +228,7 @@ def _check_hook(name: str, options: PutOptions) -> None:
     if refused := next((option for option, is_there in has.items() if is_there), None):
         what = {"delay": "delay until a time", "limit": "limit with by"}.get(refused, refused)
         without = {"id": "id=None", "after": "after=()", "when": 'when="done"', "delay": "delay=0"}
-        hint = f"pass {name}=the_task.options({without.get(refused, f'{refused}=None')})"
+        hint = f"pass {name}={task.rpartition('.')[2]}.options({without.get(refused, f'{refused}=None')})"
         raise BadCall(f"{name}: a hook cannot have the option {what}", hint=hint)
 
 
