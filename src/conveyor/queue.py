@@ -34,7 +34,7 @@ from conveyor.restoring import Kept
 from conveyor.store import Client, commands, connect, fitness, forgetting, outbox, records, server_of
 from conveyor.store.client import time_for
 from conveyor.store.command import Exchange
-from conveyor.store.commands import PutParams, Terms
+from conveyor.store.commands import HookJob, PutParams, Terms
 from conveyor.store.waiting import MAX_JOBS, join_queue, put_jobs
 from conveyor.wire import call, ids
 from conveyor.wire.call import KEEP, Headers, PutOptions, RunOptions
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from conveyor.inbox import Inbox
     from conveyor.store.command import Operation
-    from conveyor.store.commands import ForgetReply
+    from conveyor.store.commands import ForgetReply, SharedLimit
     from conveyor.wire.durability import Durability
     from conveyor.wire.terms import Arguments, Hook, Place
 
@@ -714,11 +714,13 @@ def encoded_calls(
     special = put.limit or put.unique or put.after or put.on_success or put.on_failure
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
-        if special or any(starmap(has_inputs, first)):
+        has_terms = special or any(starmap(has_inputs, first))
+        if has_terms or not isinstance(calls, list):
             terms = Terms({}, *_shared_terms(put), others=set(), many=[])
-            encode = partial(
-                _encoded_on_terms, encode, partial(_note_terms, terms, queue.name, put, function)
-            )
+            note = partial(_note_terms, terms, queue.name, put, function)
+            on_terms = partial(_encoded_on_terms, encode, note)
+            is_safe = around is None and run.serializer != call.PICKLE
+            encode = on_terms if has_terms else partial(_encoded_until_inputs, encode, on_terms, is_safe)
         if around is not None:
             run = structs.replace(run, headers=call.header_pairs(around.calls.headers))
         jobs = encode(function, first, run, put) if first else []
@@ -824,7 +826,7 @@ def _encoded_around(
         return _encoded(function, calls, options, put, inputs, headers)
 
 
-def _shared_terms(put: PutOptions) -> tuple[tuple[int, int, float, bool], tuple[float, bool]]:
+def _shared_terms(put: PutOptions) -> tuple[SharedLimit, tuple[float, bool]]:
     """Return the limit and the kind of unique key, as `Terms` has them."""
     limit, unique = put.limit or Limit(), put.unique
     running = 1 if limit.in_order else limit.running
@@ -847,6 +849,29 @@ def _encoded_on_terms(
     for each in zip(calls, inputs, jobs, strict=True):
         note(*each)
     return jobs
+
+
+def _encoded_until_inputs(  # noqa: PLR0913, PLR0917 - the first three are the same for all calls
+    encode: Callable[..., Jobs],
+    on_terms: Callable[..., Jobs],
+    is_safe: bool,  # noqa: FBT001
+    function: Callable[..., object],
+    calls: list[Arguments],
+    options: RunOptions,
+    put: PutOptions,
+) -> Jobs:
+    """Return jobs for a part of many calls, which may be the first with results of other jobs among its arguments.
+
+    To search each call takes time. If `is_safe`, encoding them shows it, and can be done again.
+    """
+    if not is_safe and any(has_inputs(*one) for one in calls):
+        return on_terms(function, calls, options, put)
+    try:
+        return encode(function, calls, options, put)
+    except BadCall:
+        if not any(has_inputs(*one) for one in calls):
+            raise
+    return on_terms(function, calls, options, put)
 
 
 def _compared(
@@ -886,21 +911,26 @@ def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all
             hint="leave out replace=True, or `after` and the results of other jobs",
         )
     policy = policy_of(put.when, takes_inputs=bool(inputs))
-    hooks: list[str | bytes] = []
-    for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f")):
-        if hook is not None:
-            hooks += policy_letter, *_encoded_hook(hook, f"{queue} {job_id}")
+    hooks = [
+        _encoded_hook(hook, policy_letter, queue, job_id)
+        for hook, policy_letter in ((put.on_success, "d"), (put.on_failure, "f"))
+        if hook is not None
+    ]
     terms.own[job_id] = commands.pack_terms(limit, unique, tuple(before), policy, hooks)
 
 
-def _encoded_hook(hook: Hook, job: str) -> tuple[str, bytes]:
-    """Return the id and the bytes of a hook, whose first argument is how a job has ended. Raises BadCall."""
+def _encoded_hook(hook: Hook, policy: str, queue: str, job_id: str) -> HookJob:
+    """Return a hook, whose first argument is how a job has ended. Raises BadCall."""
     function = hook.function
     put: PutOptions = getattr(function, "put", PLAIN)
     options: RunOptions = getattr(function, "run", call.DEFAULTS)
     takes_end = next(iter(signature_of(function).hints.values()), Any) is not JobEnd
-    place: Place = (0, "one" if takes_end else "end", (job,))
-    return _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])[0]
+    place: Place = (0, "one" if takes_end else "end", (f"{queue} {job_id}",))
+    ((own_id, data),) = _encoded(function, [((NOT_YET,), hook.arguments)], options, put, [(place,)])
+    limit_key = put.limit.key(_name(function), function, ((), {})) if put.limit else ""
+    limit, _ = _shared_terms(put)
+    to, delay = hook.queue or queue, put.seconds_left()
+    return HookJob(policy, to, own_id, data, put.priority, delay, limit_key, limit)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -13,6 +13,7 @@ from conveyor.job import Job
 from conveyor.queue import PLAIN, Queue
 from conveyor.store import Client, commands
 from conveyor.store import schedules as stored
+from conveyor.tasks import check_scheduled
 from conveyor.wire import call, ids
 from conveyor.wire.schedule import (
     Definition,
@@ -157,12 +158,7 @@ def entry_of(function: Callable[..., object], schedule: Schedule, now: float) ->
     task = name_of(function)
     name = schedule.name or checked_name(task)
     run, put = getattr(function, "run", call.DEFAULTS), getattr(function, "put", PLAIN)
-    unfit = [one for one in ("limit", "unique", "on_success", "on_failure", "expires") if getattr(put, one)]
-    if unfit:
-        raise BadCall(
-            f"the jobs of a schedule cannot have {' or '.join(unfit)}, which {task} has",
-            hint="let a small scheduled task submit it; overlap= bounds how many run at once",
-        )
+    check_scheduled(task, put)
     (data,) = call.encode_calls(function, task, [(schedule.args, schedule.kwargs)], run)
     check = getattr(function, "check", None)
     if check is not None:

@@ -34,6 +34,7 @@ from conveyor.job import references_of
 from conveyor.queue import Queue
 from conveyor.retry_policy import DEFAULT, make_policy
 from conveyor.task_loading import load_script, main_name
+from conveyor.wire import hints
 from conveyor.wire.call import FUNCTION, JOIN, PutOptions, RunOptions, as_seconds, header_pairs
 from conveyor.wire.redaction import Labels
 from conveyor.wire.schedule import Schedule
@@ -293,7 +294,10 @@ class Task(Generic[P, R_co]):
                 )
             known = ", ".join(CallOptions.__annotations__)
             raise BadCall(f"unknown options: {', '.join(given)}", hint=f"use {known}")
-        return _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
+        other = _with_options(self, structs.replace(self.put, **put), structs.replace(self.run, **run))
+        for option in put.keys() & {"limit", "unique"}:
+            _check_by(other, option)
+        return other
 
     def checks(self, function: F) -> F:
         """Decorate the function that refuses arguments which fit their types but are invalid.
@@ -349,6 +353,52 @@ def _takes_resources(function: Callable[..., Any]) -> bool:
     defaults = getattr(function, "__defaults__", None) or ()
     named = getattr(function, "__kwdefaults__", None) or {}
     return any(one is FROM_WORKER for one in (*defaults, *named.values()))
+
+
+def _check_by(task: Task[..., Any], option: str) -> None:
+    """Raise BadCall if the `by` of an option names no parameter of the task."""
+    has: Limit | Unique | None = getattr(task.put, option)
+    by = None if has is None or callable(has.by) else has.by
+    names = (by,) if isinstance(by, str) else by or ()
+    parameters = _parameters(task.function) if names else None
+    if parameters is not None and (unknown := [name for name in names if name not in parameters]):
+        raise BadCall(
+            f"{option}: the task {task.name} has no parameter {unknown[0]!r:.80}",
+            hint=f"its parameters are {', '.join(parameters)}" if parameters else "leave out `by`",
+        )
+
+
+def check_scheduled(task: str, put: PutOptions) -> None:
+    """Raise BadCall if a task has options that the jobs of a schedule cannot have."""
+    unfit = [one for one in ("limit", "unique", "on_success", "on_failure", "expires") if getattr(put, one)]
+    if unfit:
+        raise BadCall(
+            f"the jobs of a schedule cannot have {' or '.join(unfit)}, which {task} has",
+            hint="let a small scheduled task submit it; overlap= bounds how many run at once",
+        )
+
+
+def _check_arguments(task: Task[..., Any], schedule: Schedule) -> None:
+    """Raise BadCall if a schedule lacks arguments of the task, or has other ones."""
+    parameters = _parameters(task.function)
+    if parameters is None:
+        return
+    try:
+        inspect.Signature(list(parameters.values())).bind(*schedule.args, **schedule.kwargs)
+    except TypeError as error:
+        raise BadCall(
+            f"a schedule of the task {task.name}: {error}",
+            hint="give the parameter a default, or pass its value: schedule=Schedule(every=60, kwargs={…})",
+        ) from None
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Return the parameters that calls fill in, without hints, which may come later; None if they are unknown."""
+    try:
+        known = hints.signature(function).parameters
+    except (TypeError, ValueError):  # some functions in C have none
+        return None
+    return {name: one for name, one in known.items() if one.default is not FROM_WORKER}
 
 
 def _check_given(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -545,9 +595,11 @@ def task(  # noqa: PLR0913 - each is an option of users
     limit; 0: not at all), `durability` that a submit waits for (memory, written, fsync, replicated:N; None: that of the
     `Queue` object), `serializer` ("pickle" signs and sends pickles of what is not data; None: that of the `Queue`
     object), `expires` after which a job that was never started is not started (from when it may run, or a datetime;
-    None: never), `headers` that travel beside the arguments for middleware (a dict of strings), and `redact`, further
-    parameters and mapping keys that are secret. Durations are in seconds, or timedeltas. The default `name` is that of
-    the module and the function.
+    None: never), `limit`, a `Limit` of how many run at a time or start within a period (None: none), `unique`, so that
+    there is one job at a time with the same arguments (True, or a `Unique`), `on_success` and `on_failure`, a task or
+    function that is submitted when a job has ended (None: nothing), `headers` that travel beside the arguments for
+    middleware (a dict of strings), and `redact`, further parameters and mapping keys that are secret. Durations are in
+    seconds, or timedeltas. The default `name` is that of the module and the function.
 
     With `batch`, the function takes the arguments of up to so many jobs (1 to 1,000) at once: a list for each
     parameter. It returns a list with the result of each job, with an exception for one that failed, or None. Then
@@ -581,6 +633,9 @@ def task(  # noqa: PLR0913 - each is an option of users
         made.redact = tuple(redact)
         made.retry_policy = policy
         made.schedules = schedules
+        for schedule in schedules:
+            check_scheduled(made.name, made.put)
+            _check_arguments(made, schedule)
         registry.add(made)
         return made
 

@@ -48,6 +48,12 @@ def only(number: int) -> int:
     return number
 
 
+@task(name="refuse", queue="refused", unique=True)
+def refuse(number: int) -> None:
+    "Fail, always."
+    raise ValueError(number)
+
+
 @task(name="fail", queue="failures")
 def fail(word: str = "no") -> None:
     "Fail, always."

@@ -127,6 +127,23 @@ def approve() -> object:
 """
 
 
+def test_dead_job_is_not_retried_while_another_has_its_key(
+    at_server: Any, conveyor: Any, start_consumer: Any
+) -> None:
+    dead = conveyor("produce", "refuse", 1).out.strip()
+    assert start_consumer("refused", "-n", 1, "--until-empty").wait(20) == 0
+    holder = conveyor("produce", "refuse", 1).out.strip()
+    refused = conveyor("retry", dead)
+    assert refused.code == 5
+    assert f"job {dead} is not retried: job {holder} has its unique key" in refused.err
+    assert f"`conveyor cancel {holder}`" in refused.err
+    act, *_ = conveyor("audit", "--json").document["acts"]
+    assert act["outcome"] == f"not done: {holder} has its unique key"
+    conveyor("cancel", holder)
+    assert conveyor("retry", dead).out == f"{dead}: waiting again\n"
+    assert "is not dead, it is waiting" in conveyor("retry", dead).err
+
+
 def test_signal_lets_a_suspended_job_go_on(
     at_server: Any, conveyor: Any, start_consumer: Any, folder: Any, eventually: Any
 ) -> None:

@@ -159,6 +159,22 @@ def test_dead_jobs_show_their_error(at_server: Any, conveyor: Any, start_consume
     assert "in fail" in shown["error"]["traceback"]
 
 
+def test_finished_job_shows_its_task_worker_and_attempts(
+    at_server: Any, conveyor: Any, start_consumer: Any
+) -> None:
+    done, dead = conveyor("produce", "shape", 1).out.strip(), conveyor("produce", "fail").out.strip()
+    assert start_consumer("shapes", "failures", "-n", 1, "--until-empty").wait(20) == 0
+    shown = conveyor("job", done, "--json").document
+    assert (shown["state"], shown["task"]) == ("done", "shape")
+    (attempt,) = shown["attempts"]
+    assert (attempt["attempt"], attempt["state"], attempt["error"]) == (1, "done", None)
+    assert attempt["worker"] == shown["worker"]
+    assert shown["worker"].endswith("/1")
+    (failed,) = conveyor("job", dead, "--json").document["attempts"]
+    assert (failed["state"], failed["error"]) == ("failed", "ValueError: no")
+    assert failed["started"].endswith("Z")
+
+
 def test_dead_jobs_show_the_longest_error_in_full(at_server: Any, conveyor: Any, start_consumer: Any) -> None:
     message = "é" * MESSAGE_LIMIT
     conveyor("produce", "fail", message)

@@ -28,6 +28,7 @@ from conveyor import (
 )
 from conveyor.monitor import Inspector
 from conveyor.monitor.job_record import log_after, record
+from conveyor.store import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -417,6 +418,20 @@ def test_expired_jobs_are_left_out(
             one.result(60)
     count = queue.count()
     assert (count.finished, count.cancelled, count.imbalance) == (2, 3, 0)
+
+
+def test_job_that_was_started_does_not_expire_in_a_batch(
+    start: Any, style: str, queue: Queue, eventually: Callable[..., Any]
+) -> None:
+    started, late = queue.submit_many(named("report", style).options(expires=0.05), [("a",)] * 2)
+    token = queue.client.run(commands.claim(queue.name, "ann", "n1", 1, 60.0)).token
+    queue.client.run(commands.release(queue.name, token, [started.id], b"attempt"))
+    until = time.time() + 0.1
+    eventually(lambda: time.time() > until)
+    start()
+    assert started.result(60) == started.id
+    with pytest.raises(JobExpired):
+        late.result(60)
 
 
 def test_batch_of_expired_jobs_does_not_run(

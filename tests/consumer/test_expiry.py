@@ -14,6 +14,7 @@ from conveyor import JobCancelled, JobExpired, Queue
 from conveyor.monitor import Inspector, charts
 from conveyor.monitor.history import HistoryFilter
 from conveyor.monitor.merged_list import MergeLimits, finishes
+from conveyor.store import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,28 @@ def test_retry_does_not_expire(start: Any, style: str, queue: Queue, path: Path)
     start()
     task = timely(style, 30).options(first_delay=0.3)
     assert queue.submit(task, str(path)).result(60) == 2
+
+
+@pytest.mark.parametrize("how", ["throttled", "killed", "lapsed", "prefetched"])
+def test_job_that_was_started_does_not_expire(
+    start: Any, style: str, queue: Queue, path: Path, how: str
+) -> None:
+    job = queue.submit(timely(style, 0.05), str(path))
+    client, name = queue.client, queue.name
+    token = client.run(commands.claim(name, "ann", "n1", 1, 0.001 if how == "lapsed" else 60.0)).token
+    if how == "throttled":
+        client.run(commands.throttle(name, token, job.id, 0.001, b"attempt"))
+    elif how == "killed":
+        client.run(commands.release(name, token, [job.id], b"attempt"))
+    elif how == "prefetched":
+        client.run(commands.release(name, token, [job.id]))
+    let_expire()
+    start()
+    if how == "prefetched":
+        with pytest.raises(JobExpired):
+            job.result(60)
+    else:
+        assert job.result(60) == 2
 
 
 def test_page_and_history_show_an_expired_job(

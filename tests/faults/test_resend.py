@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 from tests.conformance.test_model import SAFE_IF_LATE
 from tests.store import lifecycle
-from tests.store.conftest import Lane
+from tests.store.conftest import Lane, packed_hook
 
 from conveyor.store import commands, control_channel, forgetting, keys, records, schedules, scripts
 from conveyor.store.client import Client
@@ -33,6 +33,8 @@ LONG = 1000.0
 MINE = "producer01"  # an inbox: the first ten characters of the ids of its producer
 JOBS = [(f"{MINE}000{number}", b"bytes") for number in range(3)]
 FIRST, SECOND, THIRD = (job_id for job_id, _ in JOBS)
+HOOK = packed_hook(commands.HookJob("d", "", "", b"bytes"))
+LIMITED_HOOK = packed_hook(commands.HookJob("d", "", "", b"bytes", limit_key="key", limit=(1, 0, 1.0, True)))
 
 
 @pytest.fixture
@@ -240,6 +242,10 @@ CASES: dict[str, tuple[tuple[Callable[[Lane], Any], Callable[[str], tuple[Any, .
         (following, lambda _: (["follower"], "other before", encode_settled("failed"))),
         (following, lambda _: (["follower", "gone"], "other before", encode_settled("done", bytes(5000)))),
     ),
+    "hook": (
+        (full, lambda _: ("hook", "other before", HOOK)),
+        (limited, lambda _: ("hook", "other before", LIMITED_HOOK)),
+    ),
     "throttle": (
         (limited, lambda token: (token, "limited", LONG, b"attempt")),
         (held, lambda token: (token, FIRST, LONG, b"attempt")),
@@ -424,6 +430,12 @@ LATE = {
         lambda queue: commands.go_on(queue, ["follower"], "other before", encode_settled("done")),
         following_again,
         {"deferred": -1, "ready": 1},
+    ),
+    "hook": Late(
+        nothing,
+        lambda queue: commands.hook(queue, "hook", "other before", HOOK),
+        lambda lane: lane.finish(lane.claim()),
+        {},
     ),
     "submit": Late(
         nothing,

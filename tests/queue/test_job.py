@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,28 @@ def test_status_of_a_dead_job_is_failed_without_its_outcome(bench: Bench) -> Non
     bench.worker.run(commands.fail(bench.queue.name, bench.claim().token, settlement))
     bench.server.raw.delete(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}")
     assert job.status() == "failed"
+
+
+def test_handles_of_the_same_job_are_equal(bench: Bench) -> None:
+    job, other = bench.queue.submit_many(double, [(1,), (2,)])
+    again = Job(job.id, bench.queue.name, client=bench.worker)
+    assert job == again == pickle.loads(pickle.dumps(job)) != other
+    assert {job: "a", other: "b"}[again] == "a"
+    assert job != Job(job.id, "elsewhere", client=bench.queue.client)
+    assert job != job.id
+
+
+def test_handle_keeps_the_outcome_that_it_has_seen(bench: Bench) -> None:
+    job = bench.queue.submit(double, 1)
+    settlement = commands.Settlement(job.id, encode_settled("failed"), 60.0)
+    bench.worker.run(commands.fail(bench.queue.name, bench.claim().token, settlement))
+    bench.eventually(job.done)
+    bench.worker.run(commands.revive(bench.queue.name, [job.id]))
+    again = Job(job.id, bench.queue.name, client=bench.queue.client)
+    assert (job.status(), again.status()) == ("failed", "waiting")
+    bench.settle(state="done")
+    bench.eventually(again.done)
+    assert (job.status(), again.status()) == ("failed", "done")
 
 
 @pytest.mark.parametrize("number", [5, None, b"never-put"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, result_of, results_of
+from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, middleware, result_of, results_of
 from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
 from conveyor.tasks import registry
@@ -15,6 +15,8 @@ from conveyor.testing import run_jobs
 from conveyor.wire.call import PutOptions, RunOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from conftest import Bench
 
 ran: list[Any] = []
@@ -222,6 +224,8 @@ def test_own_id_is_checked_with_terms_as_well(queue: Queue) -> None:
         (lambda: made(after=Job("x", "q", client=object())), "expected several jobs, got a Job"),
         (lambda: results_of(Job("x", "q", client=object())), "expected several jobs, got a Job"),
         (lambda: made(unique="a"), "unique must be"),
+        (lambda: made(limit=Limit(by="nope")), "limit: the task .* has no parameter 'nope'"),
+        (lambda: made(unique=Unique(by=("tenant", "nope"))), "unique: the task .* has no parameter 'nope'"),
     ],
 )
 def test_wrong_terms_are_refused(make: Any, said: str) -> None:
@@ -240,6 +244,33 @@ def test_wrong_keys_are_refused_before_anything_is_put(queue: Queue) -> None:
         with pytest.raises(BadCall, match="cannot replace another one"):
             queue.submit(task, argument)
     assert queue.qsize() == 0
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "pickle"])
+@pytest.mark.parametrize("surrounded", [False, True])
+def test_only_the_last_of_many_calls_take_results(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, serializer: Any, *, surrounded: bool
+) -> None:
+    monkeypatch.setenv("CONVEYOR_KEY", "k" * 40)
+    entered = []
+
+    def around(submitted: Any) -> Iterator[None]:
+        entered.append(submitted)
+        yield
+
+    if surrounded:
+        monkeypatch.setattr(middleware.submits, "functions", [*middleware.submits.functions, around])
+    task = made(serializer=serializer)
+    before = queue.submit(task, "a", 7)
+    calls: list[Any] = [("a", number) for number in range(1200)]
+    calls[1100] = calls[-1] = ("b", result_of(before))
+    jobs = queue.submit_many(task, iter(calls))
+    assert counts(queue) == (1199, 2)
+    run_jobs(queue)
+    assert [one.result(5) for one in jobs] == [7 if who == "b" else number for who, number in calls]
+    assert len(entered) == (1201 if surrounded else 0)
+    with pytest.raises(BadCall, match="number"):
+        queue.submit_many(task, iter([*calls[:1100], ("b", result_of(before)), ("b", "none")]))
 
 
 def test_results_of_jobs_are_refused_inside_other_values(queue: Queue) -> None:

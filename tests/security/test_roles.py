@@ -49,7 +49,8 @@ FORBIDDEN = (
 #: The scripts that each role runs.
 VERBS = {
     "producer": {
-        *("put", "submit", "follow", "go_on", "signal", "listen", "leave", "join"),
+        *("put", "submit", "follow", "go_on", "hook", "signal"),
+        *("listen", "leave", "join"),
         *("count", "state", "cancel", "schedule", "reschedule"),
     },
     "worker": {
@@ -67,6 +68,7 @@ VERBS = {
         "suspend",
         "follow",
         "go_on",
+        "hook",
         "count",
         "state",
         "tally",

@@ -305,6 +305,14 @@ def names(batch: commands.Batch) -> list[str]:
     return [job.id for job in batch.jobs]
 
 
+def packed_hook(hook: commands.HookJob, state: str = "done") -> bytes:
+    """Return what the queue of a job that has ended tells that of its hook."""
+    outcome = encode_settled(state)
+    *_, data, priority, own = hook.packed()
+    text = msgspec.Raw(b"\xdb" + len(outcome).to_bytes(4, "big") + outcome)
+    return msgspec.msgpack.encode([data, priority, own, text])
+
+
 @pytest.fixture
 def lane_at() -> type[Lane]:
     """Return a function that makes an empty queue on a server."""

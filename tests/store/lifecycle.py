@@ -1,6 +1,6 @@
 """The life cycle of a job: its states, and all moves between them. A verb is one script and one function.
 
-        put, fire            claim               finish
+        put, fire, hook      claim               finish
     (gone) ─────▶ ready ───────────────▶ leased ─────────▶ over ──▶ (gone, when its outcome expires)
       │            ▲  ▲                  │ │ │ ▲
       │ put        │  ├── release, lost ─┤ │ │ └─ renew: stays, for longer
@@ -75,6 +75,9 @@ TRANSITIONS = (
     Move("go_on", _DEFERRED, _READY),
     Move("go_on", _DEFERRED, _DELAYED),
     Move("go_on", _DEFERRED, _OVER),
+    Move("hook", _GONE, _READY),
+    Move("hook", _GONE, _DELAYED),
+    Move("hook", _GONE, _DEFERRED),
     Move("fire", _GONE, _READY),
     Move("fire", _GONE, _DELAYED),  # with jitter
     Move("claim", _READY, _LEASED),

@@ -578,6 +578,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("follow", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("go_on", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
+        ("hook", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("limit", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("age", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
         ("end_rest", "if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end", ""),
@@ -1217,9 +1218,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_after.test_job_shares_at_most_64_inputs: (
         ("shared/terms", "string.gsub(names, ',', '')) < MAX_SHARED", "string.gsub(names, ',', '')) < 999"),
     ),
-    test_after.test_hooks_share_a_large_outcome: (
-        ("shared/terms", "cmsgpack.pack({p = 'ei'})", "cmsgpack.pack({})"),
-    ),
+    test_after.test_hooks_share_a_large_outcome: (("shared/terms", "  own.p = 'ei'\n", ""),),
     test_after.test_follower_that_wants_the_outcome_now_gets_it_once: (
         ("follow", "each_part('SREM', BASE .. 'followers:' .. id, former)", ""),
     ),
@@ -1239,10 +1238,29 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_end_of_a_job_puts_its_hooks: (
         ("shared/terms", "if terms.h and outcomes[place] then", "if false then"),
-        ("shared/terms", "if fits(hooks[place], state) and", "if"),
+        ("shared/terms", "if fits(policy, state) and queue == OWN then", "if queue == OWN then"),
     ),
-    test_after.test_hook_is_put_again_when_its_revived_job_ends_again: (
-        ("shared/terms", " and redis.call('HEXISTS', JOBS, hook) == 0 then", " then"),
+    test_after.test_each_end_of_a_revived_job_has_its_own_hook: (
+        ("shared/terms", "hook = hook .. '.' .. sequence", "hook = hook .. '.1'"),
+    ),
+    test_after.test_hook_has_its_own_priority_limit_and_delay: (
+        ("shared/terms", "accept({id, bytes}, 1, 2, priority,", "accept({id, bytes}, 1, 2, 0,"),
+        ("shared/terms", "if own.d then wait_until_due", "if false then wait_until_due"),
+    ),
+    test_after.test_hook_of_another_queue_is_a_message: (
+        ("shared/terms", "if fits(policy, state) and queue == OWN", "if fits(policy, state)"),
+        ("shared/terms", "cmsgpack.pack({bytes, priority, own, outcome}))\n      ring(1)", "outcome)"),
+    ),
+    test_after.test_hook_of_a_job_elsewhere_is_put_once: (
+        (
+            "hook",
+            "redis.call('HEXISTS', JOBS, id) + redis.call('EXISTS', BASE .. 'outcome:' .. id) == 0",
+            "true",
+        ),
+        ("shared/terms", "enter(id, text, place) end\n  ring(1)", "enter(id, text, place) end"),
+    ),
+    test_after.test_finished_hook_is_not_put_again_by_a_late_message: (
+        ("hook", " + redis.call('EXISTS', BASE .. 'outcome:' .. id)", ""),
     ),
     test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (
         ("end_rest", "redis.call('HDEL', META, 'rest')", ""),

@@ -8,10 +8,10 @@ import pytest
 
 from conveyor import JobGone
 from conveyor.store import commands
-from conveyor.store.commands import FollowReply, Link, Message, Settlement
+from conveyor.store.commands import FollowReply, HookJob, Link, Message, Settlement
 from conveyor.wire.outcome import encode_settled
 
-from .conftest import names
+from .conftest import names, packed_hook
 
 if TYPE_CHECKING:
     from conftest import Lane
@@ -632,10 +632,10 @@ def test_job_shares_at_most_64_inputs(lane: Lane) -> None:
 
 
 def test_hooks_share_a_large_outcome(lane: Lane) -> None:
-    lane.submit("a", **hooks("d", "e"))
+    lane.submit("a", hooks=[hook(one, lane.queue) for one in "de"])
     end_large(lane)
     assert shared(lane) == {"a": 2}
-    assert lane.inputs("hook-d") == lane.inputs("hook-e") == {f"{lane.queue} a": LARGE}
+    assert lane.inputs("hook-d.1") == lane.inputs("hook-e.1") == {f"{lane.queue} a": LARGE}
     lane.finish(lane.claim(2))
     assert shared(lane) == {}
 
@@ -670,27 +670,86 @@ def test_late_follow_changes_nothing_for_the_follower(lane: Lane) -> None:
 # --- hooks
 
 
-def hooks(*policies: str) -> Any:
-    return {"hooks": [part for one in policies for part in (one, f"hook-{one}", f"call {one}".encode())]}
+def hook(policy: str, queue: str, **options: Any) -> HookJob:
+    return HookJob(policy, queue, f"hook-{policy}", f"call {policy}".encode(), **options)
 
 
 @pytest.mark.parametrize(("state", "put"), [("done", "de"), ("failed", "fe"), ("cancelled", "e")])
 def test_end_of_a_job_puts_its_hooks(lane: Lane, state: str, put: str) -> None:
-    lane.submit("a", maxsize=1, **hooks("d", "f", "e"))
+    lane.submit("a", maxsize=1, hooks=[hook(one, lane.queue) for one in "dfe"])
     end(lane, "a", state=state)
     found = lane.dump()
-    assert found.get("ready", {}).keys() == {f"hook-{one}" for one in put}
+    assert found.get("ready", {}).keys() == {f"hook-{one}.1" for one in put}
     for one in put:
-        assert found["jobs"][f"hook-{one}"] == f"call {one}"
-        assert lane.inputs(f"hook-{one}") == {f"{lane.queue} a": encode_settled(state)}
+        assert found["jobs"][f"hook-{one}.1"] == f"call {one}"
+        assert lane.inputs(f"hook-{one}.1") == {f"{lane.queue} a": encode_settled(state)}
     lane.finish(lane.claim(9))
     assert {"terms"} & lane.dump().keys() <= ({"terms"} if state == "failed" else set())
 
 
-def test_hook_is_put_again_when_its_revived_job_ends_again(lane: Lane) -> None:
-    lane.submit("a", **hooks("f"))
+def test_each_end_of_a_revived_job_has_its_own_hook(lane: Lane) -> None:
+    lane.submit("a", hooks=[hook("f", lane.queue)])
     end(lane, "a", state="failed")
+    end(lane, "hook-f.1", state="failed")
     lane.run(commands.revive, ["a"])
-    assert names(lane.claim()) == ["hook-f"]
     end(lane, "a", state="failed")
-    assert "hook-f" not in lane.dump().get("ready", {})
+    assert names(lane.claim()) == ["hook-f.3"]
+    assert lane.dump()["dead"].keys() == {"a", "hook-f.1"}
+
+
+def test_hook_has_its_own_priority_limit_and_delay(lane: Lane) -> None:
+    own: dict[str, Any] = {"priority": 3, "limit_key": "tell", "limit": (1, 0, 60.0, False)}
+    lane.submit("a", hooks=[hook("d", lane.queue, **own)._replace(id=f"hook-{n}") for n in range(2)])
+    lane.submit("b", hooks=[hook("d", lane.queue, delay=LONG)])
+    end(lane, "a")
+    assert (lane.state("hook-0.2"), lane.state("hook-1.2")) == ("ready", "deferred")
+    end(lane, "hook-0.2")  # in front of the other job
+    end(lane, "hook-1.2")
+    end(lane, "b")
+    assert lane.state("hook-d.5") == "delayed"
+
+
+def test_hook_of_another_queue_is_a_message(lane: Lane) -> None:
+    lane.submit("a", hooks=[hook("d", "other", priority=3)])
+    lane.raw.delete(lane.key("bell"))
+    end(lane, "a")
+    assert lane.raw.exists(lane.key("bell"))
+    (message,) = messages(lane)
+    assert message[:4] == ("hook", "other", "hook-d.1", f"{lane.queue} a")
+    lane.run(commands.delivered, [message])
+    assert messages(lane) == []
+    lane.put("z")
+    lane.run(commands.hook, message.id, message.source, message.outcome)  # as if this were the other one
+    (job,) = lane.claim().jobs
+    assert (job.id, job.data) == ("hook-d.1", b"call d")
+    assert lane.inputs("hook-d.1") == {f"{lane.queue} a": DONE}
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({}, "ready"),
+        ({"delay": LONG}, "delayed"),
+        ({"limit_key": "k", "limit": (1, 0, 60.0, False)}, "deferred"),
+    ],
+)
+def test_hook_of_a_job_elsewhere_is_put_once(lane: Lane, options: dict[str, Any], state: str) -> None:
+    lane.submit("a", limit="k", limits=(1, 0, 60.0, False), maxsize=1)
+    lane.raw.delete(lane.key("bell"))
+    packed = packed_hook(hook("d", lane.queue, **options))
+    lane.run(commands.hook, "h", "other a", packed)
+    assert lane.state("h") == state
+    assert lane.raw.exists(lane.key("bell"))
+    assert lane.inputs("h") == {"other a": DONE}
+    before = lane.dump()
+    lane.run(commands.hook, "h", "other a", packed)
+    assert lane.changes(before) == {}
+
+
+def test_finished_hook_is_not_put_again_by_a_late_message(lane: Lane) -> None:
+    packed = packed_hook(hook("d", lane.queue))
+    lane.run(commands.hook, "h", "other a", packed)
+    end(lane, "h")
+    before = lane.dump()
+    lane.run(commands.hook, "h", "other a", packed)
+    assert lane.changes(before) == {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.store import lifecycle
+from tests.store.conftest import packed_hook
 
 from conveyor.store import commands
 from conveyor.store.commands import PutParams, RowRange, Settlement, Terms, pack_terms
@@ -65,6 +66,7 @@ class Backlog:
             "submit": ([("with terms", b"bytes")], PutParams(terms=Terms({"with terms": pack_terms("key")}))),
             "follow": (self.dead[0], "other", ["follower"]),
             "go_on": (["due000000"], "other before", encode_settled("done")),
+            "hook": ("hook", "other before", packed_hook(commands.HookJob("d", "", "", b"bytes"))),
             "throttle": (token, mine[199], 0.001),
             "limit": (0, 0, 1.0),
             "age": (1,),

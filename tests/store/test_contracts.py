@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.store import lifecycle
+from tests.store.conftest import packed_hook
 
 from conveyor.errors import LeaseLost
 from conveyor.store import commands, keys, schedules, scripts
@@ -32,6 +33,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "submit": ([("id", b"bytes")], PutParams(terms=Terms({"id": pack_terms("key", "key", ["queue other"])}))),
     "follow": ("id", "other", ["follower"], b"i"),
     "go_on": (["id"], "other before", encode_settled("done")),
+    "hook": ("id", "other before", packed_hook(commands.HookJob("d", "", "", b"bytes"))),
     "throttle": ("token", "id", 1.0, b"attempt"),
     "limit": (1, 2, 60.0),
     "age": (16,),

@@ -141,7 +141,7 @@ def test_rows_of_deferred_jobs_have_their_terms(lane: Lane) -> None:
 
 def test_hooks_are_left_out_of_the_terms_in_lists(lane: Lane) -> None:
     ids = [f"j{number}" for number in range(2)]
-    hooks = ["d", "hook", b"x" * 100_000]
+    hooks = [commands.HookJob("d", lane.queue, "hook", b"x" * 100_000)]
     own = {one: commands.pack_terms(limit="disk", hooks=hooks) for one in ids}
     params = PutParams(terms=Terms(own, limit=(1, 0, 60.0, False)))
     lane.run(commands.put, [(one, b"bytes") for one in ids], params)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.store import lifecycle
+from tests.store.conftest import packed_hook
 
 from conveyor.errors import StoreMismatch
 from conveyor.store import commands, scripts
@@ -125,6 +126,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "submit": ([("new", b"bytes")], PutParams(terms=commands.Terms({"new": commands.pack_terms("k")}))),
     "follow": ("waiting", "other", ["follower"]),
     "go_on": (["deferred"], "other before", encode_settled("done")),
+    "hook": ("new", "other before", packed_hook(commands.HookJob("d", "", "", b"bytes"))),
     "limit": (1, 0, 1.0),
     "age": (16,),
     "claim": ("ann", "nonce.1", 1, 10.0),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import pytest
 
-from conveyor import BadCall, Queue, Task, task
+from conveyor import BadCall, Queue, Schedule, Task, task
 from conveyor.monitor import Inspector
 from conveyor.store import connect, records
 from conveyor.tasks import registry
@@ -134,6 +134,20 @@ def test_options_returns_a_new_task_and_keeps_the_original() -> None:
 def test_invalid_options_are_refused_immediately(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(BadCall, match=said):
         task(name="primes")(count_primes).options(**changes)
+
+
+def test_schedule_without_the_arguments_of_its_task_is_refused() -> None:
+    with pytest.raises(BadCall, match="missing a required argument: 'limit'") as refusal:
+        task(every=60)(count_primes)
+    assert refusal.value.hint == (
+        "give the parameter a default, or pass its value: schedule=Schedule(every=60, kwargs={…})"
+    )
+    with pytest.raises(BadCall, match="unexpected keyword argument 'most'"):
+        task(schedule=Schedule(every=60, args=(1,), kwargs={"most": 2}))(count_primes)
+    with pytest.raises(BadCall, match="cannot have unique or expires"):
+        task(every=60, unique=True, expires=5)(count_primes)
+    timed = task(schedule=[Schedule(every=60, kwargs={"limit": 2})])(count_primes)
+    assert len(timed.schedules) == 1
 
 
 def test_function_that_workers_cannot_find_is_refused() -> None:

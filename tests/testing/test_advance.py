@@ -148,7 +148,7 @@ def test_schedule_added_at_run_time_fires_with_jitter(queue: Queue) -> None:
     advance(0)
     assert advance(600) in {9, 10}, "the last may be delayed still"
     advance(30)
-    assert run_jobs() == 10
+    assert run_jobs() in {10, 11}, "it depends on the second of the minute"
 
 
 def test_paused_schedule_does_not_fire(queue: Queue) -> None:

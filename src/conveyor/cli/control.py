@@ -248,7 +248,13 @@ def retry(
 
     def retry_one(job_id: str) -> str:
         details = known_job(inspector, job_id, queue)
-        if not actions.retry_job(details.queue, job_id, reason).changed:
+        result = actions.retry_job(details.queue, job_id, reason)
+        if result.holder:
+            hint = f"retry it once that has finished, or cancel that first: `conveyor cancel {result.holder}`"
+            raise WrongState(
+                f"job {job_id} is not retried: job {result.holder} has its unique key", hint=hint
+            )
+        if not result.changed:
             hint = "retry only dead jobs, which failed or were lost for good"
             raise WrongState(f"job {job_id} is not dead, it is {details.state}", hint=hint)
         linked = [] if as_json else inspector.client.run(links(details.queue, job_id))

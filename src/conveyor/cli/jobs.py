@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from conveyor.monitor.job_record import JobRecord, JobStep
     from conveyor.monitor.waits import Wait
     from conveyor.wire.call import Call
-    from conveyor.wire.outcome import Settled
+    from conveyor.wire.outcome import Attempt, Settled
     from conveyor.wire.redaction import Labels, LabelsOf
 
     Row = dict[str, Any]
@@ -251,15 +251,16 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "id": details.id,
         "queue": details.queue,
         "state": details.state,
-        "task": None if call is None else call.task,
+        "task": details.task or (None if call is None else call.task),
         "arguments": None if call is None else _arguments(call, labels(call.task)),
         "headers": None if call is None else details.headers,
         "put_at": None if call is None else utc(call.put_at),
         "place": details.place,
         "due_in": details.due_in,
         "waits": None if details.waits is None else _wait_document(details.waits),
-        "worker": details.worker or None,
+        "worker": details.worker or (details.run.worker if details.run else None) or None,
         "progress": progressed,
+        "attempts": [_attempt_document(one) for one in details.attempts],
         "steps": [_step_document(one) for one in details.steps],
         "expires_at": None if details.expires_at is None else utc(details.expires_at),
         "last_error": job_record.last_error(details) or None,
@@ -272,6 +273,17 @@ def _document(details: JobRecord, labels: LabelsOf) -> dict[str, Any]:
         "took": None if settled is None else settled.elapsed,
         "result": value,
         "error": error_document(error),
+    }
+
+
+def _attempt_document(attempt: Attempt) -> Row:
+    return {
+        "attempt": attempt.attempt,
+        "started": utc(attempt.started) if attempt.started else None,
+        "took": attempt.elapsed,
+        "worker": attempt.worker or None,
+        "state": attempt.state,
+        "error": ": ".join(filter(None, (attempt.kind, redacted_text(attempt.message)))) or None,
     }
 
 

@@ -256,8 +256,11 @@ class RunningJob(CurrentJob):
 
     # --- steps
 
-    def has_steps(self) -> bool:
-        """Return True if an earlier run has kept anything, or sleeps or waits. Raises RunLostError."""
+    def was_started(self) -> bool:
+        """Return True if there was an earlier run, even one that does not count. Raises RunLostError."""
+        if self.client.perform(of_run(records.has_attempts(self.queue, self.id))):
+            return True
+        # Attempts are kept for a day, but a job may sleep longer.
         fields = self.client.perform(of_run(records.step_fields(self.queue, self.id)))
         return any(not one.startswith("signal ") for one in fields)
 
@@ -627,11 +630,20 @@ class Executor:
 
     def expired(self, jobs: Iterable[GatheredJob], client: Client) -> dict[str, Outcome]:
         """Return the outcomes of gathered jobs that have expired, by id; the others are to run."""
-        return {
-            one.id: Expire(describe_expiry(one.call.options.expires))
+        late = [
+            (one, expires)
             for one in jobs
-            if one.call.options.expires is not None
+            if (expires := one.call.options.expires) is not None
             and self._has_expired(one.call, one.tries + 1, one.queue, client)
+        ]
+        try:
+            started = late and client.run_all([records.has_attempts(one.queue, one.id) for one, _ in late])
+        except StoreError:
+            return {}  # they may have been started
+        return {
+            one.id: Expire(describe_expiry(expires))
+            for (one, expires), was_started in zip(late, started, strict=True)
+            if not was_started
         }
 
     def run_batch(
@@ -760,11 +772,11 @@ class Executor:
         ]
 
     def _is_too_late(self, job: call.Call, current: RunningJob) -> bool:
-        """Return True if a job has expired; a run that was suspended does not count as a start, but it was one."""
-        return self._has_expired(job, *current.origin) and not current.has_steps()
+        """Return True if a job has expired; a run that was throttled, suspended or ended was one, if uncounted."""
+        return self._has_expired(job, *current.origin) and not current.was_started()
 
     def _has_expired(self, job: call.Call, attempt: int, queue: str, client: Client) -> bool:
-        """Return True if a job was never started, and no longer should be."""
+        """Return True if a job, none of whose runs counts, should no longer be started."""
         expires = job.options.expires
         if expires is None or attempt > 1:
             return False

@@ -133,7 +133,10 @@ class Gathering:
         return [commands.release(self.queue, token, [one.id for one in some]) for token, some in found]
 
     def limited(self) -> Call:
-        """Return the call of the first job with the limits of the whole run: the shortest of all jobs."""
+        """Return the call of the first job with the limits of the whole run: the shortest of all jobs.
+
+        Without a soft limit if the limit of another job ends the run before it.
+        """
         options = [one.call.options for one in self.jobs]
         limits = [one.timeout for one in options if one.timeout is not None]
         soft_limits = [one.soft_timeout for one in options if one.soft_timeout is not None]

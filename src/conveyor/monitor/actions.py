@@ -86,6 +86,8 @@ class JobResult(NamedTuple):
     """waiting, discarded or cancelled; running: its worker was asked to stop it; otherwise nothing was done."""
     changed: bool
     recorded: bool
+    holder: str = ""
+    """The job that has the unique key of a dead one, which therefore was not retried."""
 
 
 class ScheduleResult(NamedTuple):
@@ -235,9 +237,9 @@ class Actions:
         return JobResult(state, changed, self._finish(act, outcome, after))
 
     def retry_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
-        """Return a dead job to its queue, as if never tried."""
+        """Return a dead job to its queue, as if never tried; not while another job has its unique key."""
         act = self._job_entry("retry_job", queue, job_id, reason)
-        return self._on_dead(act, commands.revive(queue, [job_id]), "waiting")
+        return self._on_dead(act, commands.revive(queue, [job_id]), "waiting", needs_key=True)
 
     def discard_job(self, queue: str, job_id: str, reason: str = "") -> JobResult:
         """Delete a dead job; its outcome expires as it would have."""
@@ -356,12 +358,23 @@ class Actions:
             before["task"] = call.task
         return AuditEntry(action, job_id, queue, reason, before)
 
-    def _on_dead(self, act: AuditEntry, command: Command, state: str) -> JobResult:
+    def _on_dead(
+        self, act: AuditEntry, command: Command, state: str, *, needs_key: bool = False
+    ) -> JobResult:
         changed = bool(self._attempt(act, lambda: self.client.run(command)))
+        outcome, holder = state, ""
         if not changed:
             state = cast("str", act.before["state"])
-        recorded = self._finish(act, state if changed else f"not dead: {state}", {"state": state})
-        return JobResult(state, changed, recorded)
+            holder = self._holder_of_key(act.queue, act.target) if needs_key and state == "dead" else ""
+            outcome = f"not done: {holder} has its unique key" if holder else f"not dead: {state}"
+        recorded = self._finish(act, outcome, {"state": state})
+        return JobResult(state, changed, recorded, holder)
+
+    def _holder_of_key(self, queue: str, job_id: str) -> str:
+        """Return the other job that has the unique key of a job, or "" if there is none."""
+        key: str = self.client.run(commands.unique_key(queue, job_id))
+        holder: str = self.client.run(commands.holder_of_key(queue, key)) if key else ""
+        return "" if holder == job_id else holder
 
     def _attempt(self, act: AuditEntry, do: Callable[[], T]) -> T:
         """Return what `do` returns; if it is refused, record that and raise the error."""

@@ -193,6 +193,7 @@ class JobRecord:
         expires = None if self.call is None else self.call.options.expires
         was_started = (
             self.attempt > 1
+            or bool(self.attempts)
             or self.state not in {"waiting", "deferred", "delayed"}
             or any(one.kind != "signal" for one in self.steps)
         )

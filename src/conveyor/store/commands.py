@@ -71,15 +71,46 @@ _LIMIT = struct.Struct(">IIdBIId")
 _NOTED = 64  # jobs before a job that a script notes at a time
 
 
+#: Max running, max starts within so many seconds, and whether the jobs of a key run in order.
+SharedLimit = tuple[int, int, float, bool]
+NO_LIMIT: SharedLimit = (0, 0, 0.0, False)
+
+
 # --- putting jobs
+
+
+class HookJob(NamedTuple):
+    """A job that is put when another one ends."""
+
+    policy: str
+    """How that must end: d done, or f failed or lost."""
+    queue: str
+    id: str
+    """With a dot and a number behind it, it becomes that of the job: one may end again after it was revived."""
+    data: bytes
+    priority: int = 0
+    delay: float = 0.0
+    limit_key: str = ""
+    limit: SharedLimit = NO_LIMIT
+
+    def packed(self) -> list[Any]:
+        """Return what scripts read."""
+        own: dict[str, object] = {}
+        if self.limit_key:
+            own = {"l": self.limit_key, "m": _packed_limit(self.limit)}
+        if self.delay > 0:
+            own["d"] = milliseconds(self.delay)
+        # As a string, since the scripts' msgpack knows no bytes.
+        data = msgspec.Raw(b"\xdb" + len(self.data).to_bytes(4, "big") + self.data)
+        return [self.policy, self.queue, self.id, data, self.priority, own]
 
 
 class Terms(NamedTuple):
     """When jobs may run: with a limit, a unique key, and after other jobs."""
 
     own: dict[str, bytes]
-    """By id, the packed terms of each job: those that `pack_terms` returns."""
-    limit: tuple[int, int, float, bool] = (0, 0, 0.0, False)
+    """By id, the packed terms of each job: those that `pack_terms` returns. Filled while further jobs are encoded."""
+    limit: SharedLimit = NO_LIMIT
     """Of each key: max running, max starts within so many seconds (0: no limit), and whether its jobs run in order."""
     unique: tuple[float, bool] = (0.0, False)
     """Seconds for which a unique key holds (0: until its job is over, -1: until it starts); whether a put replaces."""
@@ -89,6 +120,7 @@ class Terms(NamedTuple):
     """Of each job that comes after many others, how many these are; filled likewise."""
 
 
+_NO_TERMS = msgspec.msgpack.encode({})
 #: Jobs before another one that one script notes.
 MAX_NOTED = 64
 
@@ -98,18 +130,13 @@ def pack_terms(
     unique: str = "",
     after: Sequence[str] = (),
     policy: str = "d",
-    hooks: Sequence[str | bytes] = (),
+    hooks: Sequence[HookJob] = (),
 ) -> bytes:
     """Return the terms of one job: its keys, the jobs before it as queue and id with their policy, and its hooks.
 
-    Of each hook the policy, its id and its bytes. Of many jobs before, those behind the first are packed apart, since
-    scripts note them in slices.
+    Of many jobs before, those behind the first are packed apart, since scripts note them in slices.
     """
-    # As strings, since the scripts' msgpack knows no bytes.
-    packed_hooks = [
-        msgspec.Raw(b"\xdb" + len(one).to_bytes(4, "big") + one) if isinstance(one, bytes) else one
-        for one in hooks
-    ]
+    packed_hooks = [one.packed() for one in hooks]
     further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
     found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
     packed = {name: value for name, value in found.items() if value}
@@ -171,7 +198,7 @@ def key_priority(key: int) -> float:
 
 def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs: gone -> ready or delayed. Reply: `PutReply`; raises DuplicateJob or ShutDown."""
-    if params.terms is not None:
+    if params.terms is not None and params.terms.own:
         return submit(queue, jobs, params)
     rest: list[Any] = []
     for job in jobs:
@@ -182,16 +209,20 @@ def put(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Com
 def submit(queue: str, jobs: Sequence[tuple[str, bytes]], params: PutParams) -> Command:
     """Put jobs with terms: gone -> ready, delayed or deferred. Reply as of `put`; also raises JobGone."""
     terms = params.terms or Terms({})
-    running, starts, within, in_order = terms.limit
     seconds, replaces = terms.unique
     period = milliseconds(seconds) if seconds >= 0 else -1
     rest: list[Any] = [
-        msgspec.msgpack.encode([running, starts, milliseconds(within), int(in_order)]),
+        msgspec.msgpack.encode(_packed_limit(terms.limit)),
         msgspec.msgpack.encode([period, int(replaces)]),
     ]
     for job_id, data in jobs:
-        rest += job_id, data, terms.own[job_id]
+        rest += job_id, data, terms.own.get(job_id, _NO_TERMS)
     return _put("submit", queue, params, rest, partial(_read_submit, queue))
+
+
+def _packed_limit(limit: SharedLimit) -> list[int]:
+    running, starts, within, in_order = limit
+    return [running, starts, milliseconds(within), int(in_order)]
 
 
 def _read_put(queue: str, reply: Sequence[Any]) -> PutReply:
@@ -402,7 +433,10 @@ def throttle(
 
 
 class Message(NamedTuple):
-    """What jobs mean for others of another queue: `follow` that they come after one, `go_on` that one has ended."""
+    """What jobs mean for others of another queue: `follow` that they come after one, `go_on` that one has ended.
+
+    And `hook` that this one is to be put, since another one has ended.
+    """
 
     verb: str
     queue: str
@@ -411,7 +445,7 @@ class Message(NamedTuple):
     source: str
     """The job that it comes from, as queue and id; in a `follow` several, with commas between the ids."""
     outcome: bytes
-    """The outcome; of a `follow` i if its outcome is wanted, or empty."""
+    """The outcome; of a `follow` i if its outcome is wanted, or empty; of a `hook` what its script takes."""
 
 
 def outbox(queue: str, most: int = 32) -> Command:
@@ -454,6 +488,11 @@ def follow(queue: str, job_id: str, of_queue: str, ids: Iterable[str], wants: by
 def go_on(queue: str, ids: Iterable[str], source: str, outcome: bytes) -> Command:
     """Note that a job before deferred ones, in another queue, has ended: deferred -> ready, delayed or over."""
     return script("go_on", queue, source, outcome, *ids)
+
+
+def hook(queue: str, job_id: str, source: str, packed: bytes) -> Command:
+    """Put the hook of a job of another queue, which has ended: gone -> ready, delayed or deferred."""
+    return script("hook", queue, job_id, source, packed)
 
 
 class Link(NamedTuple):
@@ -650,6 +689,29 @@ def cancel(
 def revive(queue: str, ids: Iterable[str]) -> Command:
     """Revive jobs: dead -> ready. Reply: how many."""
     return script("revive", queue, *ids, read=number)
+
+
+class _UniqueTerms(msgspec.Struct):
+    """Of the terms of a job, its unique key."""
+
+    u: str = ""
+
+
+def unique_key(queue: str, job_id: str) -> Command:
+    """Read the unique key of a job that has not finished, or is dead. Reply: the key, or ""."""
+
+    def read(reply: bytes | None) -> str:
+        try:
+            return msgspec.msgpack.decode((reply or b"")[1:], type=_UniqueTerms).u
+        except msgspec.MsgspecError:
+            return ""  # it has no terms
+
+    return Command(("HGET", keys.key(queue, "terms"), job_id), read=read)
+
+
+def holder_of_key(queue: str, unique: str) -> Command:
+    """Read which job has a unique key. Reply: its id, or ""."""
+    return Command(("GET", keys.key(queue, f"unique:{unique}")), read=lambda reply: readable(reply or b""))
 
 
 def discard(queue: str, ids: Iterable[str]) -> Command:

@@ -1,9 +1,9 @@
 """What jobs of several queues tell each other: messages that a script leaves in its queue's outbox, carried over here.
 
-A script touches the keys of one queue only, since queues may be on several nodes. So an end, or a job that comes after
-one of another queue, becomes a message in the same atomic step. The producer carries them over behind its put, and so
-does any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is removed only
-after it has arrived.
+A script touches the keys of one queue only, since queues may be on several nodes. So an end, a hook, or a job that
+comes after one of another queue, becomes a message in the same atomic step. The producer carries them over behind its
+put, and so does any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is
+removed only after it has arrived.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def deliver(queue: str) -> Operation[int]:
     (messages,) = yield Exchange((commands.outbox(queue),), WITHIN, 0.0)
     if not messages:
         return 0
-    replies = yield Exchange([_command(one) for one in messages], WITHIN, 0.0)
+    new = {one.queue for one in messages if one.verb == "hook"}
+    replies = yield Exchange([*map(_command, messages), *map(commands.note_queue, new)], WITHIN, 0.0)
     over = [
         commands.go_on(queue, _ids(one.source), f"{one.queue} {one.id}", reply.outcome or _GONE)
-        for one, reply in zip(messages, replies, strict=True)
+        for one, reply in zip(messages, replies, strict=False)
         if one.verb == "follow" and not reply.waits
     ]
     if over:  # the job before has ended already
@@ -68,6 +69,8 @@ def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:
 
 
 def _command(message: Message) -> Command:
+    if message.verb == "hook":
+        return commands.hook(message.queue, message.id, message.source, message.outcome)
     if message.verb == "follow":
         of_queue = message.source.partition(" ")[0]
         return commands.follow(message.queue, message.id, of_queue, _ids(message.source), message.outcome)

@@ -192,6 +192,11 @@ def attempts(queue: str, job_id: str) -> Command:
     return Command(("LRANGE", keys.key(queue, f"attempts:{job_id}"), 0, -1))
 
 
+def has_attempts(queue: str, job_id: str) -> Command:
+    """Check if a job has attempts that are kept. Reply: bool."""
+    return Command(("EXISTS", keys.key(queue, f"attempts:{job_id}")), read=bool)
+
+
 def cancellation(queue: str, job_id: str) -> Command:
     """Read who cancelled a job and why. Reply: bytes, or None if unknown."""
     return Command(("GET", keys.key(queue, f"cancel:{job_id}")))

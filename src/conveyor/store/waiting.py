@@ -170,13 +170,13 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
     """
     feed = _Feed(jobs, parts)
     waiter = params.waiter
-    most = MAX_WITH_TERMS if params.terms else MAX_JOBS
-    trust = min(most, params.maxsize or most)
+    trust = min(MAX_JOBS, params.maxsize or MAX_JOBS)
     room = 0 if waiter else trust
     same: dict[str, str] = {}
     try:
         while True:
             feed.fill()
+            most = MAX_WITH_TERMS if params.terms and params.terms.own else MAX_JOBS
             some = feed.first(min(room, trust, most))
             rest = params.rest + len(feed.jobs) - len(some)
             before = observer.knows(queue)

@@ -194,7 +194,8 @@ def _cancel_job(queue: str, job_id: str, actions: Actions, reason: str) -> Itera
 
 def _retry_job(queue: str, job_id: str, actions: Actions, reason: str) -> Iterator[Step]:
     result = actions.retry_job(queue, job_id, reason)
-    yield Step(DONE, "it is waiting again") if result.changed else Step(REFUSED, f"it is {result.state}")
+    why = f"job {result.holder} has its unique key" if result.holder else f"it is {result.state}"
+    yield Step(DONE, "it is waiting again") if result.changed else Step(REFUSED, why)
 
 
 def _retry_group(queues: Sequence[str], fingerprint: str, actions: Actions, reason: str) -> Iterator[Step]:

@@ -193,6 +193,9 @@ class PutOptions(msgspec.Struct, frozen=True):
                 raise BadCall(f"{name} must be a {kind.__name__}, got {value!r:.80}")
         if self.limit is not None and self.limit.limits_nothing:
             raise BadCall("this Limit limits nothing", hint="set running, starts, in_order or by")
+        for name, hook in (("on_success", self.on_success), ("on_failure", self.on_failure)):
+            if hook is not None and isinstance(options := getattr(hook.function, "put", None), PutOptions):
+                _check_hook(name, getattr(hook.function, "name", "task"), options)
 
     def seconds_left(self) -> float:
         """Return the seconds from now before it may run. Raises BadCall for a time without a time zone."""
@@ -203,6 +206,30 @@ class PutOptions(msgspec.Struct, frozen=True):
         if isinstance(self.expires, int | float):
             return self.seconds_left() + self.expires if self.expires >= 0 else self.expires
         return _seconds_until("expires", self.expires) if isinstance(self.expires, datetime) else self.expires
+
+
+def _check_hook(name: str, task: str, options: PutOptions) -> None:
+    """Raise BadCall if a task has options that a hook cannot have.
+
+    Its bytes are those of the put of its job, which may end much later, or several times; and its arguments are not
+    known then.
+    """
+    has = {
+        "id": options.id is not None,
+        "after": options.after,
+        "when": options.when != "done",
+        "expires": options.expires is not None,
+        "delay": isinstance(options.delay, datetime),
+        "unique": options.unique is not None,
+        "limit": options.limit is not None and options.limit.by is not None,
+        "on_success": options.on_success is not None,
+        "on_failure": options.on_failure is not None,
+    }
+    if refused := next((option for option, is_there in has.items() if is_there), None):
+        what = {"delay": "delay until a time", "limit": "limit with by"}.get(refused, refused)
+        without = {"id": "id=None", "after": "after=()", "when": 'when="done"', "delay": "delay=0"}
+        hint = f"pass {name}={task.rpartition('.')[2]}.options({without.get(refused, f'{refused}=None')})"
+        raise BadCall(f"{name}: a hook cannot have the option {what}", hint=hint)
 
 
 def _seconds_until(name: str, time: datetime) -> float:

@@ -159,8 +159,8 @@ class Signature:
             return _NIL
         if type(value) is Input:
             raise BadCall(
-                f"{self.name}(): {name} is the result of another job, but the first calls had none",
-                hint="put calls that have such arguments by themselves",
+                f"{self.name}(): {name} is the result of another job, which is not known yet",
+                hint="pass it to submit, submit_many or map, which wait for it",
             )
         hint = self.hints.get(parameter, Any)
         try:

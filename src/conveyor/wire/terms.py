@@ -125,21 +125,23 @@ class JobEnd(NamedTuple):
 
 
 class Hook(NamedTuple):
-    """A function that is submitted when a job ends, and its further arguments by name."""
+    """A function that is submitted when a job ends, its further arguments by name, and its queue."""
 
     function: Callable[..., object]
     arguments: dict[str, Any]
+    queue: str | None = None
+    """None for that of the job."""
 
     @classmethod
     def of(cls, function: Any) -> Hook:
-        """Return a function or a task as a hook. Raises BadCall for anything else."""
+        """Return a function as a hook, or a task as one on its own queue. Raises BadCall for anything else."""
         if isinstance(function, Hook):
             return function
         if not callable(function):
             raise BadCall(
                 f"a hook must be a task or a function, got {function!r:.80}", hint="or use webhook(url)"
             )
-        return cls(function, {})
+        return cls(function, {}, getattr(getattr(function, "put", None), "queue", None))
 
 
 class Input:

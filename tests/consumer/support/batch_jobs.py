@@ -14,6 +14,7 @@ from pathlib import Path
 from kind_jobs import is_there, mark
 
 from conveyor import JobEnd, Retry, SoftTimeout, Throttle, current_job, current_jobs, task
+from conveyor.wire.terms import Hook
 
 
 def refuse(number: int) -> int | Exception:
@@ -339,13 +340,13 @@ def tell(ends: list[JobEnd]) -> None:
         mark(one.result, f"{one.id} {one.state}")
 
 
-@task(batch=10, on_success=tell)
+@task(batch=10, on_success=Hook(tell, {}))
 def where(paths: list[str]) -> list[str]:
     """Return the paths."""
     return paths
 
 
-@task(batch=10, on_success=tell)
+@task(batch=10, on_success=Hook(tell, {}))
 async def where_async(paths: list[str]) -> list[str]:
     """Return them likewise."""
     return paths

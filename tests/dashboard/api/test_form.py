@@ -9,12 +9,14 @@ import pytest
 from mounting_kit import by_uvicorn
 from playwright.sync_api import expect
 
-from conveyor import Queue
+from conveyor import Queue, result_of, results_of, webhook
 from conveyor.dashboard import create_dashboard, known_tasks
 from conveyor.dashboard.access.policy import Policy
 from conveyor.dashboard.page import PageRequest
 from conveyor.dashboard.pages.enqueue import ENQUEUE
 from conveyor.monitor.snapshot import NOTHING
+from conveyor.store import commands
+from conveyor.wire.outcome import encode_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +94,40 @@ def test_job_can_prefill_the_form_except_for_secrets(one_server: Any) -> None:
     values = {one.name: one.value for one in shown.form.fields}
     assert values == {"name": "Bob", "times": "3", "loud": "yes", "tone": "kind", "password": ""}
     assert shown.form.left_out == ["password"]
+
+
+def test_results_of_other_jobs_are_left_out_of_the_form(one_server: Any) -> None:
+    greet, arrange = map(known_tasks.task_named, ("greet", "arrange"))
+    queue = Queue("alpha", store=one_server.client)
+    names = queue.submit_many(greet, [("Ann",), ("Bob",)])
+
+    def shown(task: Any, *args: Any, **kwargs: Any) -> tuple[dict[str, str], list[str]]:
+        job = queue.submit(task, *args, **kwargs)
+        form = view(one_server.client, **{"from": job.id, "queue": "alpha"}).form
+        return {one.name: one.value for one in form.fields}, form.left_out
+
+    values, left_out = shown(greet, result_of(names[0]), times=3)
+    assert (values["name"], values["times"]) == ("", "3")
+    assert left_out == [f"name (result of {names[0].id})"]
+    values, left_out = shown(greet, "Eve", times=result_of(names[1]))
+    assert (values["name"], left_out) == ("Eve", [f"times (result of {names[1].id})"])
+    when = dt.datetime(2026, 3, 1, 12, 0)  # noqa: DTZ001 - as above
+    values, left_out = shown(arrange, when, results_of(names))
+    assert (values["when"], left_out) == ("2026-03-01T12:00:00", ["names (results of 2 jobs)"])
+    values, left_out = shown(arrange, when, results_of(names[:1]))
+    assert left_out == ["names (results of 1 job)"]
+
+
+def test_end_of_a_job_is_left_out_of_the_form_of_its_hook(one_server: Any) -> None:
+    queue = Queue("alpha", store=one_server.client)
+    before = queue.submit(known_tasks.task_named("greet").options(on_success=webhook("http://x")), "Ann")
+    batch = one_server.client.run(commands.claim("alpha", "ann", "n1", 1, 60.0))
+    ended = [commands.Settlement(before.id, encode_settled("done"), 60.0)]
+    one_server.client.run(commands.finish("alpha", batch.token, ended))
+    (hook,) = one_server.client.run(commands.claim("alpha", "ann", "n2", 1, 60.0)).jobs
+    form = view(one_server.client, **{"from": hook.id, "queue": "alpha"}).form
+    assert (form.task.name, form.left_out) == ("conveyor.webhook", [f"end (end of {before.id})"])
+    assert [one.value for one in form.fields] == ["", "http://x"]
 
 
 def test_unknown_task_or_queue_is_reported() -> None:

@@ -385,6 +385,9 @@ def _cached_lines(request: ApiRequest, queue: str, job: str) -> list[Line] | Non
 def _done(job: str, answer: JobResult, verb: str) -> Done:
     if answer.state == "gone":
         raise _unknown(job)
+    if answer.holder:
+        why = f"The job {answer.holder} has its unique key. Retry this one once that has finished, or cancel that."
+        raise Problem(409, "wrong-state", why)
     if not answer.changed:
         raise Problem(409, "wrong-state", f"The job is {answer.state}, so there is nothing to {verb}.")
     message = "Its worker stops it now" if answer.state == "running" else f"The job is {answer.state}"

@@ -14,7 +14,7 @@ from conveyor.dashboard import known_tasks
 from conveyor.dashboard.api.tasks import line_of
 from conveyor.dashboard.page import Page
 from conveyor.dashboard.rendering import sentences
-from conveyor.errors import BadCall, ConveyorError
+from conveyor.errors import BadCall, ConveyorError, JobCancelled
 from conveyor.monitor.job_data import read_call
 from conveyor.monitor.typed_input import as_words, item_of, parameters_of
 from conveyor.store import commands
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from conveyor.wire.call import Call
 
 
+#: An argument whose name its producer did not know.
+RESULT = "result of another job"
 #: Characters of a default from which on a field has several lines.
 LONG = 60
 _MOMENTS = {dt.date: "date", dt.time: "time", dt.datetime: "datetime-local"}
@@ -149,7 +151,7 @@ class Form(NamedTuple):
     """True if one order is split into several jobs, as `conveyor produce` does."""
     fields: list[Field]
     left_out: list[str]
-    """Parameters whose values in the model are secret, or cannot be typed."""
+    """Parameters whose values in the model are secret, results of other jobs, or cannot be typed."""
 
 
 class EnqueueView(NamedTuple):
@@ -223,11 +225,16 @@ def _form(name: str, model: Call | None, *, split: bool) -> Form:
 
 
 def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tuple[dict[str, str], list[str]]:
-    """Return a job's arguments as a person would type them, and the names of those that cannot be shown."""
+    """Return a job's arguments as a person would type them, and the names of those that cannot be shown.
+
+    With the name of one that is the result of another job comes which job that is.
+    """
     signature = signature_of(task.function)
+    elsewhere = JobCancelled()  # this fits any type
+    inputs = dict.fromkeys((place for place, _, _ in call.inputs), elsewhere)
     try:
-        args, kwargs = signature.decode(call.args, call.kwargs)
-    except (ConveyorError, msgspec.MsgspecError, ValueError):
+        args, kwargs = signature.decode(call.args, call.kwargs, inputs=inputs)
+    except (ConveyorError, msgspec.MsgspecError, ValueError, IndexError):
         return {}, [one.name for one in parameters]
     given = dict(zip(signature.names, args, strict=False)) | kwargs
     shown = dict(redacted_arguments(call, signature.labels(task.redact)))
@@ -235,10 +242,13 @@ def _typed(task: Task[..., Any], call: Call, parameters: list[Parameter]) -> tup
     for one in parameters:
         if one.name not in given:
             continue
-        if one.hidden or MASK in str(shown.get(one.name, MASK)):
+        value = given[one.name]
+        if value is elsewhere:
+            left_out.append(f"{one.name} ({shown.get(one.name, RESULT)})")
+        elif one.hidden or MASK in str(shown.get(one.name, MASK)):
             left_out.append(one.name)
         else:
-            typed[one.name] = "".join(as_words({one.name: given[one.name]}, [])).partition("=")[2]
+            typed[one.name] = "".join(as_words({one.name: value}, [])).partition("=")[2]
     return typed, left_out
 
 

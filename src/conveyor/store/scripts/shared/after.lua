@@ -22,10 +22,6 @@ local function wanted(outcome, wants) -- the whole outcome, if that is wanted, o
   return wants == 'i' and outcome or cmsgpack.pack({state_of(outcome), false, 0})
 end
 
-local function send(verb, queue, id, from, text) -- a message; the same one is sent once
-  redis.call('ZADD', OUTBOX, exact(limit_time()), table.concat({verb, queue, id, from, text}, ' '))
-end
-
 -- A job before has ended; the last one makes its follower ready. `from` is its queue and id.
 local function go_on(id, from, state, outcome)
   if redis.call('SREM', BASE .. 'after:' .. id, from) == 0 then return end

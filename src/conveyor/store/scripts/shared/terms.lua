@@ -3,7 +3,7 @@
 -- limit, or a dot; the limit's key or nothing; a line feed; and packed:
 --   m the limit as it was put, u unique key, us: that ends when it starts, uk: it holds for a time,
 --   p policy (shared/after.lua), d delay, ms, x: another put has replaced its bytes
---   h hooks: jobs that are put when it ends, each as policy, id, bytes
+--   h hooks: jobs that are put when it ends, each as policy, queue, id, bytes, priority, own terms: of these l, m and d
 -- So claims and ends of jobs that only have a limit unpack nothing.
 -- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
@@ -316,23 +316,36 @@ local function drop_inputs(ids) -- of jobs that are over
   end
 end
 
--- Put the hooks of a job that has ended, those whose policy fits. Each gets the outcome as an input. They find room,
+local function send(verb, queue, id, from, text) -- a message to another queue; the same one is sent once
+  redis.call('ZADD', OUTBOX, exact(limit_time()), table.concat({verb, queue, id, from, text}, ' '))
+end
+
+-- Put a hook, which gets how a job has ended as its input: that job, as queue and id, and its outcome. It finds room,
 -- even in a full queue, since the end of a job does not wait.
+local function put_hook(id, bytes, priority, own, from, outcome)
+  local meta = redis.call('HMGET', META, unpack(ACCEPT_META))
+  local place = accept({id, bytes}, 1, 2, priority, false, 0, meta)[1]
+  own.p = 'ei'
+  local text = write_terms('-', own)
+  give_input(id, from, outcome)
+  if own.d then wait_until_due(id, text, place, own.d) else enter(id, text, place) end
+  ring(1)
+end
+
+-- Put the hooks of a job that has ended, those whose policy fits: here, or by a message to their queue. Each end of the
+-- job has hooks of its own, since one that is revived may end again: the sequence has grown by then.
 local function put_hooks(hooks, id, outcome)
-  local state, jobs = state_of(outcome), {}
-  for place = 1, #hooks, 3 do
-    local hook = hooks[place + 1]
-    if fits(hooks[place], state) and redis.call('HEXISTS', JOBS, hook) == 0 then
-      jobs[#jobs + 1] = hook
-      jobs[#jobs + 1] = hooks[place + 2]
-      redis.call('HSET', TERMS, hook, write_terms('-', {p = 'ei'}))
-      give_input(hook, OWN .. ' ' .. id, outcome)
+  local state, from, sequence = state_of(outcome), OWN .. ' ' .. id, redis.call('HGET', META, 'sequence')
+  for _, one in ipairs(hooks) do
+    local policy, queue, hook, bytes, priority, own = unpack(one)
+    hook = hook .. '.' .. sequence
+    if fits(policy, state) and queue == OWN then
+      put_hook(hook, bytes, priority, own, from, outcome)
+    elseif fits(policy, state) then
+      send('hook', queue, hook, from, cmsgpack.pack({bytes, priority, own, outcome}))
+      ring(1)
     end
   end
-  if #jobs == 0 then return end
-  local places = accept(jobs, 1, #jobs, 0, false, 0, redis.call('HMGET', META, unpack(ACCEPT_META)))
-  redis.call('ZADD', READY, unpack(places))
-  ring(#jobs / 2)
 end
 
 -- Jobs are over, or dead: their slots and unique keys are free, and their hooks are put. keeps: they may be revived.
