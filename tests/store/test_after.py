@@ -714,6 +714,7 @@ def test_hook_of_another_queue_is_a_message(lane: Lane) -> None:
     lane.raw.delete(lane.key("bell"))
     end(lane, "a")
     assert lane.raw.exists(lane.key("bell"))
+    assert len(messages(lane)) == 1
     (message,) = messages(lane)
     assert message[:4] == ("hook", "other", "hook-d.1", f"{lane.queue} a")
     lane.run(commands.delivered, [message])

@@ -124,6 +124,8 @@ WITHOUT_VERB = {
         "waits_for",
         "count_waits_for",
         "place_in_lane",
+        "unique_key",
+        "holder_of_key",
     ),
     *("await_outcomes", "nudge", "await_bell", "await_wake", "any_work", "load_scripts", "server_time"),
 }
