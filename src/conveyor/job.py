@@ -94,9 +94,10 @@ class Job(Generic[R]):
     """A job, by its id. The result is pushed as soon as the worker has settled the job, without polling.
 
     The methods are those of `concurrent.futures.Future`, and a job can be awaited in asyncio. A pickled handle refers
-    to the same job on the same server, with the password of the server's URL. Handles of the same job are equal.
+    to the same job on the same server, with the password of the server's URL. Like a future, a handle is equal to no
+    other one, even of the same job: compare their ids.
 
-    As a future, a handle keeps the outcome that it has seen: if a dead job is retried, another handle,
+    A handle keeps the outcome that it has seen: if a dead job is retried, another handle,
     `Job(id, queue)`, waits for what comes of it then.
     """
 
@@ -126,18 +127,6 @@ class Job(Generic[R]):
     def __repr__(self) -> str:
         state = "" if self.settled is None else f" {self.settled.state}"
         return f"<Job {self.id} on {self.queue_name}{state}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Return True if both are handles of the same job: id, queue and server."""
-        if self is other or not isinstance(other, Job):
-            return True if self is other else NotImplemented
-        (mine, queue, *_), (its, its_queue, *_) = self._submission, other._submission
-        return (self.id, queue) == (other.id, its_queue) and (
-            mine is its or server_of(mine) == server_of(its)
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what identifies the job."""

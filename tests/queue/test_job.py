@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import pickle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,15 +53,6 @@ def test_status_of_a_dead_job_is_failed_without_its_outcome(bench: Bench) -> Non
     bench.worker.run(commands.fail(bench.queue.name, bench.claim().token, settlement))
     bench.server.raw.delete(f"conveyor:{{{bench.queue.name}}}:outcome:{job.id}")
     assert job.status() == "failed"
-
-
-def test_handles_of_the_same_job_are_equal(bench: Bench) -> None:
-    job, other = bench.queue.submit_many(double, [(1,), (2,)])
-    again = Job(job.id, bench.queue.name, client=bench.worker)
-    assert job == again == pickle.loads(pickle.dumps(job)) != other
-    assert {job: "a", other: "b"}[again] == "a"
-    assert job != Job(job.id, "elsewhere", client=bench.queue.client)
-    assert job != job.id
 
 
 def test_handle_keeps_the_outcome_that_it_has_seen(bench: Bench) -> None:
