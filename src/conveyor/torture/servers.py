@@ -26,10 +26,11 @@ _STARTING = 30.0  # seconds until a server replies
 _TILT = 60.0  # seconds within which a sentinel acts again whose machine stood still
 _DISK = "384m"
 #: Keys that stay after all jobs have finished and all outcomes have expired.
-_OF_DEAD = "reasons|jobs|tries|priorities|groups"
-_OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes"
+_OF_DEAD = "reasons|jobs|tries|priorities|groups|terms|steps"
+_OF_SCHEDULES = "schedules|instants|fired|declared"
+_OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes|{_OF_SCHEDULES}"
 _LASTING = re.compile(
-    rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|consumers|audit|acts|operations|orders)"
+    rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|scheduled|consumers|audit|acts|operations|orders)"
 )
 #: Synced always: accepted writes survive a crash.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-min-size", "16mb"]
