@@ -217,7 +217,7 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     ),
     "two of a rate within its period": (
         "rates hold",
-        [*put_in_flow(9, 1.0, limit="rate", starts=1, per=0.5), *run(9, 3.0, 3.1, token=2_900_000), told(9, 3.2)],
+        [*put_in_flow(9, 1.0, limit="rate", starts=1, per=0.5), *run(9, 2.7, 2.8, token=2_600_000), told(9, 3.2)],
     ),
     "a second job of a unique key": (
         "unique keys hold", [*put_in_flow(9, 2.0, unique="only"), *run(9, 6.0, 7.0), told(9, 7.1)],
@@ -563,6 +563,14 @@ def test_run_without_a_lease_ends_only_a_shared_process(lane: str, verdict: list
     other = [*put(21, 4.0, lane), *run(21, 4.5, 5.0, 250), *run(21, 7.0, 8.0), told(21, 8.1)]
     cut = [*put(22, 4.0, lane), *run(22, 4.5, 0.0, 250, how=""), *run(22, 7.0, 8.0), told(22, 8.1)]
     assert broken(*late, *other, *cut, Usage(6.0, "worker 250", 1)) == verdict
+
+
+def test_turned_clock_excuses_early_starts_and_tokens() -> None:
+    early = [*put(9, 1.0, delay=2.0), *run(9, 2.9, 3.5), told(9, 3.6)]
+    more = put_in_flow(20, 1.0, limit="rate", starts=1, per=0.5)
+    more += [*run(20, 2.7, 2.8, token=2_600_000), told(20, 3.2)]
+    assert broken(*early, *more) == ["rates hold", "none starts before it is due"]
+    assert broken(*early, *more, fault("clock turned", 2.0, 2.5, "clock")) == []
 
 
 def test_promise_with_only_excused_harms_was_not_tested() -> None:

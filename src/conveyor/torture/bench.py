@@ -149,7 +149,7 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(Workers(3),), max_pending=3)
     following = Lane(f"{name}-next", "flow", 400, producers=0, rate=0.0, consumers=(Workers(2),))
     flow = following._replace(
-        queue=f"{name}-flow", producers=2, rate=plan.rate / 12, consumers=(Workers(3), Workers(2))
+        queue=f"{name}-flow", producers=2, rate=plan.rate / 20, consumers=(Workers(3), Workers(2))
     )
     flow = flow._replace(next=following.queue)
     wanted = plan.lanes or (LANES if plan.seconds >= _MIN_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))

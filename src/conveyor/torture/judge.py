@@ -52,6 +52,7 @@ _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after the end of a task in which its worker still settles it
 _UNSETTLED = 30.0  # seconds after the end of a task by which the longest outage may delay its outcome
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
+_TURNED = 30.0  # seconds after which a clock that was set back is beyond its last token
 _RETURNING = 30.0  # seconds within which an item is taken again after its taker ended
 #: Max prefetched jobs of all workers, which may all return and exceed the max size. By lane.
 _MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64, "flow": 500, "next": 500}
@@ -541,7 +542,8 @@ def limits_hold(record: Record) -> Iterator[Finding | None]:
 def rates_hold(record: Record) -> Iterator[Finding | None]:
     """No more jobs of a key are claimed within its period than its limit allows.
 
-    A start may be late, as by a stopped worker, but the token of its run is the time of its claim.
+    A start may be late, as by a stopped worker, but the token of its run is the time of its claim, unless that clock is
+    set back.
     """
     keys: dict[tuple[str, str], list[tuple[Put, Run]]] = defaultdict(list)
     for case in record.cases.values():
@@ -552,12 +554,15 @@ def rates_hold(record: Record) -> Iterator[Finding | None]:
         for (put, last), (_, first) in zip(
             itertools.islice(some, some[0][0].starts, None), some, strict=False
         ):
-            seconds = (last.start.token - first.start.token) / 1e6
+            times = first.start.at, last.start.at
+            seconds = max((last.start.token - first.start.token) / 1e6, times[1] - times[0])
             if seconds >= put.per - _TICK:
                 yield None
                 continue
-            times = first.start.at, last.start.at
-            excused = record.has(Effect.LOSS, lane, min(times) - put.per, max(times))
+            since, until = min(times) - put.per, max(times)
+            excused = record.has(Effect.LOSS, lane, since, until) or record.has(
+                Effect.CLOCK, lane, since - _TURNED, until
+            )
             words = f"{put.starts + 1} of {key} were claimed within {seconds:.3f} s"
             yield f"{lane}: {words}, but at most {put.starts} may within {put.per} s", excused
 
@@ -663,7 +668,8 @@ def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
     for case in record.cases.values():
         for run in case.runs if case.put.delay else ():
             early = case.put.at + case.put.delay - run.start.at
-            yield (f"{case.name}: started {early:.3f} s early", False) if early > _TICK else None
+            excused = record.has(Effect.CLOCK, case.put.lane, case.put.at, run.start.at)
+            yield (f"{case.name}: started {early:.3f} s early", excused) if early > _TICK else None
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:

@@ -363,7 +363,7 @@ def long_only(chance: random.Random) -> Batch:
 
 def with_terms(chance: random.Random) -> Batch:
     """Return the next jobs of the lane of terms; some are retried, and some batches fail."""
-    key = chance.choice(("", "one", "three", "in order", "rate", "unique"))
+    key = chance.choice(("", "", "one", "three", "in order", "rate", "unique"))
     made = chance.choice((work, work, work_batch)) if key != "unique" else work
     kinds = ("works", "works", "works", "works", "retried", "works" if made is work_batch else "steps")
     fails = chance.random() < 0.1  # noqa: PLR2004
@@ -515,10 +515,8 @@ class Producer:
         known = [(key, job) for (key, *_), job in zip(calls, jobs, strict=False)]
         self.batch = dict(known)
         levels = [level] * confirmed + ["memory"] * (len(calls) - confirmed)
-        # Another job may stand for one with a unique key; its own producer keeps it.
-        holds = [held and not (common["unique"] and job.kept[0] is None) for _, job in known]
-        told = zip(known, holds, levels, strict=False)
-        note(*[Accepted(now, key, job.id, is_held, one) for (key, job), is_held, one in told])
+        held = held and not common["unique"]  # another job may stand for it, or have its key after a loss
+        note(*[Accepted(now, key, job.id, held, one) for (key, job), one in zip(known, levels, strict=False)])
         for key, job in known:
             self._follow(key, job)
 

@@ -72,6 +72,8 @@ class Effect(enum.StrEnum):
     """Workers die: their running jobs count a crash; the third makes a job dead."""
     STALE = enum.auto()
     """A replica takes over: what it had not confirmed may be lost unnoticed, so that no producer puts it again."""
+    CLOCK = enum.auto()
+    """Delayed jobs may start early, and tokens do not show the time for a while."""
     REFUSAL = enum.auto()
     """A starting consumer may give up, since it is sent to a replica, or does not reach the server."""
 
@@ -83,6 +85,8 @@ class Need(enum.StrEnum):
     """The bench's own server on this machine."""
     DISK = enum.auto()
     """A separate small disk under the server's folder."""
+    CLOCK = enum.auto()
+    """A clock of the server's own."""
     NETWORK = enum.auto()
     """A proxy between the processes and the server."""
     REPLICA = enum.auto()
@@ -389,9 +393,11 @@ class OwnStage(Stage):
         self._ending = contextlib.ExitStack()
         self.disk = self._ending.enter_context(small_disk(folder / "disk"))
         self.server = Server(binary, folder / "disk", DURABLE)
+        self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
+        if self.server.can_turn_its_clock():
+            self.has |= {Need.CLOCK}
         self.server.start()
         self.server.note_leftovers()
-        self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
         super().__init__(folder, self.server.url, lanes, seed)
 
     @contextlib.contextmanager
