@@ -91,7 +91,7 @@ class Stage:
             what, name, pid, at, attempt = line.split()
             if what == "start":
                 begun[name, pid] = float(at), int(attempt)
-            else:
+            elif (name, pid) in begun:
                 start, number = begun.pop((name, pid))
                 found.append(Run(name, start, float(at), number, int(pid)))
         for (name, pid), (start, number) in begun.items():
