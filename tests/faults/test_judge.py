@@ -565,6 +565,13 @@ def test_run_without_a_lease_ends_only_a_shared_process(lane: str, verdict: list
     assert broken(*late, *other, *cut, Usage(6.0, "worker 250", 1)) == verdict
 
 
+def test_follower_waits_as_long_as_the_jobs_before_it() -> None:
+    late = [*put_in_flow(20, 1.0), *run(20, 2.0, 70.0), told(20, 70.1)]
+    follower = [*put_in_flow(21, 1.0, before=[key(20)]), *run(21, 71.0, 72.0), told(21, 72.1)]
+    assert broken(*late, *follower) == []
+    assert broken(*late, *put_in_flow(21, 1.0), *follower[2:]) == ["nothing is stuck"]
+
+
 def test_turned_clock_excuses_early_starts_and_tokens() -> None:
     early = [*put(9, 1.0, delay=2.0), *run(9, 2.9, 3.5), told(9, 3.6)]
     more = put_in_flow(20, 1.0, limit="rate", starts=1, per=0.5)

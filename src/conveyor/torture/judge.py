@@ -688,9 +688,14 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
 
 
 def _waits(record: Record, case: Case) -> Iterator[tuple[float, str]]:
-    """Yield the seconds from acceptance to the first run, between runs, and from the last run to the outcome."""
+    """Yield the seconds until the first run, between runs, and from the last run to the outcome.
+
+    The first run has to wait for the acceptance of the job, its delay, and the jobs that it comes after.
+    """
     if case.runs and case.accepted != _FOREVER:
-        yield case.runs[0].start.at - case.accepted - case.put.delay, "it started"
+        before = [record.run_for(record.cases[key]) for key in case.put.before]
+        ends = [run.end for one in before for run in one.runs]
+        yield case.runs[0].start.at - max([case.accepted + case.put.delay, *ends]), "it started"
     for first, second in itertools.pairwise(case.runs):
         yield second.start.at - first.end, "it started again after a run"
     reported = min((one.at for one in case.outcomes), default=_FOREVER)

@@ -367,7 +367,9 @@ def with_terms(chance: random.Random) -> Batch:
     made = chance.choice((work, work, work_batch)) if key != "unique" else work
     kinds = ("works", "works", "works", "works", "retried", "works" if made is work_batch else "steps")
     fails = chance.random() < 0.1  # noqa: PLR2004
-    some = ["raises" if fails else chance.choice(kinds) for _ in range(chance.choice((1, 1, 5, 20)))]
+    most = 5 if key in {"one", "in order"} else 20  # those run one by one
+    count = chance.choice((1, 1, 5, most))
+    some = ["raises" if fails else chance.choice(kinds) for _ in range(count)]
     options: dict[str, Any] = {"retries": 0 if fails else 5, "first_delay": 0.02, "when": "ended"}
     if key == "unique":
         name = f"key {chance.randrange(_UNIQUE_KEYS)}"
