@@ -572,6 +572,13 @@ def test_follower_waits_as_long_as_the_jobs_before_it() -> None:
     assert broken(*late, *put_in_flow(21, 1.0), *follower[2:]) == ["nothing is stuck"]
 
 
+def test_job_of_a_limit_waits_for_its_turn() -> None:
+    late = [*put_in_flow(20, 1.0, limit="slow", running=1), *run(20, 70.0, 71.0), told(20, 71.1)]
+    other = [*put_in_flow(21, 1.0, limit="slow", running=1), *run(21, 40.0, 41.0), told(21, 41.1)]
+    assert broken(*late) == ["nothing is stuck"]
+    assert broken(*late, *other) == []
+
+
 def test_turned_clock_excuses_early_starts_and_tokens() -> None:
     early = [*put(9, 1.0, delay=2.0), *run(9, 2.9, 3.5), told(9, 3.6)]
     more = put_in_flow(20, 1.0, limit="rate", starts=1, per=0.5)

@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import statistics
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import Counter, defaultdict, deque
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -674,8 +674,12 @@ def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
     """Starts, second starts and outcomes happen within a bound, as does the end of all jobs after the last fault."""
+    turns: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for start in record.history.of(Start):
+        if start.key in record.cases and (put := record.cases[start.key].put).limit:
+            turns[put.lane, put.limit].append(start.at)
     for case in record.cases.values():
-        for wait, what in _waits(record, case):
+        for wait, what in _waits(record, case, turns[case.put.lane, case.put.limit]):
             yield None if wait <= _START else (f"{case.name}: {wait:.1f} s until {what}", False)
     for one in record.history.of(Closed):
         if one.seconds is None or one.live:
@@ -687,17 +691,23 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
             yield None
 
 
-def _waits(record: Record, case: Case) -> Iterator[tuple[float, str]]:
+def _waits(record: Record, case: Case, turns: list[float]) -> Iterator[tuple[float, str]]:
     """Yield the seconds until the first run, between runs, and from the last run to the outcome.
 
-    The first run has to wait for the acceptance of the job, its delay, and the jobs that it comes after.
+    The first run has to wait for the acceptance of the job, its delay, and the jobs that it comes after; each run for
+    its turn, `turns` being when jobs of the same limit started.
     """
+
+    def wait_for(run: Run, since: float) -> float:
+        place = bisect_left(turns, run.start.at)
+        return run.start.at - max(since, turns[place - 1] if place else since)
+
     if case.runs and case.accepted != _FOREVER:
         before = [record.run_for(record.cases[key]) for key in case.put.before]
         ends = [run.end for one in before for run in one.runs]
-        yield case.runs[0].start.at - max([case.accepted + case.put.delay, *ends]), "it started"
+        yield wait_for(case.runs[0], max([case.accepted + case.put.delay, *ends])), "it started"
     for first, second in itertools.pairwise(case.runs):
-        yield second.start.at - first.end, "it started again after a run"
+        yield wait_for(second, first.end), "it started again after a run"
     reported = min((one.at for one in case.outcomes), default=_FOREVER)
     done = max((run.end for run in case.runs if run.how == "done" and run.end <= reported), default=_FOREVER)
     if not case.is_item and done <= reported < _FOREVER:
