@@ -560,9 +560,9 @@ def test_job_dies_of_its_neighbors_only_in_shared_processes(lane: str, verdict: 
 )
 def test_run_without_a_lease_ends_only_a_shared_process(lane: str, verdict: list[str]) -> None:
     late = [*put(20, 0.5, lane), *run(20, 1.0, 0.0, 250, how=""), LOSS, *run(20, 7.0, 8.0), told(20, 8.1)]
-    other = [*put(21, 4.0, lane), *run(21, 4.5, 5.0, 250), *run(21, 7.0, 8.0), told(21, 8.1)]
-    cut = [*put(22, 4.0, lane), *run(22, 4.5, 0.0, 250, how=""), *run(22, 7.0, 8.0), told(22, 8.1)]
-    assert broken(*late, *other, *cut, Usage(6.0, "worker 250", 1)) == verdict
+    other = [*put(21, 9.0, lane), *run(21, 9.5, 10.0, 250), *run(21, 12.0, 13.0), told(21, 13.1)]
+    cut = [*put(22, 9.0, lane), *run(22, 9.5, 0.0, 250, how=""), *run(22, 12.0, 13.0), told(22, 13.1)]
+    assert broken(*late, *other, *cut, Usage(11.0, "worker 250", 1)) == verdict
 
 
 def test_follower_waits_as_long_as_the_jobs_before_it() -> None:
@@ -577,6 +577,12 @@ def test_job_of_a_limit_waits_for_its_turn() -> None:
     other = [*put_in_flow(21, 1.0, limit="slow", running=1), *run(21, 40.0, 41.0), told(21, 41.1)]
     assert broken(*late) == ["nothing is stuck"]
     assert broken(*late, *other) == []
+
+
+def test_worker_may_start_a_job_claimed_before_a_loss() -> None:
+    twice = [*run(20, 4.0, 5.0), *run(20, 6.0, 7.0, OTHER), told(20, 7.1)]
+    assert broken(*put(20, 1.0), *twice, LOSS) == []
+    assert broken(*put(20, 1.0), *twice) == ["no finished job runs again"]
 
 
 def test_turned_clock_excuses_early_starts_and_tokens() -> None:

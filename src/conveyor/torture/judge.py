@@ -61,7 +61,7 @@ _STARTED = 20.0  # seconds after which a process has loaded its modules, even on
 _RESTORING = 10.0  # seconds within which a running producer puts lost jobs again
 #: Ends of a run whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_HELD = 5.0  # seconds after a job was cancelled in which a worker that has prefetched it may start it
+_HELD = 5.0  # seconds after a job was cancelled or lost in which a worker that has prefetched it may start it
 _START = 60.0  # seconds within which a job starts, and an interrupted one again, under any fault
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, under any fault
 _GONE = 5.0  # seconds after which an ended process is no longer seen
@@ -202,10 +202,13 @@ class Record:
         return any(self.has(effect, put.lane, put.at, until) for effect in (Effect.LEASE, Effect.LOSS))
 
     def lost_lease(self, run: Run, lane: str, until: float) -> bool:
-        """Return True if a fault between the start of a run and `until` may have ended its lease, or lost its job."""
+        """Return True if a fault between the start of a run and `until` may have ended its lease, or lost its job.
+
+        A worker may start a job that it has claimed before the loss.
+        """
         since = run.start.at
         return self.has(Effect.LEASE, lane, since, until, run.start.pid) or self.has(
-            Effect.LOSS, lane, since, until
+            Effect.LOSS, lane, since - _HELD, until
         )
 
     def was_claimed_before_a_loss(self, put: Put, first: Run, second: Run) -> bool:
