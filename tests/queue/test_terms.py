@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conveyor import BadCall, DuplicateJob, Job, Limit, Queue, Task, Unique, middleware, result_of, results_of
+from conveyor import (
+    BadCall,
+    DuplicateJob,
+    Full,
+    Job,
+    Limit,
+    Queue,
+    Task,
+    Unique,
+    middleware,
+    result_of,
+    results_of,
+)
 from conveyor.store import commands, keys, records
 from conveyor.store.command import Command
 from conveyor.tasks import registry
@@ -149,6 +161,26 @@ def test_unique_key_can_be_made_of_some_arguments(queue: Queue) -> None:
     task = made(unique=Unique(by="tenant"))
     assert queue.submit(task, "a", 1).id == queue.submit(task, "a", number=2).id
     assert queue.submit(task, "b", 1).id != queue.submit(task, "a", 1).id
+
+
+def test_job_that_was_not_put_is_not_kept_for_a_loss_of_data(queue: Queue) -> None:
+    """Not in the parts of a long list either, which are made one after the other."""
+    calls = [("a", number) for number in range(2_000)]
+    calls[-5] = ("b", 0)
+    handles = queue.submit_many(made(unique=Unique(by="tenant")), calls)
+    assert len({one.id for one in handles}) == 2
+    for one in (handles[0], handles[-5]):
+        kept, place = one.kept
+        assert kept is not None
+        assert [number for number in range(len(kept.jobs)) if number in kept] == [place]
+
+
+def test_full_queue_names_the_jobs_that_stand_for_others(queue: Queue) -> None:
+    bounded, task = Queue(queue.name, 1, store=queue.client), made(unique=Unique(by="tenant"), wait=0.0)
+    first = bounded.submit(task, "a")
+    with pytest.raises(Full) as error:
+        bounded.submit_many(task, [("a", 1), ("b", 2)])
+    assert (error.value.accepted, error.value.ids) == (1, [first.id])
 
 
 def test_key_can_be_free_once_the_job_starts(queue: Queue) -> None:

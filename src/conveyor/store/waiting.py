@@ -37,7 +37,7 @@ from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from conveyor.clock import Deadline
     from conveyor.store.client import Client
@@ -134,12 +134,12 @@ class _Feed:
         if self.error is not None:
             raise self.error
 
-    def complete(self, error: BaseException) -> None:
-        """Add to an error which jobs were put."""
+    def complete(self, error: BaseException, same: Mapping[str, str]) -> None:
+        """Add to an error which jobs were put, or stand for those that were not."""
         if isinstance(error, ConveyorError):
             # One of the iterable itself, perhaps of another queue, counts none of these jobs.
             error.accepted = self.done + (0 if error is self.error else error.accepted)
-            error.ids = self.ids[: error.accepted]
+            error.ids = [same.get(one, one) for one in self.ids[: error.accepted]]
         elif error is self.error and self.done:
             error.add_note(f"{self.done:,} jobs before it were put")
 
@@ -210,7 +210,7 @@ def put_jobs(  # noqa: C901, PLR0913, PLR0917 - what, where, how, until when, an
         # The caller must get this error; a hanging server forgets the waiter without this command.
         if waiter and not stays and not isinstance(error, StoreUnavailable | GeneratorExit):
             yield from leave(queue, waiter)
-        feed.complete(error)
+        feed.complete(error, same)
         raise
     return same
 

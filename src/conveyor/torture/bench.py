@@ -147,12 +147,12 @@ def stages_of(plan: Plan, folder: Path) -> Iterator[Stage]:
     order = Lane(f"{name}-order", "order", 100, producers=1, rate=plan.rate / 6, consumers=(Workers(1),))
     items = Lane(f"{name}-items", "items", 10, producers=3, rate=30.0, takers=2)
     long = Lane(f"{name}-long", "long", 400, producers=1, rate=1.0, consumers=(Workers(3),), max_pending=3)
-    flow = Lane(
-        f"{name}-flow", "flow", 400, producers=2, rate=plan.rate / 12, consumers=(Workers(3), Workers(2))
-    )
+    workers = Workers(2), Workers(2)
+    following = Lane(f"{name}-next", "flow", 400, producers=0, rate=0.0, consumers=workers)
+    flow = following._replace(queue=f"{name}-flow", producers=2, rate=plan.rate / 20, next=following.queue)
     wanted = plan.lanes or (LANES if plan.seconds >= _MIN_FOR_LONG_JOBS else tuple(set(LANES) - {"long"}))
     level = plan.durability if plan.url else "fsync"
-    lanes = [mixed, shared, order, items, long, flow]
+    lanes = [mixed, shared, order, items, long, flow, following]
     lanes = [one._replace(durability=level) for one in lanes if one.role in wanted]
     if plan.url:
         yield YourStage(folder / "yours", plan.url, lanes, plan.seed)

@@ -428,6 +428,14 @@ def stop_server_long(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     yield from _stopped(stage.server.pid)
 
 
+@_fault("clock turned", Need.SERVER, Need.CLOCK, lasts=(0.5, 3.0), effects=(Effect.CLOCK,))
+def turn_clock(stage: OwnStage, chance: Random) -> Iterator[list[int]]:
+    """Set the server's clock ahead or back by up to 25 seconds, and then right."""
+    stage.server.turn_clock(chance.choice((-25, -5, 5, 25)))
+    yield []
+    stage.server.turn_clock(0)
+
+
 @_fault("clients killed", Need.SERVER, weight=2)
 def kill_clients(stage: OwnStage, _: Random) -> Iterator[list[int]]:
     """Send CLIENT KILL TYPE normal: the server closes all connections."""

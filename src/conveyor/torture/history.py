@@ -44,9 +44,16 @@ class Put(Event):
     limit: str = ""
     """The key of its limit, if it has one."""
     running: int = 0
-    """Max jobs of this key that run at a time."""
+    """Max jobs of this key that run at a time; 0 for any number."""
     before: list[str] = []
     """The jobs that it comes after, however they end."""
+    starts: int = 0
+    """Max jobs of this key that start within `per` seconds; 0 for any number."""
+    per: float = 0.0
+    unique: str = ""
+    """The key of which it is to be the only job, if it has one."""
+    has_hooks: bool = False
+    """True if a job is put when it succeeds or fails. That one's `value` is the id of this one and how it ended."""
 
 
 class Accepted(Event):
@@ -87,6 +94,15 @@ class End(Event):
     token: int
     pid: int
     how: str
+
+
+class Step(Event):
+    """A run is about to do a step of its job; `kept` if it has returned, so that no later run does it again."""
+
+    id: str
+    number: int
+    token: int
+    kept: bool = False
 
 
 class Fault(Event):

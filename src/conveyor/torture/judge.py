@@ -11,8 +11,9 @@ import math
 import os
 import signal
 import statistics
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import Counter, defaultdict, deque
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from conveyor.torture.history import (
@@ -28,6 +29,7 @@ from conveyor.torture.history import (
     ProcessEnded,
     Put,
     Start,
+    Step,
     Usage,
 )
 from conveyor.torture.load import KINDS, Spoiled
@@ -50,15 +52,16 @@ _CRASHES = 3  # deaths of workers under one job that make it dead
 _SETTLING = 1.0  # seconds after the end of a task in which its worker still settles it
 _UNSETTLED = 30.0  # seconds after the end of a task by which the longest outage may delay its outcome
 _TICK = 0.005  # seconds by which the server's clock, of whole milliseconds, may be behind
+_TURNED = 30.0  # seconds after which a clock that was set back is beyond its last token
 _RETURNING = 30.0  # seconds within which an item is taken again after its taker ended
 #: Max prefetched jobs of all workers, which may all return and exceed the max size. By lane.
-_MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64, "flow": 500}
+_MAX_RETURNED = {"order": 64, "mixed": 1_000, "shared": 64, "flow": 500, "next": 500}
 _CLAIMED = 32  # max jobs of one claim in the lane order
 _STARTED = 20.0  # seconds after which a process has loaded its modules, even on a busy machine
 _RESTORING = 10.0  # seconds within which a running producer puts lost jobs again
 #: Ends of a run whose job may fail; a time limit ends the worker.
 _FAILED = {Spoiled.__name__, ""}
-_HELD = 5.0  # seconds after a job was cancelled in which a worker that has prefetched it may start it
+_HELD = 5.0  # seconds after a job was cancelled or lost in which a worker that has prefetched it may start it
 _START = 60.0  # seconds within which a job starts, and an interrupted one again, under any fault
 _FOUND = 60.0  # seconds within which an item is taken, or a loss is noticed, under any fault
 _GONE = 5.0  # seconds after which an ended process is no longer seen
@@ -133,17 +136,22 @@ class Record:
         self._ended: dict[int, list[float]] = defaultdict(list)
         for ended in history.of(ProcessEnded):
             self._ended[ended.pid].append(ended.at)
-        self.cases = {one.key: Case(one) for one in history.of(Put)}
+        self.cases = {one.key: Case(one) for one in reversed(history.of(Put))}
         for one in history.of(Accepted):
             case = self.cases[one.key]
             case.id, case.accepted, case.held, case.level = one.id, one.at, one.held, one.level
         for outcome in history.of(Outcome):
             self.cases[outcome.key].outcomes.append(outcome)
         self._add_runs()
+        #: By id. Several have the same if one stands for the others by its unique key: that is the one with runs.
+        self.jobs = {one.id: one for one in sorted(self.cases.values(), key=lambda one: len(one.runs))}
         self.cancelled = {one.id: one.at for one in reversed(history.of(CancelAsked))}
         for case in filter(is_shared, self.cases.values()):
-            if case.id in self.cancelled:  # if it did not react, its process was killed
-                self.enders += [(case.put.lane, run) for run in case.runs if not run.how]
+            lane = case.put.lane
+            for run in case.runs:  # one that did not react to a request to end had its process killed
+                asked = case.id in self.cancelled or self.lost_lease(run, lane, run.end + _GONE)
+                if asked and not run.how:
+                    self.enders.append((lane, run))
 
     def _add_runs(self) -> None:
         self.enders: list[tuple[str, Run]] = []
@@ -174,6 +182,10 @@ class Record:
                 if KINDS[case.put.kind].ends_worker:
                     self.enders.append((case.put.lane, run))
 
+    def run_for(self, case: Case) -> Case:
+        """Return the case itself, or that of the job that stands for it."""
+        return self.jobs[case.id] if case.id else case
+
     def has(self, effect: Effect, lane: str, since: float, until: float, pid: int = 0) -> bool:
         """Return True if a fault with this effect affected a lane between two moments, or a process if one is named."""
         return any(
@@ -190,10 +202,13 @@ class Record:
         return any(self.has(effect, put.lane, put.at, until) for effect in (Effect.LEASE, Effect.LOSS))
 
     def lost_lease(self, run: Run, lane: str, until: float) -> bool:
-        """Return True if a fault between the start of a run and `until` may have ended its lease, or lost its job."""
+        """Return True if a fault between the start of a run and `until` may have ended its lease, or lost its job.
+
+        A worker may start a job that it has claimed before the loss.
+        """
         since = run.start.at
         return self.has(Effect.LEASE, lane, since, until, run.start.pid) or self.has(
-            Effect.LOSS, lane, since, until
+            Effect.LOSS, lane, since - _HELD, until
         )
 
     def was_claimed_before_a_loss(self, put: Put, first: Run, second: Run) -> bool:
@@ -211,7 +226,7 @@ class Record:
         return sum(
             max(0.0, min(until, one.until) - max(since, one.at))
             for one in self.faults
-            if one.name == "producer stopped" and concerns(one, lane) and (not pid or pid in one.pids)
+            if one.name == "producer stopped" and (pid in one.pids if pid else concerns(one, lane))
         )
 
     def ended_by_job(self, lane: str, since: float, until: float, pid: int = 0) -> bool:
@@ -310,8 +325,9 @@ def one_outcome_each(record: Record) -> Iterator[Finding | None]:
 
 def outcomes_are_right(record: Record) -> Iterator[Finding | None]:
     """A succeeded job has run to its end and has the value of its arguments; one that must fail has failed."""
-    for case in record.cases.values():
-        for one in case.outcomes[:1]:
+    for each in record.cases.values():
+        case = record.run_for(each)
+        for one in each.outcomes[:1]:
             if one.state == "done" and case.expected != "done":
                 yield f"{case.name}: done, though its task never returns", False
             elif one.state == "done" and one.value != case.put.value:
@@ -467,11 +483,11 @@ def no_finished_job_runs_again(record: Record) -> Iterator[Finding | None]:
 def first_starts_are_in_order(record: Record) -> Iterator[Finding | None]:
     """With one worker, jobs of one priority first start in the order of their acceptance, and urgent ones first."""
     lanes: dict[str, list[Case]] = defaultdict(list)
-    cases = sorted(record.cases.values(), key=lambda case: (case.put.at, int(case.put.key.split(".")[-1])))
-    for case in cases:
+    for case in record.cases.values():
         if case.put.lane.endswith("order") and case.accepted != _FOREVER and case.runs:
             lanes[case.put.lane].append(case)
     for cases in lanes.values():
+        cases.sort(key=lambda case: (case.put.at, int(case.put.key.split(".")[-1])))
         for priority in {case.put.priority for case in cases}:
             alike = [case for case in cases if case.put.priority == priority]
             yield from _each_after_the_previous(record, alike)
@@ -508,7 +524,7 @@ def limits_hold(record: Record) -> Iterator[Finding | None]:
     """No more jobs of a key run at a time than its limit allows."""
     keys: dict[tuple[str, str], list[tuple[Case, Run]]] = defaultdict(list)
     for case in record.cases.values():
-        if case.put.limit:
+        if case.put.running:
             keys[case.put.lane, case.put.limit] += [(case, run) for run in case.runs]
     for (lane, key), some in keys.items():
         some.sort(key=lambda one: one[1].start.at)
@@ -526,10 +542,118 @@ def limits_hold(record: Record) -> Iterator[Finding | None]:
             )
 
 
+def rates_hold(record: Record) -> Iterator[Finding | None]:
+    """No more jobs of a key are claimed within its period than its limit allows.
+
+    A start may be late, as by a stopped worker, but the token of its run is the time of its claim, unless that clock is
+    set back.
+    """
+    keys: dict[tuple[str, str], list[tuple[Put, Run]]] = defaultdict(list)
+    for case in record.cases.values():
+        if case.put.starts:
+            keys[case.put.lane, case.put.limit] += [(case.put, run) for run in case.runs]
+    for (lane, key), some in keys.items():
+        some.sort(key=lambda one: one[1].start.token)
+        for (put, last), (_, first) in zip(
+            itertools.islice(some, some[0][0].starts, None), some, strict=False
+        ):
+            times = first.start.at, last.start.at
+            seconds = max((last.start.token - first.start.token) / 1e6, times[1] - times[0])
+            if seconds >= put.per - _TICK:
+                yield None
+                continue
+            since, until = min(times) - put.per, max(times)
+            excused = record.has(Effect.LOSS, lane, since, until) or record.has(
+                Effect.CLOCK, lane, since - _TURNED, until
+            )
+            words = f"{put.starts + 1} of {key} were claimed within {seconds:.3f} s"
+            yield f"{lane}: {words}, but at most {put.starts} may within {put.per} s", excused
+
+
+def unique_keys_hold(record: Record) -> Iterator[Finding | None]:
+    """Of two jobs with the same unique key, one is put once the other has ended."""
+    keys: dict[tuple[str, str], dict[str, list[Case]]] = defaultdict(lambda: defaultdict(list))
+    for case in record.cases.values():
+        if case.put.unique and case.id:
+            keys[case.put.lane, case.put.unique][case.id].append(case)
+    for jobs in keys.values():
+        spans = []  # in which a job with the key surely existed
+        for some in jobs.values():
+            if runs := [run for case in some for run in case.runs]:
+                first = min([run.start.at for run in runs] + [case.accepted for case in some])
+                spans.append((first, max(run.end for run in runs), record.run_for(some[0])))
+        spans.sort(key=lambda one: one[:2])
+        for (_, end, earlier), (first, _, later) in itertools.pairwise(spans):
+            words = f"was put {end - first:.3f} s before {earlier.name}, with the same unique key, had ended"
+            excused = record.lost_since(earlier.put, end)
+            yield (f"{later.name}: {words}", excused) if first < end else None
+
+
+def hooks_follow_each_end(record: Record) -> Iterator[Finding | None]:
+    """Each job with hooks that has succeeded or failed has put one, once; no cancelled one has."""
+    hooks: dict[str, list[str]] = defaultdict(list)
+    for case in record.cases.values():
+        if case.put.kind == "hook":
+            hooks[case.put.value.split()[0]].append(case.put.value.split()[1])
+    unknown = [at for id_, at in record.cancelled.items() if id_ not in record.jobs]
+    for case in record.cases.values():
+        if not case.put.has_hooks or not case.runs or record.run_for(case) is not case:
+            continue
+        for one in case.outcomes[:1] if not case.is_lost else ():
+            wanted = [] if one.state == "cancelled" else [one.state]
+            found = hooks[case.id]
+            # A hook may have been cancelled before it started; until then only the server knows it.
+            lost = record.has(Effect.LOSS, case.put.lane, case.put.at, _FOREVER)
+            excused = lost or (not found and any(at >= case.put.at for at in unknown))
+            line = f"{case.name}: {one.state}, but its hooks were put for: {', '.join(found) or 'nothing'}"
+            yield (line, excused) if found != wanted else None
+
+
+def each_instant_is_fired_once(record: Record) -> Iterator[Finding | None]:
+    """From the first to the last instant of a schedule, no second is without a job; its id is schedule and instant.
+
+    Two jobs of one instant would be two runs of one id, which others of these promises forbid.
+    """
+    seen: dict[str, dict[int, float]] = defaultdict(dict)
+    for case in record.cases.values():
+        if case.put.kind == "instant" and case.runs:
+            seen[case.put.lane][_instant_of(case.id)] = case.runs[0].start.at
+    cancelled = {_instant_of(one) for one in record.cancelled if ":" in one}
+    for lane, instants in seen.items():
+        for first, second in itertools.pairwise(sorted(instants)):
+            missing = set(range(first + 1, second)) - cancelled
+            times = instants[first], instants[second]
+            excused = record.has(Effect.LOSS, lane, min(times) - _RESTORING, max(times))
+            line = f"{lane}: {len(missing)} instants without a job between the seconds {first} and {second}"
+            yield (line, excused) if missing else None
+
+
+def _instant_of(job: str) -> int:
+    """Return the instant of a job of a schedule, in seconds since 1970."""
+    return int(datetime.fromisoformat(job.partition(":")[2]).timestamp())
+
+
+def finished_steps_are_not_repeated(record: Record) -> Iterator[Finding | None]:
+    """No run does a step that an earlier one has finished, and each repeats at most the last that was begun."""
+    finished, begun = defaultdict[str, int](int), defaultdict[str, int](int)
+    for one in record.history.of(Step):
+        if one.id not in record.jobs:
+            continue
+        if one.kept:
+            finished[one.id] = max(finished[one.id], one.number)
+        elif one.number <= finished[one.id] or one.number < begun[one.id]:
+            case = record.jobs[one.id]
+            words = f"step {one.number} was repeated after step {finished[one.id] or begun[one.id]}"
+            yield f"{case.name}: {words}", record.lost_since(case.put, one.at)
+        else:
+            begun[one.id] = one.number
+            yield None
+
+
 def followers_come_after(record: Record) -> Iterator[Finding | None]:
     """No job starts before those that it comes after have ended."""
     for case in record.cases.values():
-        for before in [record.cases[key] for key in case.put.before]:
+        for before in [record.run_for(record.cases[key]) for key in case.put.before]:
             for run in case.runs[:1]:
                 last = max((one.end for one in before.runs), default=0.0)
                 if last <= run.start.at:
@@ -547,13 +671,18 @@ def none_starts_before_it_is_due(record: Record) -> Iterator[Finding | None]:
     for case in record.cases.values():
         for run in case.runs if case.put.delay else ():
             early = case.put.at + case.put.delay - run.start.at
-            yield (f"{case.name}: started {early:.3f} s early", False) if early > _TICK else None
+            excused = record.has(Effect.CLOCK, case.put.lane, case.put.at, run.start.at)
+            yield (f"{case.name}: started {early:.3f} s early", excused) if early > _TICK else None
 
 
 def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
     """Starts, second starts and outcomes happen within a bound, as does the end of all jobs after the last fault."""
+    turns: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for start in record.history.of(Start):
+        if start.key in record.cases and (put := record.cases[start.key].put).limit:
+            turns[put.lane, put.limit].append(start.at)
     for case in record.cases.values():
-        for wait, what in _waits(record, case):
+        for wait, what in _waits(record, case, turns[case.put.lane, case.put.limit]):
             yield None if wait <= _START else (f"{case.name}: {wait:.1f} s until {what}", False)
     for one in record.history.of(Closed):
         if one.seconds is None or one.live:
@@ -565,12 +694,23 @@ def nothing_is_stuck(record: Record) -> Iterator[Finding | None]:
             yield None
 
 
-def _waits(record: Record, case: Case) -> Iterator[tuple[float, str]]:
-    """Yield the seconds from acceptance to the first run, between runs, and from the last run to the outcome."""
+def _waits(record: Record, case: Case, turns: list[float]) -> Iterator[tuple[float, str]]:
+    """Yield the seconds until the first run, between runs, and from the last run to the outcome.
+
+    The first run has to wait for the acceptance of the job, its delay, and the jobs that it comes after; each run for
+    its turn, `turns` being when jobs of the same limit started.
+    """
+
+    def wait_for(run: Run, since: float) -> float:
+        place = bisect_left(turns, run.start.at)
+        return run.start.at - max(since, turns[place - 1] if place else since)
+
     if case.runs and case.accepted != _FOREVER:
-        yield case.runs[0].start.at - case.accepted - case.put.delay, "it started"
+        before = [record.run_for(record.cases[key]) for key in case.put.before]
+        ends = [run.end for one in before for run in one.runs]
+        yield wait_for(case.runs[0], max([case.accepted + case.put.delay, *ends])), "it started"
     for first, second in itertools.pairwise(case.runs):
-        yield second.start.at - first.end, "it started again after a run"
+        yield wait_for(second, first.end), "it started again after a run"
     reported = min((one.at for one in case.outcomes), default=_FOREVER)
     done = max((run.end for run in case.runs if run.how == "done" and run.end <= reported), default=_FOREVER)
     if not case.is_item and done <= reported < _FOREVER:
@@ -611,12 +751,18 @@ def _max_returned(depth: Depth, ends: list[float]) -> int:
 def the_ledger_balances(record: Record) -> Iterator[Finding | None]:
     """At the end all accepted jobs are accounted for, and no key lacks its other half."""
     put = Counter(case.put.lane for case in record.cases.values())
-    accepted = Counter(case.put.lane for case in record.cases.values() if case.accepted != _FOREVER)
+    known = {
+        (case.put.lane, case.id or key) for key, case in record.cases.items() if case.accepted != _FOREVER
+    }
+    accepted = Counter(lane for lane, _ in known)
+    unknown = sum(
+        one not in record.jobs for one in record.cancelled
+    )  # perhaps put by the server, and cancelled
     for one in record.history.of(Closed):
         if one.accepted is None:
             continue
         excused = record.has(Effect.LOSS, one.lane, -_FOREVER, _FOREVER)
-        if not accepted[one.lane] <= one.accepted <= put[one.lane]:
+        if not accepted[one.lane] <= one.accepted <= put[one.lane] + unknown:
             what = f"{put[one.lane]} put, {accepted[one.lane]} known as accepted"
             yield f"{one.lane}: the server accepted {one.accepted}: {what}", excused
         else:
@@ -696,7 +842,12 @@ PROMISES: dict[str, Callable[[Record], Iterator[Finding | None]]] = {
     "no finished job runs again": no_finished_job_runs_again,
     "first starts are in order": first_starts_are_in_order,
     "limits hold": limits_hold,
+    "rates hold": rates_hold,
+    "unique keys hold": unique_keys_hold,
     "followers come after": followers_come_after,
+    "each instant is fired once": each_instant_is_fired_once,
+    "hooks follow each end": hooks_follow_each_end,
+    "finished steps are not repeated": finished_steps_are_not_repeated,
     "none starts before it is due": none_starts_before_it_is_due,
     "nothing is stuck": nothing_is_stuck,
     "maxsize holds": maxsize_holds,

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from conveyor import Job, Limit, Queue, current_job, task
+from conveyor import Job, JobEnd, Limit, Queue, Unique, current_job, current_jobs, task
 from conveyor.consumer.settings import Kind as WorkerKind  # noqa: TC001 - msgspec decodes it
 from conveyor.errors import (
     ConveyorError,
@@ -36,7 +36,7 @@ from conveyor.errors import (
     StoreError,
 )
 from conveyor.inbox import LOST_QUEUE
-from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Start, note
+from conveyor.torture.history import Accepted, End, LossSeen, Outcome, Put, Start, Step, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +50,17 @@ KEEP = 180.0
 TIME_LIMIT = 1.0
 #: The environment variable that names the folder of a small disk to fill.
 SCRATCH = "CONVEYOR_TORTURE_SCRATCH"
+#: The environment variable that names the queue of a consumer, if its jobs include those of a schedule.
+SCHEDULED = "CONVEYOR_TORTURE_SCHEDULED"
 _MIB = 1 << 20
 #: How many of its latest outcomes a producer queries again, and every how many seconds: they must be unchanged.
 _REPEATED_QUERIES, _REPEAT_INTERVAL = 500, 20.0
 #: The share of replicated jobs that a producer drops: it would put others again, so that no loss could be seen.
 _DROPPED = 0.5
+#: How many runs of a job that is retried fail.
+_FAILING = 2
+#: Max starts of the limited rate, and within how many seconds; and the number of unique keys.
+_STARTS, _PERIOD, _UNIQUE_KEYS = 15, 0.5, 3
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------
@@ -85,8 +91,25 @@ def raise_error() -> None:
 
 def raise_at_first() -> None:
     """Fail twice; a job of this kind has retries."""
-    if current_job().attempt <= 2:  # noqa: PLR2004
+    if current_job().attempt <= _FAILING:
         raise Spoiled
+
+
+def take_steps() -> None:
+    """Do three steps, and fail after the first and after the second; a job of this kind has retries."""
+    job = current_job()
+    for number in range(1, _FAILING + 2):
+        job.step(str(number), take_step, number)
+        note(Step(time.monotonic(), job.id, number, job.token, kept=True))
+        if number == job.attempt <= _FAILING:
+            raise Spoiled
+
+
+def take_step(number: int) -> None:
+    """Note that a step is done."""
+    job = current_job()
+    note(Step(time.monotonic(), job.id, number, job.token))
+    time.sleep(0.003)
 
 
 def crash() -> None:
@@ -149,6 +172,7 @@ def fill_disk() -> None:
 KINDS = {
     "works": Kind(nothing),
     "retried": Kind(raise_at_first),
+    "steps": Kind(take_steps),
     "raises": Kind(raise_error, "failed"),
     "crashes": Kind(crash, "lost", ends_worker=True),
     "exits": Kind(exit_process, "lost", ends_worker=True),
@@ -158,8 +182,11 @@ KINDS = {
     "closes files": Kind(close_files),
     "fills the disk": Kind(fill_disk),
     "item": Kind(nothing),  # taken with `get`; no task runs
+    "hook": Kind(nothing),  # put by the server, as are the next ones; the first run notes the put
+    "instant": Kind(nothing),
 }
-HOSTILE = [name for name in KINDS if name not in {"works", "retried", "fills the disk", "item"}]
+_HARMLESS = {"works", "retried", "steps", "fills the disk", "item", "hook", "instant"}
+HOSTILE = [name for name in KINDS if name not in _HARMLESS]
 #: What a job must not do to a process that it shares with others.
 UNSHARED = {"changes signals", "closes files"}
 
@@ -182,6 +209,52 @@ async def work_async(key: str, kind: str, seconds: float, payload: bytes) -> str
             await asyncio.sleep(seconds)
         KINDS[kind].do()
     return value_of(key, payload)
+
+
+@task(name="torture-batch", keep=KEEP, batch=8, wait=0.05)  # type: ignore[arg-type]
+def work_batch(
+    keys: list[str], kinds: list[str], seconds: list[float], payloads: list[bytes]
+) -> list[str | Spoiled]:
+    """Do the same for several jobs, each with a result or an error of its own."""
+    jobs, pid, now = current_jobs(), os.getpid(), time.monotonic()
+    named = [*zip(keys, jobs, strict=True)]
+    note(*[Start(now, key, job.id, job.token, pid, job.attempt) for key, job in named])
+    hows = ["done"] * len(keys)
+    try:
+        time.sleep(sum(seconds))
+        for place, (job, kind) in enumerate(zip(jobs, kinds, strict=True)):
+            if kind == "raises" or (kind == "retried" and job.attempt <= _FAILING):
+                hows[place] = Spoiled.__name__
+    except BaseException as error:
+        hows = [type(error).__name__] * len(keys)
+        raise
+    finally:
+        now = time.monotonic()
+        note(*[End(now, key, job.token, pid, how) for (key, job), how in zip(named, hows, strict=True)])
+    done = zip(hows, keys, payloads, strict=True)
+    return [value_of(key, data) if how == "done" else Spoiled() for how, key, data in done]
+
+
+@task(name="torture-hook", keep=KEEP)
+def follow_end(end: JobEnd) -> None:
+    """Note that this job, a hook, was put when another one ended."""
+    with noted_put("hook", f"{end.id} {end.state}"):
+        pass
+
+
+@task(name="torture-instant", keep=KEEP, queue=os.environ.get(SCHEDULED) or "torture", every=1, missed="all")
+def mark_instant() -> None:
+    """Note that this job was put by a schedule."""
+    with noted_put("instant"):
+        pass
+
+
+def noted_put(kind: str, value: str = "") -> contextlib.AbstractContextManager[None]:
+    """Note the put of a job that no producer has put, in each of its runs, and note start and end of the run."""
+    job = current_job()
+    put_at = time.monotonic() - max(0.0, time.time() - job.put_at)  # that of a hook is when its job was put
+    note(Put(put_at, job.id, job.queue, kind, value))
+    return noted(job.id)
 
 
 def value_of(key: str, payload: bytes) -> str:
@@ -214,7 +287,7 @@ class Batch(NamedTuple):
     calls: list[tuple[str, float, bytes]]
     """The kind, seconds and payload of each."""
     options: dict[str, Any]
-    task: Task[[str, str, float, bytes], Any] = work
+    task: Task[..., Any] = work
     follows: bool = False
     """True if they come after the jobs of the batch before."""
 
@@ -289,16 +362,28 @@ def long_only(chance: random.Random) -> Batch:
 
 
 def with_terms(chance: random.Random) -> Batch:
-    """Return the next jobs of the lane of limits and graphs; some are retried."""
-    kinds = [
-        chance.choice(("works", "works", "works", "retried")) for _ in range(chance.choice((1, 1, 5, 20)))
-    ]
-    options: dict[str, Any] = {"retries": 5, "first_delay": 0.05, "when": "ended"}
-    key = chance.choice(("", "one", "three", "in order"))
-    if key:
+    """Return the next jobs of the lane of terms; some are retried, and some batches fail."""
+    key = chance.choice(("", "", "one", "three", "in order", "rate", "unique"))
+    made = chance.choice((work, work, work_batch)) if key != "unique" else work
+    kinds = ["works", "works", "works", "retried"]
+    if not key and made is work:
+        kinds += ["steps"] * 4  # each needs the server several times, and would hold a limit up
+    fails = chance.random() < 0.1  # noqa: PLR2004
+    most = 5 if key in {"one", "in order"} else 20  # those run one by one
+    count = chance.choice((1, 1, 5, most))
+    some = ["raises" if fails else chance.choice(kinds) for _ in range(count)]
+    options: dict[str, Any] = {"retries": 0 if fails else 5, "first_delay": 0.02, "when": "ended"}
+    if key == "unique":
+        name = f"key {chance.randrange(_UNIQUE_KEYS)}"
+        options["unique"] = Unique(by=lambda *_: name)
+    elif key == "rate":
+        options["limit"] = Limit(name=key, starts=_STARTS, per=_PERIOD)
+    elif key:
         options["limit"] = Limit(name=key, running=3 if key == "three" else 1, in_order=key == "in order")
-    calls = [(kind, chance.choice((0.0, 0.003, 0.02)), b"") for kind in kinds]
-    return Batch(calls, options, follows=chance.random() < 0.5)  # noqa: PLR2004
+    if chance.random() < 0.3:  # noqa: PLR2004
+        options["on_success"] = options["on_failure"] = follow_end
+    calls = [(kind, chance.choice((0.0, 0.003, 0.02)), b"") for kind in some]
+    return Batch(calls, options, made, follows=chance.random() < 0.5)  # noqa: PLR2004
 
 
 RECIPES = {"mixed": mixed, "shared": shared, "order": in_order, "long": long_only, "flow": with_terms}
@@ -331,6 +416,8 @@ class Lane(NamedTuple):
     """Max jobs without an outcome of each producer."""
     durability: str = "memory"
     """Level of durability of its puts."""
+    next: str = ""
+    """Another queue, which gets some of the jobs of its producers."""
 
 
 class LoadSettings(msgspec.Struct):
@@ -344,8 +431,8 @@ class LoadSettings(msgspec.Struct):
     seed: str
     life: int
     """Number of previous processes of this name."""
-    before: list[tuple[str, str]]
-    """Key and id of jobs that previous processes of this name put, without a received outcome."""
+    before: list[tuple[str, str, str]]
+    """Key, id and queue of jobs that previous processes of this name put, without a received outcome."""
     leaving: bool
     """True if it puts nothing, and only waits for outcomes."""
 
@@ -355,10 +442,14 @@ class Producer:
 
     def __init__(self, settings: LoadSettings) -> None:
         self.settings, self.lane = settings, settings.lane
-        self.queue = Queue(self.lane.queue, self.lane.maxsize, durability=self.lane.durability)
+        level = self.lane.durability
+        self.queue = Queue(self.lane.queue, self.lane.maxsize, durability=level)
+        self.queues = [self.queue]
+        if self.lane.next:
+            self.queues.append(Queue(self.lane.next, self.lane.maxsize, durability=level))
         self.chance = random.Random(f"{settings.seed} {settings.name} {settings.life}")
         self.waiting: dict[str, Job[Any]] = {}
-        self.latest: deque[tuple[str, str]] = deque(maxlen=_REPEATED_QUERIES)
+        self.latest: deque[tuple[str, str, str]] = deque(maxlen=_REPEATED_QUERIES)
         self.batch: dict[str, Job[Any]] = {}
         """The jobs of the batch before, by their keys."""
         self.number = 0
@@ -370,8 +461,8 @@ class Producer:
 
     def run(self) -> None:
         """Produce until SIGTERM, then wait for all outcomes."""
-        for key, id_ in self.settings.before:
-            self._follow(key, Job(id_, self.lane.queue, client=self.queue.client))
+        for key, *place in self.settings.before:
+            self._follow(key, Job(*place, client=self.queue.client))
         recipe, due = RECIPES[self.settings.role], time.monotonic()
         query_at = due + _REPEAT_INTERVAL
         while not self.leaving:
@@ -389,11 +480,11 @@ class Producer:
     def _query_again(self) -> None:
         """Note the latest outcomes as the server has them now: they must be unchanged."""
         latest, self.latest = self.latest, deque(maxlen=_REPEATED_QUERIES)
-        for key, id_ in latest:
+        for key, *place in latest:
             if self.leaving and self.waiting:  # later, once all outcomes have arrived
                 return
             with contextlib.suppress(StoreError):
-                job = Job[Any](id_, self.lane.queue, client=self.queue.client)
+                job = Job[Any](*place, client=self.queue.client)
                 if job.done():
                     self._note_outcome(key, job, again=True)
 
@@ -403,16 +494,16 @@ class Producer:
 
     def _put(self, batch: Batch) -> None:
         calls = [(self._key(), *call) for call in batch.calls]
-        now, lane, level = time.monotonic(), self.lane.queue, self.lane.durability
-        common = batch.options.get("delay", 0.0), batch.options.get("priority", 0)
-        limit, before = batch.options.get("limit"), self.batch if batch.follows else {}
-        terms: tuple[str, int] = (limit.name, limit.running or 1) if limit else ("", 0)
+        queue = self.chance.choice(self.queues) if len(self.queues) > 1 else self.queue
+        now, lane, level = time.monotonic(), queue.name, self.lane.durability
+        before = self.batch if batch.follows else {}
+        common = terms_of(batch, [*before])
         puts = [(key, lane, kind, value_of(key, data)) for key, kind, _, data in calls]
-        note(*[Put(now, *one, *common, *terms, [*before]) for one in puts])
+        note(*[Put(now, *one, **common) for one in puts])
         held, confirmed = True, len(calls)
         try:
             options = {**batch.options, "after": [*before.values()]}
-            jobs = self.queue.submit_many(batch.task.options(**options), calls)
+            jobs = queue.submit_many(batch.task.options(**options), calls)
         except JobGone:  # the server has lost the jobs before
             jobs = []
         except StoreError as error:  # it names the jobs that were put; the others are unknown
@@ -428,6 +519,7 @@ class Producer:
         known = [(key, job) for (key, *_), job in zip(calls, jobs, strict=False)]
         self.batch = dict(known)
         levels = [level] * confirmed + ["memory"] * (len(calls) - confirmed)
+        held = held and not common["unique"]  # another job may stand for it, or have its key after a loss
         note(*[Accepted(now, key, job.id, held, one) for (key, job), one in zip(known, levels, strict=False)])
         for key, job in known:
             self._follow(key, job)
@@ -452,8 +544,25 @@ class Producer:
             state, value = "gone" if isinstance(error, JobGone) else "failed", str(error)[:200]
         note(Outcome(time.monotonic(), key, state, value))
         if not again:
-            self.latest.append((key, job.id))
+            self.latest.append((key, job.id, job.queue_name))
             self.waiting.pop(key, None)
+
+
+def terms_of(batch: Batch, before: list[str]) -> dict[str, Any]:
+    """Return what a `Put` says of the options of a batch, which comes after the jobs with these keys."""
+    options = batch.options
+    limit, unique = options.get("limit") or Limit(), options.get("unique")
+    return {
+        "delay": options.get("delay", 0.0),
+        "priority": options.get("priority", 0),
+        "limit": limit.name,
+        "running": 1 if limit.in_order else limit.running,
+        "before": before,
+        "starts": limit.starts,
+        "per": limit.seconds,
+        "unique": unique.by() if unique else "",
+        "has_hooks": "on_success" in options,
+    }
 
 
 class ItemProducer(Producer):

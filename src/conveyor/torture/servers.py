@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conveyor.errors import StoreError
@@ -18,18 +20,19 @@ from conveyor.torture.history import Usage, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 #: Name of the watched primary.
 SERVICE = "torture"
 _STARTING = 30.0  # seconds until a server replies
+_LOADING = 2.0  # seconds within which a program that supports libfaketime prints its version
 _TILT = 60.0  # seconds within which a sentinel acts again whose machine stood still
 _DISK = "384m"
 #: Keys that stay after all jobs have finished and all outcomes have expired.
-_OF_DEAD = "reasons|jobs|tries|priorities|groups"
-_OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes"
+_OF_DEAD = "reasons|jobs|tries|priorities|groups|terms|steps"
+_OF_SCHEDULES = "schedules|instants|fired|declared"
+_OF_QUEUES = f"meta|bell|dead|{_OF_DEAD}|history|totals|inboxes|{_OF_SCHEDULES}"
 _LASTING = re.compile(
-    rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|consumers|audit|acts|operations|orders)"
+    rf"conveyor:(?:\{{[^}}]+\}}:(?:{_OF_QUEUES})|queues|scheduled|consumers|audit|acts|operations|orders)"
 )
 #: Synced always: accepted writes survive a crash.
 DURABLE = ["--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-min-size", "16mb"]
@@ -52,13 +55,16 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"redis://127.0.0.1:{port}" if port else f"unix://{folder}/s"
         self.admin = Client(self.url, patience=5.0)
+        self.environment: dict[str, str] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> None:
         """Start it with the data in its folder, and wait until it replies."""
         with (self.folder / "log").open("ab") as log:
             words = [*self._command(), *more]
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                words, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         wait_for(lambda: self.replies() or self.has_ended())
         if self.has_ended():
             raise RuntimeError(f"the server in {self.folder} did not start; see its log")
@@ -68,6 +74,36 @@ class Server:
             ["--port", str(self.port)] if self.port else ["--port", "0", "--unixsocket", f"{self.folder}/s"]
         )
         return [self.binary, *where, "--dir", str(self.folder), "--save", "", *self.settings]
+
+    def can_turn_its_clock(self) -> bool:
+        """Use a clock of its own from the next start on, and return True if that is possible.
+
+        It needs libfaketime, which is not installed everywhere, and under which some programs hang.
+        """
+        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+        if library is None:
+            return False
+        settings = dict.fromkeys(
+            ("FAKETIME_NO_CACHE", "FAKETIME_DONT_FAKE_MONOTONIC", "FAKETIME_DONT_RESET"), "1"
+        )
+        settings |= {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": f"{self.folder}.clock"}
+        environment = {**os.environ, **settings}
+        self.turn_clock(0)
+        try:
+            words = [self.binary, "--version"]
+            subprocess.run(words, env=environment, capture_output=True, check=True, timeout=_LOADING)
+        except subprocess.SubprocessError:
+            return False
+        self.environment = environment
+        return True
+
+    def turn_clock(self, seconds: int) -> None:
+        """Set its clock ahead of the host's."""
+        part = Path(
+            f"{self.folder}.part"
+        )  # a server that reads a part of the file ends; not on its disk, which fills up
+        part.write_text(f"{seconds:+d}\n")
+        part.replace(f"{self.folder}.clock")
 
     def replies(self) -> bool:
         """Return True if it has loaded its data and replies."""

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from conveyor import Queue
+from conveyor import Queue, Schedules
 from conveyor.consumer import command_line
 from conveyor.consumer.settings import GRACE, LEASE, ConsumerSettings
 from conveyor.errors import BadCall, NotEmpty, StoreError
@@ -38,10 +38,11 @@ from conveyor.torture.history import (
     Fault,
     Outcome,
     ProcessEnded,
+    Put,
     Usage,
     note,
 )
-from conveyor.torture.load import SCRATCH, Lane, LoadSettings, Workers
+from conveyor.torture.load import SCHEDULED, SCRATCH, Lane, LoadSettings, Workers
 from conveyor.torture.proxy import Proxy
 from conveyor.torture.servers import DURABLE, SERVICE, Pair, Server, small_disk, wait_for
 
@@ -71,6 +72,8 @@ class Effect(enum.StrEnum):
     """Workers die: their running jobs count a crash; the third makes a job dead."""
     STALE = enum.auto()
     """A replica takes over: what it had not confirmed may be lost unnoticed, so that no producer puts it again."""
+    CLOCK = enum.auto()
+    """Delayed jobs may start early, and tokens do not show the time for a while."""
     REFUSAL = enum.auto()
     """A starting consumer may give up, since it is sent to a replica, or does not reach the server."""
 
@@ -82,6 +85,8 @@ class Need(enum.StrEnum):
     """The bench's own server on this machine."""
     DISK = enum.auto()
     """A separate small disk under the server's folder."""
+    CLOCK = enum.auto()
+    """A clock of the server's own."""
     NETWORK = enum.auto()
     """A proxy between the processes and the server."""
     REPLICA = enum.auto()
@@ -189,7 +194,10 @@ class Stage:
         for lane in self.lanes:
             for number, workers in enumerate(lane.consumers, 1):
                 url = self.other_url if number > 1 else self.url
-                self._add(f"consumer {lane.queue} {number}", partial(_consumer, lane, workers), url)
+                scheduled = lane.queue if lane.next else ""
+                self._add(
+                    f"consumer {lane.queue} {number}", partial(_consumer, lane, workers), url, scheduled
+                )
             for number in range(1, lane.producers + 1):
                 load = partial(self._load, lane, lane.role, number)
                 self._add(f"producer {lane.queue} {number}", load, self.url)
@@ -214,8 +222,10 @@ class Stage:
             return Path(os.environ[history.FOLDER], f"{one.pid}.events").exists()
         return one.role == "taker" or bool(one.children())
 
-    def _add(self, name: str, command: Callable[[Kept], list[str]], url: str) -> None:
-        environment = {**os.environ, "CONVEYOR_URL": url, SCRATCH: str(self.disk or "")}
+    def _add(self, name: str, command: Callable[[Kept], list[str]], url: str, scheduled: str = "") -> None:
+        environment = {
+            **os.environ, "CONVEYOR_URL": url, SCRATCH: str(self.disk or ""), SCHEDULED: scheduled
+        }  # fmt: skip
         self.kept.append(Kept(name, command, environment, self.folder / f"{name.replace(' ', '-')}.log"))
 
     def _load(self, lane: Lane, role: str, number: int, one: Kept) -> list[str]:
@@ -299,14 +309,19 @@ class Stage:
                 if one.has_ended() and not (one.role == "producer" and one.wanted and one.status == 0):
                     one.start()
                     one.wanted = one.role == "producer"  # it exits once all outcomes have arrived
-            if not any(one.pid for one in producers) and self._is_empty():
+            if not any(one.pid for one in producers) and self._is_settled():
                 return time.monotonic() - began
             time.sleep(_POLL)
         return None
 
-    def _is_empty(self) -> bool:
+    def _is_settled(self) -> bool:
+        """Pause all schedules, and return True if no job is left."""
+        queues = [Queue[object](lane.queue, store=self.client) for lane in self.lanes]
         with contextlib.suppress(StoreError):
-            return not any(Queue(lane.queue, store=self.client).count().live for lane in self.lanes)
+            for schedules in map(Schedules, queues):
+                for one in schedules.list():
+                    schedules.pause(one.name)
+            return not any(queue.count().live for queue in queues)
         return False
 
     def settle(self, bound: float) -> None:
@@ -378,9 +393,11 @@ class OwnStage(Stage):
         self._ending = contextlib.ExitStack()
         self.disk = self._ending.enter_context(small_disk(folder / "disk"))
         self.server = Server(binary, folder / "disk", DURABLE)
+        self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
+        if self.server.can_turn_its_clock():
+            self.has |= {Need.CLOCK}
         self.server.start()
         self.server.note_leftovers()
-        self.has = frozenset({Need.SERVER, Need.DISK} if self.disk else {Need.SERVER})
         super().__init__(folder, self.server.url, lanes, seed)
 
     @contextlib.contextmanager
@@ -505,8 +522,9 @@ def through(proxy: Proxy, url: str) -> str:
     return urlunsplit(server._replace(scheme=own.scheme, netloc=netloc, path=path))
 
 
-def jobs_without_outcome(pids: list[int]) -> list[tuple[str, str]]:
-    """Return key and id of the jobs of these producers whose outcome they have not received."""
+def jobs_without_outcome(pids: list[int]) -> list[tuple[str, str, str]]:
+    """Return key, id and queue of the jobs of these producers whose outcome they have not received."""
     seen = history.read(Path(os.environ[history.FOLDER]), pids)
     known = {one.key for one in seen.of(Outcome)}
-    return [(one.key, one.id) for one in seen.of(Accepted) if one.key not in known]
+    queues = {one.key: one.lane for one in seen.of(Put)}
+    return [(one.key, one.id, queues[one.key]) for one in seen.of(Accepted) if one.key not in known]

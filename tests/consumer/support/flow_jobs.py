@@ -138,8 +138,8 @@ def note_end(end: JobEnd) -> None:
 def mark(path: str, name: str, seconds: float, how: str = "done", before: object = None) -> str:
     """Note the start and the end of a run, with its process and the time since the start of the machine."""
     job = current_job()
-    note(path, f"start {name} {os.getpid()} {time.monotonic():.6f} {job.attempt}")
-    try:
+    try:  # from here on, since it may be cancelled while it notes the start
+        note(path, f"start {name} {os.getpid()} {time.monotonic():.6f} {job.attempt}")
         time.sleep(seconds)
         if how == "fails" or (how == "retried" and job.attempt == 1):
             raise ValueError(name)
