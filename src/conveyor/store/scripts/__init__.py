@@ -10,7 +10,8 @@ from importlib import resources
 _USE = re.compile(r"^-- use: (.+)\n", re.MULTILINE)
 _DEFINITION = re.compile(r"^(?=local )", re.MULTILINE)
 _NAMES = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
-_COMMENT = re.compile(r"\s*--.*")
+_WORD = re.compile(r"[A-Za-z_]\w*")
+_COMMENT = re.compile("--.*")
 
 
 class Script:
@@ -37,17 +38,24 @@ def load(name: str) -> Script:
     own = _read(f"{name}.lua")
     shebang, _, body = own.partition("\n")
     *pieces, last = _USE.split(f"-- use: queue\n{body}")
-    texts, words = [last], _words(last)
+    texts, wanted = [last], _words(last)
     for text, parts in zip(reversed(pieces[::2]), reversed(pieces[1::2]), strict=True):
-        shared = "".join(_read(f"shared/{part}.lua") for part in parts.split(", "))
-        for definition in reversed(_DEFINITION.split(_COMMENT.sub("", shared))):
-            names = _NAMES.match(definition)
-            if names and not words.isdisjoint(names[1].split(", ")):
-                texts.append(definition)
-                words |= _words(definition)
+        for part in reversed(parts.split(", ")):
+            for names, words, definition in reversed(_definitions(_read(f"shared/{part}.lua"))):
+                if not wanted.isdisjoint(names):
+                    texts.append(definition)
+                    wanted |= words
         texts.append(text)
-        words |= _words(text)
+        wanted |= _words(text)
     return Script(name, "\n".join([shebang, *reversed(texts)]))
+
+
+@functools.cache
+def _definitions(part: str) -> list[tuple[list[str], set[str], str]]:
+    """Return the definitions in a text: of each the names that it defines, all words in it, and its own text."""
+    texts = _DEFINITION.split(_COMMENT.sub("", part))
+    found = [(_NAMES.match(text), text) for text in texts]
+    return [(names[1].split(", "), _words(text), text) for names, text in found if names]
 
 
 @functools.cache
@@ -71,9 +79,10 @@ def names() -> list[str]:
     )
 
 
+@functools.cache
 def _read(file: str) -> str:
     return (resources.files(__name__) / file).read_text("utf-8")
 
 
 def _words(text: str) -> set[str]:
-    return set(re.findall(r"\w+", _COMMENT.sub("", text)))
+    return set(_WORD.findall(_COMMENT.sub("", text)))
