@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import batches, durability, page, place, recovery, sharing
+from benchmarks import batches, durability, limits, page, place, recovery, sharing
 from conveyor.store import Client, fitness
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ MEASUREMENTS: dict[str, Callable[[Client], list[Row]]] = {
     "durability": durability.measure,
     "recovery": recovery.measure,
     "batches": batches.measure,
+    "limits": limits.measure,
 }
 
 

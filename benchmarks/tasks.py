@@ -9,7 +9,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from conveyor import current_job, task
+from conveyor import Limit, current_job, task
 from conveyor.torture import history
 from conveyor.torture.load import noted
 
@@ -69,4 +69,14 @@ def insert_rows(paths: list[str], numbers: list[int], texts: list[str]) -> None:
 #: Batch tasks by the most rows of one call.
 INSERTS = {
     size: task(batch=size, name=f"benchmarks.tasks.insert_{size}")(insert_rows) for size in (1, 10, 100, 1000)
+}
+
+#: Tasks with a limit for each key, by what it is. The keys are so many that few jobs wait for it.
+LIMITED = {
+    name: task(limit=limit, name=f"benchmarks.tasks.{name.replace(' ', '_')}")(echo)
+    for name, limit in {
+        "2 at a time": Limit(running=2, by="number"),
+        "100 starts a minute": Limit(starts=100, by="number"),
+        "one in order": Limit(in_order=True, by="number"),
+    }.items()
 }

@@ -193,12 +193,14 @@ class Lane:
         for one, text in raw.hgetall(key("terms")).items():
             letter, name = text[:1].decode(), one.decode()
             terms = _unpacked(text)[1]
-            places = {"r": "ready", "t": "leased", "k": "delayed", "a": "deferred", "b": "deferred"}
-            assert letter == "-" or one in ids[places[letter]], (name, letter)
+            places = {"t": "leased", "k": "delayed", "a": "deferred", "b": "deferred"}
+            found = ids["ready"] | ids["leased"] if letter == "r" else ids[places.get(letter, "jobs")]
+            assert one in found, (name, letter)
             waits = raw.exists(key(f"after:{name}"), key(f"before:{name}"))
             assert (letter == "a") == bool(waits), (name, letter)
             if "l" in terms:
-                assert letter != "-" or one in ids["delayed"] | ids["dead"], (name, letter)
+                unlimited = ids["leased"] if terms.get("m", [0])[0] == 0 else set()
+                assert letter != "-" or one in ids["delayed"] | ids["dead"] | unlimited, (name, letter)
                 slots[terms["l"], {"k": "t"}.get(letter, letter)] += 1
                 if letter == "b":
                     lanes[terms["l"]].add(one)

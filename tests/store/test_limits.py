@@ -53,7 +53,7 @@ def test_end_of_a_job_makes_the_next_of_its_key_ready(lane: Lane) -> None:
     lane.submit("a", "b", "c", **ONE)
     batch = lane.claim(9)
     assert names(batch) == ["a"]
-    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 0, 1, 0]}
+    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 1, 0, 0]}
     lane.finish(batch)
     state = lane.dump()
     assert state.get("ready") == {"b": TOP + 4}
@@ -124,7 +124,7 @@ def test_newest_definition_of_a_limit_holds(lane: Lane) -> None:
     lane.submit("b", "c", "d", **TWO)
     assert names(lane.claim(9)) == ["a", "b"]
     lane.submit("e", **ONE)
-    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 0, 2, 0]}
+    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 2, 0, 0]}
 
 
 def test_smaller_limit_holds_once_the_jobs_over_it_have_ended(lane: Lane) -> None:
@@ -185,7 +185,37 @@ def test_expired_lease_frees_its_slot_for_the_same_job(lane: Lane) -> None:
     lane.claim()
     lane.let_leases_run_out()
     assert names(lane.claim(9)) == ["a"]
-    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 0, 1, 0]}
+    assert lane.dump()["limits"] == {"k": [1, 0, 60_000, 0, 1, 0, 0]}
+
+
+@pytest.mark.parametrize("limits", [(17, 0, 60.0, False), (2, 9, LONG, False)])
+def test_claims_count_for_limits_that_need_it(lane: Lane, limits: Any) -> None:
+    lane.submit("a", **ONE)
+    lane.submit("b", "c", limit="other", limits=limits)
+    assert names(lane.claim(2)) == ["a", "b"]
+    state = lane.dump()
+    assert [state["terms"][one][0] for one in "abc"] == ["t", "t", "r"]
+    assert (state["limits"]["k"][4:6], state["limits"]["other"][4:6]) == ([0, 1], [1, 1])
+
+
+def test_started_job_has_no_slot_of_a_limit_of_starts(lane: Lane) -> None:
+    lane.submit("a", "b", **RATE)
+    token = lane.claim().token
+    state = lane.dump()
+    assert [state["terms"][one][0] for one in "ab"] == ["-", "r"]
+    assert state["limits"] == {"k": [0, 2, 1_000_000, 0, 1, 0, 0]}
+    lane.claim()
+    assert "limits" not in lane.dump()
+    assert lane.run(commands.throttle, token, "a", 60.0) == "OK"
+    assert lane.dump()["limits"] == {"k": [0, 2, 1_000_000, 0, 0, 0, "later"]}
+
+
+def test_lost_job_that_was_to_be_cancelled_frees_its_slot(lane: Lane) -> None:
+    lane.submit("a", "b", **ONE)
+    token = lane.claim().token
+    lane.run(commands.cancel, "a", b"away", 60.0)
+    assert lane.run(commands.lost, token, Settlement("a", b"no", 60.0), b"cancelled") == "cancelled"
+    assert names(lane.claim(9)) == ["b"]
 
 
 def test_job_that_comes_back_precedes_the_deferred_ones(lane: Lane) -> None:
@@ -296,10 +326,10 @@ def test_wait_ends_with_the_period_of_the_oldest_start(lane: Lane) -> None:
 
 def test_slots_that_time_has_freed_are_used_by_the_next_script(lane: Lane) -> None:
     lane.submit(*"abcd", **RATE)
-    assert names(lane.claim(9)) == ["a", "b"]
-    lane.raw.delete(lane.key("starts:k"))  # as if the period were over, but no claim had come yet
-    lane.run(commands.cancel, "c", b"away", 60.0)
-    assert names(lane.claim(9)) == ["d"]
+    lane.claim()
+    lane.raw.delete(lane.key("starts:k"))  # as if the period were over a moment before the turn of the key
+    assert names(lane.claim()) == ["b"]
+    assert names(lane.claim(9)) == ["c"]
 
 
 def test_starts_of_an_ended_period_are_dropped(lane: Lane) -> None:

@@ -11,13 +11,13 @@
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
-local MAX_WITH_TERMS = 100 -- jobs: each may change a limit
+local MAX_WITH_TERMS = 100 -- jobs with more than a limit, or if claims change limits
 local MAX_ROUNDS = 8 -- in which jobs are deferred whose limit has begun to rest
 local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall', 'rest',
-  'ageing')
+  'ageing', 'counting')
 if is_foreign(meta[1]) then return {'VERSION'} end
 take_over(meta[1])
 
@@ -154,7 +154,6 @@ end
 is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0
 local sign, whole = 1, nil
 if is_special then
-  if redis.call('EXISTS', TERMS) == 1 then want = math.min(want, MAX_WITH_TERMS) end
   catch_up()
   local turn = redis.call('ZRANGE', TURNS, 0, 0, 'WITHSCORES')[2]
   if redis.call('EXISTS', ENDED, UNLINKED) > 0 then soonest = 1 end
@@ -209,11 +208,17 @@ if #first == 0 then
   admit_next()
   return nothing('EMPTY', sign * soonest)
 end
-local tries = {}
+local tries, terms, has_terms = {}, {}, false -- terms: by id
 if is_special then
   local ids = {}
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
-  tries = redis.call('HMGET', TRIES, unpack(ids))
+  has_terms = redis.call('EXISTS', TERMS) == 1
+  for place, text in ipairs(has_terms and redis.call('HMGET', TERMS, unpack(ids)) or {}) do
+    terms[ids[place]] = text
+    if text and (meta[10] or has_more(text)) then want = MAX_WITH_TERMS end
+  end
+  while #ids > want do first[2 * #ids], first[2 * #ids - 1], ids[#ids] = nil, nil, nil end
+  if redis.call('EXISTS', TRIES) == 1 then tries = redis.call('HMGET', TRIES, unpack(ids)) end
 end
 -- A job that came back often counts as started from the claim on, even before its consumer confirms the receipt.
 if tries[1] and tonumber(string.match(tries[1], '^%d+ %d+ (%d+)')) >= LAPSE_BUDGET then first_how = 'S' end
@@ -222,7 +227,7 @@ if is_special then
   if #gone > 0 then end_terms(gone, {}) end
   local leased = {}
   for place = 5, #reply, 3 do leased[#leased + 1] = reply[place] end
-  if #leased > 0 and redis.call('EXISTS', TERMS) == 1 then take(leased) end
+  if has_terms then take(leased, terms, meta[10]) end
   if whole and #leased > 0 then note_starts('', whole, #leased) end
   admit_next()
 end

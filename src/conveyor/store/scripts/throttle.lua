@@ -16,7 +16,7 @@ local terms = redis.call('HGET', TERMS, id)
 local key = terms and ARGV[4] ~= 'queue' and key_of(terms)
 local till = limit_time() + tonumber(ARGV[3])
 if key then
-  local limit = limit_of(key)
+  local limit = limit_of(key, terms)
   limit[REST] = math.max(limit[REST], till)
 else
   local before = tonumber(redis.call('HGET', META, 'rest')) or 0

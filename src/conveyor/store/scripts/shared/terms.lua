@@ -5,8 +5,10 @@
 --   p policy (shared/after.lua), d delay, ms, x: another put has replaced its bytes
 --   h hooks: jobs that are put when it ends, each as policy, queue, id, bytes, priority, own terms: of these l, m and d
 -- So claims and ends of jobs that only have a limit unpack nothing.
--- The letters: - has no slot of its limit; r has one, and is ready; t has one, and is taken; k keeps it while delayed;
+-- The letters: - has no slot of its limit; r has one; t has one, and is taken; k keeps it while delayed;
 --   b is behind others of its key, and a comes after other jobs: both deferred.
+-- Most limits need not know if a slot is of a ready job or of a taken one. Once a queue had one that does, `counting`
+-- is set in meta, and its claims note that. A taken job has no slot of a limit without max running.
 -- A limit is {max running, max starts, within ms, in order, ready, taken, rests until}, in `limits` under its key; that
 -- of the whole queue is under the empty key. A key without a job that is ready, taken or in its lane has none: its next
 -- job brings it. A job is ready only with a slot, so a claim never meets one that may not run, and looks for nothing.
@@ -33,8 +35,12 @@ local function read_terms(text)
   return terms
 end
 
-local function more_of(text) -- its terms if there is more than a limit
-  return string.byte(text, 2) == MORE and read_terms(text) or NOTHING
+local function has_more(text) -- than a limit
+  return string.byte(text, 2) == MORE
+end
+
+local function more_of(text)
+  return has_more(text) and read_terms(text) or NOTHING
 end
 
 local function write_terms(letter, terms)
@@ -71,19 +77,22 @@ local function limit_of(key, text)
   return limits[key] or note_limit(key, redis.call('HGET', LIMITS, key), text)
 end
 
-local function read_limits(texts, count) -- those of jobs, by their terms as text
-  local keys, of = {}, {}
+local function read_limits(texts, count) -- those of jobs, by their terms as text; returns the key of each
+  local keys, new, of = {}, {}, {}
   for place = 1, count do
-    local key = texts[place] and key_of(texts[place])
+    local text = texts[place]
+    local key = text and key_of(text)
+    keys[place] = key
     if key and not limits[key] and not of[key] then
-      of[key] = texts[place]
-      keys[#keys + 1] = key
+      of[key] = text
+      new[#new + 1] = key
     end
   end
-  if #keys == 0 then return end
-  for place, packed in ipairs(redis.call('HMGET', LIMITS, unpack(keys))) do
-    note_limit(keys[place], packed, of[keys[place]])
+  if #new == 0 then return keys end
+  for place, packed in ipairs(redis.call('HMGET', LIMITS, unpack(new))) do
+    note_limit(new[place], packed, of[new[place]])
   end
+  return keys
 end
 
 local function lane_of(key) -- the deferred jobs of a key, in order
@@ -113,7 +122,7 @@ end
 -- reserved, so starts and ready jobs together are limited.
 local function free_slots(key, limit)
   local free = QUANTUM - limit[READY_SLOTS]
-  if limit[REST] > limit_time() then return 0, limit[REST] end
+  if limit[REST] > 0 and limit[REST] > limit_time() then return 0, limit[REST] end
   if limit[RUNNING] > 0 then free = math.min(free, limit[RUNNING] - limit[READY_SLOTS] - limit[TAKEN_SLOTS]) end
   if limit[STARTS] == 0 or free <= 0 then return free end
   local used = starts_within(key, limit) + limit[READY_SLOTS]
@@ -149,15 +158,15 @@ local function enter(id, text, place, has_had)
 end
 
 -- A job with terms leaves its slot, or its lane; but not the index that it is in.
-local function leave(id, text)
-  local letter, key = string.sub(text, 1, 1), key_of(text)
+local function leave(id, text, key)
+  local letter = string.sub(text, 1, 1)
   if letter == 'r' or letter == 't' or letter == 'k' then
     local limit, slots = limit_of(key, text), letter == 'r' and READY_SLOTS or TAKEN_SLOTS
     limit[slots] = math.max(0, limit[slots] - 1)
     limit.freed = true
   elseif letter == 'b' then
     redis.call('ZREM', lane_of(key), id)
-    limit_of(key, text)
+    limit_of(key, text).freed = true
   end
 end
 
@@ -174,7 +183,7 @@ local function defer_resting(first)
   for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
     local key = text and key_of(text)
     if key and limit_of(key)[REST] > limit_time() then
-      leave(ids[place], text)
+      leave(ids[place], text, key)
       redis.call('ZREM', READY, ids[place])
       redis.call('ZADD', lane_of(key), first[2 * place], ids[place])
       redis.call('ZADD', DEFERRED, first[2 * place], ids[place])
@@ -194,17 +203,18 @@ local function put_back(id, place)
     return
   end
   local key = key_of(text)
-  leave(id, text)
+  leave(id, text, key)
   hold_key(id, more_of(text))
   if key then
-    if free_slots(key, limits[key]) > 0 then
-      limits[key][READY_SLOTS] = limits[key][READY_SLOTS] + 1
+    local limit = limit_of(key, text)
+    if free_slots(key, limit) > 0 then
+      limit[READY_SLOTS] = limit[READY_SLOTS] + 1
       redis.call('ZADD', READY, place, id)
       redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
       return
     end
     local first = redis.call('ZRANGE', lane_of(key), 0, 0, 'WITHSCORES')[2]
-    if first and (limits[key][ORDERED] == 1 or base_of(first) == base_of(place)) then
+    if first and (limit[ORDERED] == 1 or base_of(first) == base_of(place)) then
       place = exact(math.min(tonumber(place), tonumber(first) - 1))
     end
   end
@@ -225,14 +235,19 @@ local function rest_until_due(id)
   if not text then return end
   local key, letter = key_of(text), '-'
   hold_key(id, more_of(text))
-  if key and limit_of(key, text)[ORDERED] == 1 then letter = 'k' else leave(id, text) end
+  leave(id, text, key)
+  local limit = key and limit_of(key, text)
+  if limit and limit[ORDERED] == 1 then
+    letter = 'k'
+    limit[TAKEN_SLOTS] = limit[TAKEN_SLOTS] + 1
+  end
   redis.call('HSET', TERMS, id, letter .. string.sub(text, 2))
 end
 
 -- A delayed job with terms is due. One that has kept its slot is in front of the deferred ones.
 local function come_due(id, text, place)
   local is_kept = string.sub(text, 1, 1) == 'k'
-  if is_kept then leave(id, text) end
+  if is_kept then leave(id, text, key_of(text)) end
   enter(id, text, place, is_kept)
 end
 
@@ -241,23 +256,28 @@ local function free_key(id, terms)
   if redis.call('GET', key) == id then redis.call('DEL', key) end
 end
 
--- Ready jobs are taken: each keeps its slot as a running one.
-local function take(ids)
-  local texts, changed, started = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
-  read_limits(texts, #ids)
+-- Ready jobs are taken: each keeps its slot, as that of a taken one if the claims of the queue count.
+-- terms: by id, as text
+local function take(ids, terms, is_counting)
+  local texts, changed, started = {}, {}, {}
+  for place, id in ipairs(ids) do texts[place] = terms[id] end
+  local keys = is_counting and read_limits(texts, #ids) or {}
   for place, id in ipairs(ids) do
-    local text = texts[place]
+    local text, key = texts[place], keys[place]
     if text then
-      local terms, key = more_of(text), key_of(text)
-      if terms.us then free_key(id, terms) end
-      if key then
+      local more = more_of(text)
+      if more.us then free_key(id, more) end
+      if key and string.sub(text, 1, 1) == 'r' then
         local limit = limits[key]
         limit.freed = limit.freed or limit[READY_SLOTS] >= QUANTUM
         limit[READY_SLOTS] = math.max(0, limit[READY_SLOTS] - 1)
-        limit[TAKEN_SLOTS] = limit[TAKEN_SLOTS] + 1
+        local letter = '-'
+        if limit[RUNNING] > 0 then
+          letter, limit[TAKEN_SLOTS] = 't', limit[TAKEN_SLOTS] + 1
+        end
         started[key] = (started[key] or 0) + 1
         changed[#changed + 1] = id
-        changed[#changed + 1] = 't' .. string.sub(text, 2)
+        changed[#changed + 1] = letter .. string.sub(text, 2)
       end
     end
   end
@@ -352,12 +372,12 @@ end
 local function end_terms(ids, outcomes, keeps)
   local texts, over, kept = redis.call('HMGET', TERMS, unpack(ids)), {}, {}
   local after = {} -- those of them that came after others
-  read_limits(texts, #ids)
+  local keys = read_limits(texts, #ids)
   for place, id in ipairs(ids) do
     local text = texts[place]
     if text then
       local terms = more_of(text)
-      leave(id, text)
+      leave(id, text, keys[place])
       if terms.u and not terms.uk then free_key(id, terms) end
       if terms.h and outcomes[place] then put_hooks(terms.h, id, outcomes[place]) end
       if keeps then
@@ -377,46 +397,61 @@ local function end_terms(ids, outcomes, keeps)
   drop_inputs(after)
 end
 
--- The limits that this script has changed are written, and the next jobs of their keys become ready. Each comes behind
--- all that are ready by now, so that no key can keep the others waiting.
-local function admit_next()
-  local admitted, changed, over = 0, {}, {}
-  for key, limit in pairs(limits) do
-    local lane = lane_of(key)
-    local has_turn = limit[STARTS] > 0 or limit[REST] > 0 -- time may have freed slots as well
-    local free = key ~= '' and (limit.freed or has_turn) and free_slots(key, limit) or 0
-    local next_ones = free > 0 and redis.call('ZPOPMIN', lane, free) or {}
-    if #next_ones > 0 then
-      local count, ids, places, letters, counted = #next_ones / 2, {}, {}, {}, 0
-      local last = redis.call('HINCRBY', META, 'sequence', count)
-      for place = 1, count do
-        local id = next_ones[2 * place - 1]
-        ids[place] = id
-        places[2 * place - 1] = exact(base_of(next_ones[2 * place]) + last - count + place)
-        places[2 * place] = id
-      end
-      for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
-        if text then -- otherwise nothing would ever free its slot
-          counted = counted + 1
-          letters[2 * counted - 1], letters[2 * counted] = ids[place], 'r' .. string.sub(text, 2)
-        end
-      end
-      redis.call('ZREM', DEFERRED, unpack(ids))
-      redis.call('ZADD', READY, unpack(places))
-      if counted > 0 then redis.call('HSET', TERMS, unpack(letters)) end
-      limit[READY_SLOTS] = limit[READY_SLOTS] + counted
-      admitted = admitted + count
+-- Deferred jobs (id, place, …), which are in no lane any more, become ready, each behind all that are ready by now: so
+-- no key can keep the others waiting.
+local function make_ready(next_ones)
+  local count, ids, places, letters = #next_ones / 2, {}, {}, {}
+  local last = redis.call('HINCRBY', META, 'sequence', count)
+  for place = 1, count do
+    ids[place] = next_ones[2 * place - 1]
+    places[2 * place - 1] = exact(base_of(next_ones[2 * place]) + last - count + place)
+    places[2 * place] = ids[place]
+  end
+  for place, text in ipairs(redis.call('HMGET', TERMS, unpack(ids))) do
+    if text then -- otherwise nothing would ever free its slot
+      local limit = limits[key_of(text)]
+      limit[READY_SLOTS] = limit[READY_SLOTS] + 1
+      letters[#letters + 1] = ids[place]
+      letters[#letters + 1] = 'r' .. string.sub(text, 2)
     end
+  end
+  each_part('ZREM', DEFERRED, ids)
+  each_part('ZADD', READY, places)
+  each_part('HSET', TERMS, letters)
+  ring(count)
+end
+
+-- The next jobs of the keys that have free slots become ready, and the limits that this script has changed are written.
+-- Returns how many jobs became ready.
+local function admit_next()
+  local next_ones, changed, over, counts = {}, {}, {}, false
+  for key, limit in pairs(limits) do
+    limit.has_turn = limit[STARTS] > 0 or limit[REST] > 0 -- time may have freed slots as well
+    if limit.has_turn and not limit.freed and limit[REST] == 0 and redis.call('EXISTS', lane_of(key)) == 0 then
+      limit.is_last, limit.has_turn = true, false
+    end
+    local free = key ~= '' and (limit.freed or limit.has_turn) and free_slots(key, limit) or 0
+    if free > 0 then
+      local found = redis.call('ZPOPMIN', lane_of(key), free)
+      limit.is_last = #found < 2 * free
+      for _, part in ipairs(found) do next_ones[#next_ones + 1] = part end
+    end
+  end
+  if #next_ones > 0 then make_ready(next_ones) end
+  for key, limit in pairs(limits) do
     if key ~= '' then
-      local is_unused = limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0 and limit[REST] <= limit_time()
-      local is_empty = #next_ones < 2 * free or (is_unused or has_turn) and redis.call('EXISTS', lane) == 0
+      local is_unused = limit[READY_SLOTS] + limit[TAKEN_SLOTS] == 0
+        and (limit[REST] == 0 or limit[REST] <= limit_time())
+      local is_empty = limit.is_last
+        or (is_unused or limit.has_turn) and redis.call('EXISTS', lane_of(key)) == 0
       if is_empty and is_unused then
         over[#over + 1] = key
       else
         changed[#changed + 1] = key
         changed[#changed + 1] = write_limit(limit)
+        counts = counts or limit[STARTS] > 0 or limit[RUNNING] == 0 or limit[RUNNING] > QUANTUM
       end
-      if has_turn then
+      if limit.has_turn then
         local _, next_at = free_slots(key, limit)
         if next_at and not (is_empty and limit[REST] <= limit_time()) then
           redis.call('ZADD', TURNS, exact(next_at), key)
@@ -428,7 +463,7 @@ local function admit_next()
   end
   each_part('HSET', LIMITS, changed)
   each_part('HDEL', LIMITS, over)
+  if counts then redis.call('HSET', META, 'counting', 1) end
   limits = {}
-  if admitted > 0 then ring(admitted) end
-  return admitted
+  return #next_ones / 2
 end
