@@ -197,8 +197,10 @@ def test_no_key_waits_for_the_many_jobs_of_another(stage: Callable[[int], Stage]
     made = stage(1)
     task = jobs.mark.options(limit=Limit(running=2, by="how"))
     queue = made.queues[0]
+    queue.pause()
     many = queue.submit_many(task, [(str(made.path), "many", 0.0, "many")] * 3000)
     others = [queue.submit(task, str(made.path), f"key{number}", 0.0, f"key{number}") for number in range(99)]
+    queue.resume()
     for one in others:
         one.result(30)
     queue.clear()

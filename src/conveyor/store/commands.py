@@ -701,10 +701,8 @@ def unique_key(queue: str, job_id: str) -> Command:
     """Read the unique key of a job that has not finished, or is dead. Reply: the key, or ""."""
 
     def read(reply: bytes | None) -> str:
-        try:
-            return msgspec.msgpack.decode((reply or b"")[1:], type=_UniqueTerms).u
-        except msgspec.MsgspecError:
-            return ""  # it has no terms
+        _, _, packed = (reply or b"").partition(b"\n")
+        return msgspec.msgpack.decode(packed, type=_UniqueTerms).u if packed else ""
 
     return Command(("HGET", keys.key(queue, "terms"), job_id), read=read)
 
@@ -841,7 +839,7 @@ class LimitState(NamedTuple):
     """Seconds."""
     in_order: bool = False
     running: int = 0
-    """Jobs that run, or may be taken at once; 0 for that of the queue."""
+    """Jobs that run, or may be taken at once, of which only the latter count without a max; 0 for that of the queue."""
     started: int = 0
     """Jobs that started within the period."""
     waiting: int = 0

@@ -503,6 +503,9 @@ class Producer:
         held, confirmed = True, len(calls)
         try:
             options = {**batch.options, "after": [*before.values()]}
+            if "on_success" in options:  # hooks of both queues, in both of them
+                hook = follow_end.options(queue=self.chance.choice(self.queues).name)
+                options["on_success"] = options["on_failure"] = hook
             jobs = queue.submit_many(batch.task.options(**options), calls)
         except JobGone:  # the server has lost the jobs before
             jobs = []
