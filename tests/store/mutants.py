@@ -836,7 +836,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_claim.test_one_of_several_claims_goes_past_the_priorities: (
         ("claim", "if by_age then first = by_age end", ""),
-        ("claim", "if taken == 1 then", "if false then"),
+        ("claim", "if is_apart then", "if false then"),
         ("claim", "  redis.call('ZREM', READY, ids[1])\n", ""),
     ),
     test_rests.test_rest_of_the_queue_is_counted_until_it_ends: (

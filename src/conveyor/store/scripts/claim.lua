@@ -60,8 +60,9 @@ if lapse then
 end
 
 -- Lease the first of some ready jobs (id, place, …): how many depends on their bytes, and on their tries. wait: ms for
--- the reply. Returns the reply, and the ids of entries without a job.
-local function lease(first, tries, wait)
+-- the reply; is_apart: there is only one, and others may come before it. Returns the reply, and the ids of entries
+-- without a job.
+local function lease(first, tries, wait, is_apart)
   local ids = {}
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
   -- A recovered job is claimed alone, so that if it kills workers, no other job is counted as crashed. The bytes are
@@ -107,7 +108,7 @@ local function lease(first, tries, wait)
       gone[#gone + 1] = id
     end
   end
-  if taken == 1 then -- perhaps not the first of all
+  if is_apart then
     redis.call('ZREM', READY, ids[1])
   else
     redis.call('ZREMRANGEBYRANK', READY, 0, taken - 1)
@@ -222,7 +223,7 @@ if is_special then
 end
 -- A job that came back often counts as started from the claim on, even before its consumer confirms the receipt.
 if tries[1] and tonumber(string.match(tries[1], '^%d+ %d+ (%d+)')) >= LAPSE_BUDGET then first_how = 'S' end
-local reply, gone = lease(first, tries, sign * soonest)
+local reply, gone = lease(first, tries, sign * soonest, by_age)
 if is_special then
   if #gone > 0 then end_terms(gone, {}) end
   local leased = {}
