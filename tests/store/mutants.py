@@ -53,8 +53,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_put.test_limit_applies_to_all_producers_until_changed: (
         (
             "put",
-            "waiter, tonumber(meta[2]) or bound, fitting)",
-            "waiter, bound > 0 and bound or tonumber(meta[2]) or 0, fitting)",
+            "waiter, tonumber(meta[2]) or bound, known,",
+            "waiter, bound > 0 and bound or tonumber(meta[2]) or 0, known,",
         ),
         ("put", "meta[5] and not meta[2]", "meta[5]"),
     ),
@@ -89,7 +89,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("put", "      if not known[ARGV[place]] then", "      if true then"),
     ),
     test_put.test_known_job_makes_no_room_for_jobs_before_it: (
-        ("put", "if known_count == 0 then return free end", "if true then return known_count + free end"),
+        (
+            "shared/room",
+            "if not next(known) then return free end",
+            "if true then return (next(known) and 1 or 0) + free end",
+        ),
     ),
     test_put.test_put_records_the_job_its_position_and_a_wake_up: (
         ("shared/accept", "'sequence', meta[4], 'accepted', meta[6])", "'sequence', meta[4])"),
@@ -1118,7 +1122,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ),
     ),
     test_unique.test_job_that_needs_no_room_is_accepted_in_a_full_queue: (
-        ("submit", "    if not known[ARGV[place]] then\n      if free", "    if true then\n      if free"),
+        (
+            "shared/room",
+            "    if not known[ARGV[place]] then\n      if free",
+            "    if true then\n      if free",
+        ),
     ),
     test_unique.test_shut_queue_accepts_only_jobs_that_others_stand_for: (
         ("submit", "if meta[3] and (known_count < count or count == 0) then", "if meta[3] then"),

@@ -116,13 +116,4 @@ def _row(one: LimitState) -> dict[str, str]:
 
 
 def _document(one: LimitState) -> dict[str, Any]:
-    return {
-        "running": one.max_running,
-        "starts": one.max_starts,
-        "per": one.period,
-        "in_order": one.in_order,
-        "now_running": one.running,
-        "now_started": one.started,
-        "waiting": one.waiting,
-        "until": utc(one.until) if one.until else None,
-    }
+    return {**waits.figures(one), "until": utc(one.until) if one.until else None}

@@ -83,6 +83,20 @@ def limit_text(limit: LimitState) -> str:
     return ", ".join(parts) or "no limit"
 
 
+def figures(limit: LimitState) -> dict[str, Any]:
+    """Return a limit and its use, for JSON; `until` in seconds since 1970, or None."""
+    return {
+        "running": limit.max_running,
+        "starts": limit.max_starts,
+        "per": limit.period,
+        "in_order": limit.in_order,
+        "now_running": limit.running,
+        "now_started": limit.started,
+        "waiting": limit.waiting,
+        "until": limit.until or None,
+    }
+
+
 def reason(limit: LimitState) -> str:
     """Return what keeps the jobs of a limit from starting: `3 of 3 places taken`. Ready jobs have a place as well."""
     if is_resting(limit):

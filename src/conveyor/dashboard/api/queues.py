@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
@@ -20,7 +20,7 @@ from conveyor.wire.terms import MAX_PERIOD, MAX_STARTS
 if TYPE_CHECKING:
     from conveyor.dashboard.api.endpoint import ApiRequest
     from conveyor.monitor.snapshot import Snapshot
-    from conveyor.store.commands import Count, LimitState
+    from conveyor.store.commands import Count
 
 
 class QueueLine(Struct, frozen=True):
@@ -196,10 +196,12 @@ def show_limits(request: ApiRequest) -> Limits:
     found = request.context.ask(waits.limits(request.queue))
     shown = request.may("inspect")
     keys = [
-        KeyLimit(**_used(one), key=waits.key_text(one.key) if shown else None, id=waits.key_digest(one.key))
+        KeyLimit(
+            **waits.figures(one), key=waits.key_text(one.key) if shown else None, id=waits.key_digest(one.key)
+        )
         for one in found.keys
     ]
-    own = None if found.queue is None else Limit(**_used(found.queue))
+    own = None if found.queue is None else Limit(**waits.figures(found.queue))
     return Limits(own, _count(request).rest / 1000 or None, keys, found.known, found.read)
 
 
@@ -254,19 +256,6 @@ def _line(snapshot: Snapshot, name: str, count: Count) -> QueueLine:
         workers=len(workers),
         busy=sum(worker.is_busy_on(name) for worker in workers),
     )
-
-
-def _used(one: LimitState) -> dict[str, Any]:
-    return {
-        "running": one.max_running,
-        "starts": one.max_starts,
-        "per": one.period,
-        "in_order": one.in_order,
-        "now_running": one.running,
-        "now_started": one.started,
-        "waiting": one.waiting,
-        "until": one.until or None,
-    }
 
 
 def _count(request: ApiRequest) -> Count:

@@ -58,22 +58,9 @@ if mode ~= 'new' or count > 0 and is_any_known() then
     end
   end
 end
-local function fitting(free) -- how many of the jobs and the rest, in order: known ones need no room
-  if known_count == 0 then return free end
-  local fit = 0
-  for place = FIRST, #ARGV, 2 do
-    if not known[ARGV[place]] then
-      if free == 0 then return fit end
-      free = free - 1
-    end
-    fit = fit + 1
-  end
-  return fit + free
-end
-
 if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
-local room = room_for(count, rest, waiter, tonumber(meta[2]) or bound, fitting)
+local room = room_for(count, rest, waiter, tonumber(meta[2]) or bound, known, FIRST, 2)
 local taken = math.min(room, count)
 local fresh = taken
 if taken > 0 then

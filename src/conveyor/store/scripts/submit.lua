@@ -67,19 +67,7 @@ for place = FIRST, #ARGV, 3 do
 end
 if meta[3] and (known_count < count or count == 0) then return {'SHUT', known_count} end
 
-local function fitting(free)
-  local fit = 0
-  for place = FIRST, #ARGV, 3 do
-    if not known[ARGV[place]] then
-      if free == 0 then return fit end
-      free = free - 1
-    end
-    fit = fit + 1
-  end
-  return fit + free
-end
-
-local room = room_for(count, rest, waiter, tonumber(meta[2]) or bound, fitting)
+local room = room_for(count, rest, waiter, tonumber(meta[2]) or bound, known, FIRST, 3)
 local taken = math.min(room, count)
 local jobs, terms, same = {}, {}, {}
 for place = FIRST, FIRST + 3 * taken - 1, 3 do

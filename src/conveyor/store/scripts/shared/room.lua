@@ -1,7 +1,21 @@
+-- How many of the jobs in ARGV and the rest, in order, fit into so many free places: known ones need none. The jobs
+-- begin at `first`, and each has `step` arguments.
+local function fitting(free, known, first, step)
+  if not next(known) then return free end
+  local fit = 0
+  for place = first, #ARGV, step do
+    if not known[ARGV[place]] then
+      if free == 0 then return fit end
+      free = free - 1
+    end
+    fit = fit + 1
+  end
+  return fit + free
+end
+
 -- Room for jobs in a queue with a limit; who does not get enough joins the line.
--- rest: how many more will follow; fitting: the function that returns how many of the jobs and the rest fit into so
--- many free places. Returns how many of them may be put now.
-local function room_for(count, rest, waiter, maxsize, fitting)
+-- rest: how many more will follow; known, first, step: as of `fitting`. Returns how many of them may be put now.
+local function room_for(count, rest, waiter, maxsize, known, first, step)
   local room = count + rest
   if maxsize == 0 then return room end
   local ahead = 0
@@ -20,7 +34,7 @@ local function room_for(count, rest, waiter, maxsize, fitting)
     end
     ahead = waiter ~= '' and redis.call('ZRANK', LINE, waiter) or redis.call('ZCARD', LINE)
   end
-  room = math.min(room, fitting(math.max(0, maxsize - buffered() - ahead)))
+  room = math.min(room, fitting(math.max(0, maxsize - buffered() - ahead), known, first, step))
   local is_blocked = room < count or room == count and rest > 0
   if waiter ~= '' and (is_blocked or rest > 0 and redis.call('ZSCORE', LINE, waiter)) then
     local behind = redis.call('ZRANGE', LINE, -1, -1, 'WITHSCORES')[2] or 0
