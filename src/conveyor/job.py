@@ -22,7 +22,7 @@ from conveyor.errors import (
     WaitTimeout,
 )
 from conveyor.inbox import inbox_of
-from conveyor.store import commands, connect, control_channel, records, server_of
+from conveyor.store import commands, connect, control_channel, outbox, records, server_of
 from conveyor.store.command import Exchange
 from conveyor.store.streams import ABSENT, GONE, next_items
 from conveyor.wire import codec, control_messages, ids
@@ -606,6 +606,7 @@ def cancel_jobs(  # noqa: PLR0913 - which jobs, on whose behalf, and how
             )
     if requests:
         client.run_all(requests)
+    client.perform(outbox.deliver_soon(queue))  # jobs of other queues may come after them
     return [reply.state for reply in replies]
 
 

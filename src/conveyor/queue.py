@@ -251,7 +251,9 @@ class BaseQueue:
         delayed = yield from self._cancel("delayed", due, count.delayed)
         # These come first, or they would become ready behind the last one.
         deferred = yield from self._cancel("deferred", last, count.deferred)
-        return delayed + deferred + (yield from self._cancel("ready", last))
+        ready = yield from self._cancel("ready", last)
+        yield from outbox.deliver_soon(self.name)  # jobs of other queues may come after them
+        return delayed + deferred + ready
 
     def _cancel(self, index: str, upto: float, most: float = float("inf")) -> Operation[int]:
         total = 0

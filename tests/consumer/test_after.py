@@ -75,6 +75,26 @@ def test_jobs_follow_each_other_over_several_queues(start: Any, queue: Queue) ->
     assert [one.count().imbalance for one in others] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("how", ["paused", "left", "cancelled", "cleared"])
+def test_follower_goes_on_though_nobody_claims_from_the_other_queue(
+    start: Any, kind: str, queue: Queue, path: Path, how: str, eventually: Callable[..., Any]
+) -> None:
+    other = Queue(f"{queue.name}-b", store=queue.client)
+    first = queue.submit(jobs.hold, str(path), "x")
+    follower = other.submit(jobs.add.options(after=[first], when="ended"), 1)
+    start(other.name, kind=kind)
+    if how in {"paused", "left"}:
+        before = start(queue.name, kind=kind, until_empty=how == "left")
+        eventually(lambda: lines(path))
+        queue.pause() if how == "paused" else before
+        go(path)
+    elif how == "cancelled":
+        first.cancel()
+    else:
+        queue.clear()
+    assert follower.result(30) == jobs.Sum(2)
+
+
 def test_large_result_reaches_all_followers_and_is_kept_once(
     start: Any, kind: str, queue: Queue, path: Path, one_server: Any, eventually: Callable[..., Any]
 ) -> None:

@@ -640,6 +640,16 @@ def test_hooks_share_a_large_outcome(lane: Lane) -> None:
     assert shared(lane) == {}
 
 
+def test_consumer_is_woken_while_followers_are_left_to_tell(lane: Lane) -> None:
+    lane.put("a")
+    for first in range(0, 90, 30):
+        lane.submit(*(f"b{number}" for number in range(first, first + 30)), **after(lane, "a"))
+    lane.raw.delete(lane.key("bell"))
+    lane.run(commands.cancel, "a", encode_settled("cancelled"), 60.0)
+    assert lane.count().deferred == 58
+    assert lane.raw.llen(lane.key("bell")) == 1
+
+
 # --- sent twice
 
 

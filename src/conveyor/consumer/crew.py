@@ -45,7 +45,7 @@ from conveyor.errors import JobCancelled, StoreError
 from conveyor.resources import CLOSE_WITHIN, Resources
 from conveyor.store import commands
 from conveyor.store.client import Listener
-from conveyor.store.outbox import deliver_soon
+from conveyor.store.outbox import deliver_last, deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Fail, Release, Suspend, describe_error
@@ -479,6 +479,7 @@ class Crew:
                     thread.join(until.left(seconds))
                     if thread.is_alive():
                         events.emit(events.ResourceUnclosed(f"of {thread.name}", "its thread does not end"))
+        self.client.perform(deliver_last(self.settings.queues))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.tally.commands(resting=True), patience=0.0, within=LAST_TALLY)
         if self._spent:

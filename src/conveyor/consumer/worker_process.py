@@ -24,7 +24,7 @@ from conveyor.consumer.shared_status import NO_REQUEST, REQUEST_RETURN, HeldBatc
 from conveyor.errors import JobCancelled, StoreError
 from conveyor.store import commands
 from conveyor.store.client import ANSWER_TIMEOUT, Pipeline
-from conveyor.store.outbox import deliver_soon
+from conveyor.store.outbox import deliver_last, deliver_soon
 from conveyor.store.waiting import MAX_BLOCK
 from conveyor.wire import ids
 from conveyor.wire.outcome import Cancel, Done, Fail, Release, Suspend, describe_error
@@ -154,6 +154,7 @@ class WorkerProcess:
         self._give_back_ahead()
         self.status.hold_nothing()
         self.lines.flush(exiting=True)
+        self.client.perform(deliver_last(self.settings.queues))
         with contextlib.suppress(StoreError):  # not worth waiting for
             self.client.run_all(self.settler.tallies(), patience=0.0, within=LAST_TALLY)
 

@@ -23,6 +23,7 @@ from conveyor.job import cancel_jobs
 from conveyor.monitor import audit
 from conveyor.monitor.job_data import read_call
 from conveyor.store import commands, records
+from conveyor.store.outbox import deliver_soon
 from conveyor.store.query import Query, known
 from conveyor.wire import audit_entry, ids
 from conveyor.wire.audit_entry import (
@@ -121,6 +122,7 @@ def _purge(client: Client, operation: Operation, chunk: int) -> Operation:
     cursor = operation.cursor
     most = min(chunk, cursor.place) if cursor.index == "delayed" else chunk
     moved = client.run(commands.purge(operation.queue, cursor.index, most, _CANCELLED, KEEP, cursor.upto))
+    client.perform(deliver_soon(operation.queue))  # jobs of other queues may come after them
     done = operation.done + moved
     if cursor.index == "delayed":
         cursor = replace(cursor, place=cursor.place - moved)

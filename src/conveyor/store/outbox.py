@@ -2,8 +2,8 @@
 
 A script touches the keys of one queue only, since queues may be on several nodes. So an end, a hook, or a job that
 comes after one of another queue, becomes a message in the same atomic step. The producer carries them over behind its
-put, and so does any worker whose claim says that there are some. Each may arrive twice, which does no harm, and is
-removed only after it has arrived.
+put, and who cancels jobs behind that; and so does any worker whose claim says that there are some, or that leaves.
+Each may arrive twice, which does no harm, and is removed only after it has arrived.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _GONE = encode_settled("gone")
 
 def deliver(queue: str) -> Operation[int]:
     """Carry over the first messages of a queue's outbox. Return how many. Raises StoreError."""
-    (messages,) = yield Exchange((commands.outbox(queue),), WITHIN, 0.0)
+    _, messages = yield Exchange((commands.promote(queue), commands.outbox(queue)), WITHIN, 0.0)
     if not messages:
         return 0
     new = {one.queue for one in messages if one.verb == "hook"}
@@ -57,6 +57,15 @@ def deliver_soon(queue: str) -> Operation[None]:
     with contextlib.suppress(StoreError):
         while (yield from deliver(queue)) and not moment.passed():
             pass
+
+
+def deliver_last(queues: Sequence[str]) -> Operation[None]:
+    """Carry over messages of queues for a moment each, before their consumer leaves."""
+    with contextlib.suppress(StoreError):
+        found = yield Exchange([commands.outbox(queue, most=1) for queue in queues], WITHIN, 0.0)
+        for queue, messages in zip(queues, found, strict=True):
+            if messages:
+                yield from deliver_soon(queue)
 
 
 def note_soon(queue: str, many: Sequence[int]) -> Operation[None]:

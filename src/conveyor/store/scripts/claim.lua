@@ -7,7 +7,7 @@
 --       7 new, or again if a reply to this nonce may have been lost
 -- reply OK, token, ready jobs left, ms until something may change without a put, then id, bytes, tries of each job
 --       these ms are negative if there are messages in the outbox
---       | EMPTY, these ms | PAUSED | SHUT | VERSION
+--       | EMPTY, these ms | PAUSED, these ms or nothing | SHUT | VERSION
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
@@ -163,7 +163,7 @@ if is_special then
     sign, soonest = -1, math.min(soonest, 100)
   end
 end
-if meta[3] then return nothing('PAUSED') end
+if meta[3] then return nothing('PAUSED', sign < 0 and -100 or 60000) end
 if meta[8] and tonumber(meta[8]) > limit_time() then -- a task has asked for a rest
   return nothing('EMPTY', sign * math.min(soonest, tonumber(meta[8]) - limit_time()))
 end

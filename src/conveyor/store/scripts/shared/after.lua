@@ -130,6 +130,7 @@ local function tell_followers() -- a slice of them; returns 0 if there were none
       redis.call('PEXPIRE', BASE .. 'outcome:' .. id, keep_ms)
     end
   end
+  if redis.call('EXISTS', ENDED) == 1 then ring(1) end -- an idle consumer goes on
   return told
 end
 
