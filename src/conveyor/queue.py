@@ -882,9 +882,20 @@ def _compared(
     """Return bytes that are equal for calls with the same arguments, as far as possible."""
     if not inputs:
         with contextlib.suppress(BadCall):  # as for values that travel as pickles
-            return signature_of(function).complete(*arguments)
+            args, kwargs = arguments
+            ordered = tuple(map(_ordered, args)), {name: _ordered(one) for name, one in kwargs.items()}
+            return signature_of(function).complete(*ordered)
     made = call.decode_call(data)
     return bytes(made.args) + bytes(made.kwargs) + repr(inputs).encode()
+
+
+def _ordered(value: Any) -> Any:
+    """Return a set or a mapping with its items in order, since equal ones may have others; all else as it is."""
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=repr)}
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return [*map(_ordered, value)] if type(value) in {list, tuple} else value
 
 
 def _note_terms(  # noqa: PLR0913, PLR0917 - the first four are the same for all calls

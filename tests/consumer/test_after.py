@@ -76,7 +76,7 @@ def test_jobs_follow_each_other_over_several_queues(start: Any, queue: Queue) ->
 
 
 @pytest.mark.parametrize("how", ["paused", "left", "cancelled", "cleared"])
-def test_follower_goes_on_though_nobody_claims_from_the_other_queue(
+def test_follower_goes_on_if_nobody_claims_from_the_other_queue(
     start: Any, kind: str, queue: Queue, path: Path, how: str, eventually: Callable[..., Any]
 ) -> None:
     other = Queue(f"{queue.name}-b", store=queue.client)

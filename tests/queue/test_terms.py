@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import enum
+from datetime import date, timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +22,7 @@ from conveyor import (
     result_of,
     results_of,
 )
-from conveyor.store import commands, keys, records
+from conveyor.store import commands, keys, outbox, records
 from conveyor.store.command import Command
 from conveyor.tasks import registry
 from conveyor.testing import run_jobs
@@ -161,6 +163,54 @@ def test_unique_key_can_be_made_of_some_arguments(queue: Queue) -> None:
     task = made(unique=Unique(by="tenant"))
     assert queue.submit(task, "a", 1).id == queue.submit(task, "a", number=2).id
     assert queue.submit(task, "b", 1).id != queue.submit(task, "a", 1).id
+
+
+def keep(tenant: Any, number: int = 0) -> int:
+    return number
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        ("a/b", PurePosixPath("a/b")),
+        ("red", Color.RED),
+        ("2026-11-30", date(2026, 11, 30)),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        (set("abcdefgh"), set("hgfedcba")),
+    ],
+)
+def test_values_that_travel_alike_have_the_same_key(queue: Queue, one: object, other: object) -> None:
+    task = Task(keep, f"{__name__}.keep", PutOptions(), RunOptions())
+    by_tenant = task.options(unique=Unique(by="tenant"))
+    assert queue.submit(by_tenant, one, 1).id == queue.submit(by_tenant, other, 2).id
+    if type(one) is type(other):
+        alike = task.options(unique=Unique())
+        assert queue.submit(alike, one).id == queue.submit(alike, other).id
+
+
+def test_message_that_is_refused_keeps_no_other_one_waiting(queue: Queue) -> None:
+    before: Job[int] = queue.submit(made(), "a")
+    refusing, taking = (Queue(f"{queue.name}-{name}", store=queue.client) for name in ("refusing", "taking"))
+    followers = [one.submit(made(after=[before], when="ended"), "b") for one in (refusing, taking)]
+    version = Command(("HSET", keys.key(refusing.name, "meta"), "version", "9"))
+    queue.client.run(version)
+    assert before.cancel()
+    assert [one.status() for one in followers] == ["deferred", "waiting"]
+    assert len(queue.client.run(commands.outbox(queue.name))) == 1
+    queue.client.run(Command(("HSET", keys.key(refusing.name, "meta"), "version", "2")))
+    queue.client.perform(outbox.deliver(queue.name))
+    assert [one.status() for one in followers] == ["waiting", "waiting"]
+
+
+def test_key_may_leave_out_an_argument_that_is_a_result(queue: Queue) -> None:
+    before: Job[int] = queue.submit(made(), "a")
+    task = made(unique=Unique(by="tenant"))
+    assert queue.submit(task, "a", result_of(before)).id == queue.submit(task, "a", result_of(before)).id
 
 
 def test_job_that_was_not_put_is_not_kept_for_a_loss_of_data(queue: Queue) -> None:

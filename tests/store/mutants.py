@@ -873,7 +873,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_claims_count_for_limits_that_need_it: (
         ("shared/terms", "counts = counts or limit[STARTS] > 0 or", "counts = counts or"),
         ("shared/terms", " or limit[RUNNING] > QUANTUM", ""),
-        ("claim", "take(leased, terms, meta[10])", "take(leased, terms)"),
+        ("claim", "take(leased, terms, is_counting)", "take(leased, terms)"),
     ),
     test_limits.test_started_job_has_no_slot_of_a_limit_of_starts: (
         ("shared/terms", "if limit[RUNNING] > 0 then\n          letter", "if true then\n          letter"),
@@ -894,8 +894,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_job_that_comes_back_keeps_its_priority: (
         (
             "shared/terms",
-            "if first and (limit[ORDERED] == 1 or base_of(first) == base_of(place))",
-            "if first",
+            "if not first or limit[ORDERED] == 0 and base_of(first) ~= base_of(place) then return place end",
+            "if not first then return place end",
         ),
     ),
     test_limits.test_jobs_in_order_are_not_overtaken_by_a_retry: (
@@ -905,8 +905,8 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     test_limits.test_throttled_job_in_order_stays_the_first: (
         (
             "shared/terms",
-            "limit[ORDERED] == 1 or base_of(first) == base_of(place)",
-            "base_of(first) == base_of(place)",
+            "limit[ORDERED] == 0 and base_of(first) ~= base_of(place)",
+            "base_of(first) ~= base_of(place)",
         ),
     ),
     test_limits.test_starts_within_a_period_are_limited: (
@@ -925,6 +925,12 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_limits.test_slots_that_time_has_freed_are_used_by_the_next_script: (
         ("shared/terms", "(limit.freed or limit.has_turn)", "limit.freed"),
+    ),
+    test_limits.test_retried_job_in_order_is_first_once_a_start_is_free: (
+        ("shared/terms", "then place = place_in_front(key, limit_of(key, text), place) end", "then end"),
+    ),
+    test_limits.test_first_start_of_a_queue_counts_if_its_job_was_delayed: (
+        ("claim", "has_terms and redis.call('HGET', META, 'counting')", "false"),
     ),
     test_limits.test_ready_jobs_count_as_started: (
         ("shared/terms", "starts_within(key, limit) + limit[READY_SLOTS]", "starts_within(key, limit)"),
@@ -1254,8 +1260,11 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("follow", "each_part('SREM', BASE .. 'followers:' .. id, former)", ""),
     ),
     test_after.test_follow_of_an_ended_or_unknown_job_says_so: (
-        ("follow", "if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then return {'GONE'} end", ""),
+        ("follow", "if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then", "if false then"),
         ("follow", "if outcome then return {'OVER', wanted(outcome, wants)} end", ""),
+    ),
+    test_after.test_late_follow_of_a_forgotten_job_cancels_no_follower: (
+        ("follow", "was_noted and 'OK' or 'GONE'", "'GONE'"),
     ),
     test_after.test_end_elsewhere_lets_a_job_go_on: (
         ("go_on", "go_on(ARGV[place], ARGV[1], state_of(ARGV[2]), ARGV[2])", ""),

@@ -677,6 +677,15 @@ def test_late_follow_changes_nothing_for_the_follower(lane: Lane) -> None:
     assert lane.changes(before) == {}
 
 
+def test_late_follow_of_a_forgotten_job_cancels_no_follower(lane: Lane) -> None:
+    lane.put("a")
+    lane.run(commands.follow, "a", "other", ["b"])
+    end(lane, "a")
+    lane.raw.delete(lane.key("outcome:a"))
+    assert lane.run(commands.follow, "a", "other", ["b"]).waits
+    assert not lane.run(commands.follow, "a", "other", ["c"]).waits
+
+
 # --- hooks
 
 

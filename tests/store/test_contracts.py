@@ -119,6 +119,7 @@ WITHOUT_VERB = {
         "pack_terms",
         "outbox",
         "delivered",
+        "postpone",
         "links",
         *("inputs", "shared_input"),
         "waits_for",

@@ -332,6 +332,23 @@ def test_slots_that_time_has_freed_are_used_by_the_next_script(lane: Lane) -> No
     assert names(lane.claim(9)) == ["c"]
 
 
+def test_retried_job_in_order_is_first_once_a_start_is_free(lane: Lane) -> None:
+    lane.submit(*"abc", limit="k", limits=(1, 1, LONG, True))
+    lane.run(commands.retry, lane.claim().token, "a", LONG, b"")
+    lane.raw.zadd(lane.key("delayed"), {"a": 1})
+    assert names(lane.claim()) == []
+    turn(lane, "k")
+    assert names(lane.claim()) == ["a"]
+
+
+def test_first_start_of_a_queue_counts_if_its_job_was_delayed(lane: Lane) -> None:
+    lane.submit("a", delay=LONG, limit="k", limits=(0, 1, LONG, False))
+    lane.raw.zadd(lane.key("delayed"), {"a": 1})
+    lane.finish(lane.claim())
+    lane.submit("b", limit="k", limits=(0, 1, LONG, False))
+    assert names(lane.claim()) == []
+
+
 def test_starts_of_an_ended_period_are_dropped(lane: Lane) -> None:
     lane.submit(*"abc", **RATE)
     lane.claim(1)

@@ -464,8 +464,16 @@ def outbox(queue: str, most: int = 32) -> Command:
 
 def delivered(queue: str, messages: Iterable[Message]) -> Command:
     """Remove messages from the outbox."""
-    sent = [f"{one.verb} {one.queue} {one.id} {one.source} ".encode() + one.outcome for one in messages]
-    return Command(("ZREM", keys.key(queue, "outbox"), *sent))
+    return Command(("ZREM", keys.key(queue, "outbox"), *map(_packed, messages)))
+
+
+def postpone(queue: str, message: Message, seconds: float) -> Command:
+    """Move a message of the outbox behind those of the next seconds."""
+    return Command(("ZINCRBY", keys.key(queue, "outbox"), milliseconds(seconds), _packed(message)))
+
+
+def _packed(message: Message) -> bytes:
+    return f"{message.verb} {message.queue} {message.id} {message.source} ".encode() + message.outcome
 
 
 class FollowReply(NamedTuple):
@@ -702,7 +710,10 @@ def unique_key(queue: str, job_id: str) -> Command:
 
     def read(reply: bytes | None) -> str:
         _, _, packed = (reply or b"").partition(b"\n")
-        return msgspec.msgpack.decode(packed, type=_UniqueTerms).u if packed else ""
+        try:
+            return msgspec.msgpack.decode(packed, type=_UniqueTerms).u
+        except msgspec.MsgspecError:
+            return ""  # it has none
 
     return Command(("HGET", keys.key(queue, "terms"), job_id), read=read)
 

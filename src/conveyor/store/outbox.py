@@ -9,7 +9,7 @@ Each may arrive twice, which does no harm, and is removed only after it has arri
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conveyor import clock
 from conveyor.errors import StoreError
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WITHIN = 2.0
 #: Max seconds that one call takes from its worker's jobs.
 MOMENT = 0.25
+#: Seconds for which other messages come before one that was refused.
+POSTPONED = 60.0
 #: Slices in one round trip.
 AT_ONCE = 16
 #: The outcome of a job that its queue does not know.
@@ -39,7 +41,10 @@ def deliver(queue: str) -> Operation[int]:
     if not messages:
         return 0
     new = {one.queue for one in messages if one.verb == "hook"}
-    replies = yield Exchange([*map(_command, messages), *map(commands.note_queue, new)], WITHIN, 0.0)
+    try:
+        replies = yield Exchange([*map(_command, messages), *map(commands.note_queue, new)], WITHIN, 0.0)
+    except StoreError:
+        messages, replies = yield from _deliver_each(queue, messages)
     over = [
         commands.go_on(queue, _ids(one.source), f"{one.queue} {one.id}", reply.outcome or _GONE)
         for one, reply in zip(messages, replies, strict=False)
@@ -47,8 +52,30 @@ def deliver(queue: str) -> Operation[int]:
     ]
     if over:  # the job before has ended already
         yield Exchange(over, WITHIN, 0.0)
-    yield Exchange((commands.delivered(queue, messages),), WITHIN, 0.0)
+    if messages:
+        yield Exchange((commands.delivered(queue, messages),), WITHIN, 0.0)
     return len(messages)
+
+
+def _deliver_each(queue: str, messages: Sequence[Message]) -> Operation[tuple[list[Message], list[Any]]]:
+    """Carry over messages one by one. Return those that have arrived, with the replies; the others come later.
+
+    Raises StoreError if the server is unavailable.
+    """
+    arrived: list[Message] = []
+    replies: list[Any] = []
+    refused: list[Message] = []
+    for one in messages:
+        try:
+            replies += yield Exchange((_command(one),), WITHIN, 0.0)
+            arrived.append(one)
+        except StoreError:
+            if not (arrived or refused):  # the first: the server may have gone
+                yield Exchange((commands.server_time(),), WITHIN, 0.0)
+            refused.append(one)
+    if refused:
+        yield Exchange([commands.postpone(queue, one, POSTPONED) for one in refused], WITHIN, 0.0)
+    return arrived, replies
 
 
 def deliver_soon(queue: str) -> Operation[None]:

@@ -33,6 +33,7 @@ from conveyor.errors import (
 from conveyor.store import commands, fitness
 from conveyor.store.client import GRACE, time_for
 from conveyor.store.command import Exchange
+from conveyor.store.outbox import deliver_soon
 from conveyor.wire import ids
 from conveyor.wire.durability import MEMORY
 
@@ -299,6 +300,8 @@ def get_job(queue: str, claimant: Claimant, deadline: Deadline | None) -> Operat
         claim = commands.claim(queue, claimant.owner, claimant.nonce, 1, claimant.lease, first=commands.HELD)
         (found,) = yield Exchange((claim,), time_for(deadline))
         batch: commands.Batch = found
+        if batch.has_messages:
+            yield from deliver_soon(queue)
         if batch.jobs:
             return batch
         if batch.state == "SHUT":

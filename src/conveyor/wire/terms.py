@@ -215,9 +215,8 @@ def policy_of(when: str, *, takes_inputs: bool) -> str:
 def _value(by: By, function: Any, call: Arguments) -> str:
     """Return what a key depends on. Raises BadCall, and what a function of the user's raises."""
     args, kwargs = call
-    if has_inputs(args, kwargs):
-        raise BadCall("a key cannot depend on arguments that are results of other jobs", hint="use `by=None`")
     if callable(by):
+        _refuse_inputs(args, kwargs)
         return str(by(*args, **kwargs))
     try:
         bound = inspect.signature(getattr(function, "function", function)).bind(*args, **kwargs)
@@ -228,7 +227,20 @@ def _value(by: By, function: Any, call: Arguments) -> str:
     unknown = [name for name in names if name not in bound.arguments]
     if unknown:
         raise BadCall(f"the task has no parameter {unknown[0]!r}", hint="`by` names parameters of the task")
-    return " ".join(repr(bound.arguments[name]) for name in names)
+    named = {name: bound.arguments[name] for name in names}
+    _refuse_inputs((), named)
+    return " ".join(repr(in_order(value)) for value in named.values())
+
+
+def _refuse_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    if has_inputs(args, kwargs):
+        raise BadCall("a key cannot depend on arguments that are results of other jobs", hint="use `by=None`")
+
+
+def in_order(value: Any) -> Any:
+    """Return what is the same for values that travel alike: plain data, with sets and mappings sorted."""
+    plain = msgspec.to_builtins(value, order="sorted", enc_hook=str)
+    return int(plain) if isinstance(plain, float) and plain.is_integer() else plain
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@
 --       7 new, or again if a reply to this nonce may have been lost
 -- reply OK, token, ready jobs left, ms until something may change without a put, then id, bytes, tries of each job
 --       these ms are negative if there are messages in the outbox
---       | EMPTY, these ms | PAUSED, these ms or nothing | SHUT | VERSION
+--       | EMPTY, these ms | PAUSED or SHUT, these ms or nothing | VERSION
 --       tries is "retries crashes recoveries", with " lapses" if there are any, or empty
 -- Atomic because a job must never be in two indexes or in none.
 local MANY, PADDING = 64, string.rep('0', 64)
@@ -17,7 +17,7 @@ local owner, nonce, want = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local lease_ms, max_bytes, first_how = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local now = server_time()
 local meta = redis.call('HMGET', META, 'version', 'maxsize', 'paused', 'shutdown', 'token', 'clock', 'wall', 'rest',
-  'ageing', 'counting')
+  'ageing')
 if is_foreign(meta[1]) then return {'VERSION'} end
 take_over(meta[1])
 
@@ -38,9 +38,11 @@ if last and string.sub(last, 1, #nonce + 1) == nonce .. ' ' then -- the reply wa
 end
 -- An owner counts its claims: a nonce is a name and a number. One that arrives behind a later one is a delayed
 -- duplicate. No worker would run its batch.
-local name, number = string.match(nonce, '^(.+)%.(%d+)$')
-local last_name, last_number = string.match(last or '', '^(%S+)%.(%d+) ')
-if name and name == last_name and tonumber(number) < tonumber(last_number) then return {'EMPTY', 1000} end
+do
+  local name, number = string.match(nonce, '^(.+)%.(%d+)$')
+  local last_name, last_number = string.match(last or '', '^(%S+)%.(%d+) ')
+  if name and name == last_name and tonumber(number) < tonumber(last_number) then return {'EMPTY', 1000} end
+end
 
 local function nothing(...) -- a copy of this command that is still under way must return nothing, too
   if want == 0 or ARGV[7] == 'again' then redis.call('SET', claim_key, nonce .. ' 0', 'PX', 60000) end
@@ -134,7 +136,8 @@ end
 -- The usual case: nothing is due or has expired, and the queue has nothing of what only some have.
 local is_due, has_lapsed = due and tonumber(due) <= today, lapse and tonumber(lapse) <= clock
 local is_special = redis.call('EXISTS', TRIES, TERMS, LIMITS, TURNS, ENDED, OUTBOX) > 0 -- with TERMS also UNLINKED
-if not (is_due or has_lapsed or is_special or meta[8] or meta[9]) then
+local may_rest, may_age = (tonumber(meta[8]) or 0) > now, (tonumber(meta[9]) or 0) > 0
+if not (is_due or has_lapsed or is_special or may_rest or may_age) then
   if meta[3] then return nothing('PAUSED') end
   local first = redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
   if #first > 0 then return with_left((lease(first, {}, soonest))) end
@@ -199,24 +202,27 @@ local function aged()
   return redis.call('ZRANGE', READY, exact(from), exact(to), 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
 end
 
-local by_age = (tonumber(meta[9]) or 0) > 0 and #first > 0 and aged()
+local by_age = may_age and #first > 0 and aged()
 if by_age and is_special and redis.call('EXISTS', TURNS) == 1 and defer_resting(by_age) > 0 then
   by_age, first = nil, redis.call('ZRANGE', READY, 0, want - 1, 'WITHSCORES')
 end
 if by_age then first = by_age end
 if #first == 0 then
-  if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then return nothing('SHUT') end
+  if meta[4] and not due and redis.call('EXISTS', DEFERRED) == 0 then
+    return nothing('SHUT', sign < 0 and -100 or 60000)
+  end
   admit_next()
   return nothing('EMPTY', sign * soonest)
 end
-local tries, terms, has_terms = {}, {}, false -- terms: by id
+local tries, terms, has_terms, is_counting = {}, {}, false, false -- terms: by id
 if is_special then
   local ids = {}
   for place = 1, #first, 2 do ids[#ids + 1] = first[place] end
   has_terms = redis.call('EXISTS', TERMS) == 1
+  is_counting = has_terms and redis.call('HGET', META, 'counting')
   for place, text in ipairs(has_terms and redis.call('HMGET', TERMS, unpack(ids)) or {}) do
     terms[ids[place]] = text
-    if text and (meta[10] or has_more(text)) then want = MAX_WITH_TERMS end
+    if text and (is_counting or has_more(text)) then want = MAX_WITH_TERMS end
   end
   while #ids > want do first[2 * #ids], first[2 * #ids - 1], ids[#ids] = nil, nil, nil end
   if redis.call('EXISTS', TRIES) == 1 then tries = redis.call('HMGET', TRIES, unpack(ids)) end
@@ -228,7 +234,7 @@ if is_special then
   if #gone > 0 then end_terms(gone, {}) end
   local leased = {}
   for place = 5, #reply, 3 do leased[#leased + 1] = reply[place] end
-  if has_terms then take(leased, terms, meta[10]) end
+  if has_terms then take(leased, terms, is_counting) end
   if whole and #leased > 0 then note_starts('', whole, #leased) end
   admit_next()
 end

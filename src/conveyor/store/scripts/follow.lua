@@ -6,7 +6,11 @@
 if is_foreign(redis.call('HGET', META, 'version')) then return {'VERSION'} end
 local id, wants, queue = ARGV[1], ARGV[2], ARGV[3]
 local outcome = outcome_of(id)
-if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then return {'GONE'} end
+if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then
+  -- A late copy: its followers were told, or will be by a message in the outbox.
+  local was_noted = ARGV[4] and redis.call('SISMEMBER', BASE .. 'links:' .. id, '> ' .. queue .. ' ' .. ARGV[4]) == 1
+  return {was_noted and 'OK' or 'GONE'}
+end
 local links, former, followers = {}, {}, {} -- former: of earlier jobs with these ids
 for place = 4, #ARGV do
   local follower = queue .. ' ' .. ARGV[place]

@@ -95,6 +95,8 @@ local function note_more() -- a slice of the jobs before that are not noted yet
       for before in string.gmatch(part, '[^,]+') do earlier[#earlier + 1] = before end
       noted = noted + #earlier
       jobs[#jobs + 1] = {id, earlier, read_terms(text).p}
+    else -- over
+      noted = noted + 1
     end
   end
   note_before(jobs)
@@ -109,8 +111,9 @@ local function tell_followers() -- a slice of them; returns 0 if there were none
     local is_live = not outcome and redis.call('HEXISTS', JOBS, id) == 1 -- revived: they wait for its next end
     local state, from, elsewhere = state_of(outcome or GONE), OWN .. ' ' .. id, {}
     local work = state == 'done' and 1 or 2 -- otherwise most are cancelled, which takes twice as long
-    for _, follower in ipairs(is_live and {} or redis.call('SPOP', list, math.ceil((MAX_TOLD - told) / work))) do
-      told = told + work
+    local found = is_live and {} or redis.call('SPOP', list, math.ceil((MAX_TOLD - told) / work))
+    told = told + math.max(1, work * #found)
+    for _, follower in ipairs(found) do
       local queue, other, wants = string.match(follower, '^(%S+) (%S+) ?(%S*)$')
       if queue == OWN then
         go_on(other, from, state, outcome or GONE)

@@ -175,6 +175,14 @@ local function hold_key(id, terms)
   if terms.us then redis.call('SET', BASE .. 'unique:' .. terms.u, id, 'NX') end
 end
 
+-- A place in front of the deferred jobs of a key, if they are of the same priority or run in order; or else the old
+-- one.
+local function place_in_front(key, limit, place)
+  local first = redis.call('ZRANGE', lane_of(key), 0, 0, 'WITHSCORES')[2]
+  if not first or limit[ORDERED] == 0 and base_of(first) ~= base_of(place) then return place end
+  return exact(math.min(tonumber(place), tonumber(first) - 1))
+end
+
 -- Of ready jobs (id, place, …), those whose limit has begun to rest are deferred again. Returns how many.
 local function defer_resting(first)
   local ids, deferred = {}, 0
@@ -213,10 +221,7 @@ local function put_back(id, place)
       redis.call('HSET', TERMS, id, 'r' .. string.sub(text, 2))
       return
     end
-    local first = redis.call('ZRANGE', lane_of(key), 0, 0, 'WITHSCORES')[2]
-    if first and (limit[ORDERED] == 1 or base_of(first) == base_of(place)) then
-      place = exact(math.min(tonumber(place), tonumber(first) - 1))
-    end
+    place = place_in_front(key, limit, place)
   end
   enter(id, '-' .. string.sub(text, 2), place)
 end
@@ -247,7 +252,11 @@ end
 -- A delayed job with terms is due. One that has kept its slot is in front of the deferred ones.
 local function come_due(id, text, place)
   local is_kept = string.sub(text, 1, 1) == 'k'
-  if is_kept then leave(id, text, key_of(text)) end
+  if is_kept then
+    local key = key_of(text)
+    leave(id, text, key)
+    if free_slots(key, limit_of(key, text)) <= 0 then place = place_in_front(key, limit_of(key, text), place) end
+  end
   enter(id, text, place, is_kept)
 end
 
@@ -355,7 +364,7 @@ end
 -- Put the hooks of a job that has ended, those whose policy fits: here, or by a message to their queue. Each end of the
 -- job has hooks of its own, since one that is revived may end again: the sequence has grown by then.
 local function put_hooks(hooks, id, outcome)
-  local state, from, sequence = state_of(outcome), OWN .. ' ' .. id, redis.call('HGET', META, 'sequence')
+  local state, from, sequence = state_of(outcome), OWN .. ' ' .. id, redis.call('HGET', META, 'sequence') or '0'
   for _, one in ipairs(hooks) do
     local policy, queue, hook, bytes, priority, own = unpack(one)
     hook = hook .. '.' .. sequence
