@@ -454,7 +454,7 @@ class Queue(BaseQueue, Generic[Item]):
         """Cancel the queued jobs, deferred and delayed ones included, and return how many. Running jobs continue.
 
         Jobs put after the call stay. It cancels no more delayed jobs than there were, and none that is due later than
-        the last of them. A job that becomes due meanwhile may stay.
+        the last of them. A job that becomes due meanwhile, or whose limit lets it become ready, may stay.
         """
         return self.client.perform(self._cancel_all())
 
