@@ -319,7 +319,7 @@ class Walk:
         if b"which it comes after, ended as" in text:
             culprits = [each for each in one.before if f"the job {each.id}, ".encode() in text]
             assert culprits, text
-            state = text.rpartition(b"ended as ")[2][:-1].decode()
+            state = text.rpartition(b"ended as ")[2][:-1].decode().partition(" (first ")[0]
             assert state not in FITTING[one.policy], text
             assert state in {*culprits[0].ends, "gone", "cancelled"}, (text, culprits[0].ends)
         one.ends.append("cancelled")

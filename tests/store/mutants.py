@@ -1232,7 +1232,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
     ),
     test_after.test_end_of_a_job_leaves_a_message_for_a_follower_elsewhere: (
         ("follow", "redis.call('SADD', FOLLOWED, id)", ""),
-        ("shared/after", "wants == 'i' and outcome or", ""),
+        ("shared/after", "if wants == 'i' or state", "if state"),
     ),
     test_after.test_followers_elsewhere_get_one_message_for_each_slice: (
         ("shared/after", "elsewhere[to] and elsewhere[to] .. ',' .. other or other", "other"),

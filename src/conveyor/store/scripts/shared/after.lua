@@ -18,8 +18,21 @@ local function outcome_of(id) -- also of a dead job, whose outcome may have expi
   return redis.call('GET', BASE .. 'outcome:' .. id) or redis.call('HGET', REASONS, id)
 end
 
-local function wanted(outcome, wants) -- the whole outcome, if that is wanted, or only how the job has ended
-  return wants == 'i' and outcome or cmsgpack.pack({state_of(outcome), false, 0})
+-- The whole outcome, if that is wanted, or only how the job has ended, and the reason if it was cancelled.
+local function wanted(outcome, wants)
+  local state = state_of(outcome)
+  if wants == 'i' or state == 'cancelled' and #outcome < 1024 then return outcome end
+  return cmsgpack.pack({state, false, 0})
+end
+
+-- Why a follower is cancelled, with the first job that ended so: the one of which the others are followers, too.
+local function why_cancelled(from, state, outcome)
+  local why = 'the job ' .. string.match(from, ' (.+)$') .. ', which it comes after, ended as ' .. state
+  local earlier = state == 'cancelled' and cmsgpack.unpack(outcome)[2]
+  if type(earlier) ~= 'string' then return why end
+  local id, ended_as = string.match(earlier, '^the job (%S+), which it comes after, ended as (%w+)$')
+  local first = id and id .. ' ' .. ended_as or string.match(earlier, ' %(first (.+)%)$')
+  return first and why .. ' (first ' .. first .. ')' or why
 end
 
 -- A job before has ended; the last one makes its follower ready. `from` is its queue and id.
@@ -29,7 +42,7 @@ local function go_on(id, from, state, outcome)
   if not text then return end
   local terms = read_terms(text)
   if not fits(string.sub(terms.p or 'd', 1, 1), state) then
-    local why = 'the job ' .. string.match(from, ' (.+)$') .. ', which it comes after, ended as ' .. state
+    local why = why_cancelled(from, state, outcome)
     settle(id, cmsgpack.pack({'cancelled', why, 0}), CANCELLED_KEEP, 'cancelled', server_time())
     return
   end
