@@ -23,6 +23,7 @@ from conveyor.monitor import audit, charts
 from conveyor.monitor import snapshot as snapshots
 from conveyor.monitor.charts import Totals
 from conveyor.monitor.poller import ask_isolated
+from conveyor.monitor.schedules import all_schedules
 from conveyor.store import records
 from conveyor.store.query import together
 from conveyor.wire.statistics import BOUNDS, OTHER, Figures, subtract_figures, sum_figures, sum_histograms
@@ -235,6 +236,8 @@ MAX_LABELLED = 100
 MAX_QUERIED = 1000
 #: Queues whose memory is measured.
 MAX_MEASURED = 20
+#: Schedules with labels of their own, the first by queue and name.
+MAX_SCHEDULES = 100
 
 
 class Gathered(NamedTuple):
@@ -244,7 +247,7 @@ class Gathered(NamedTuple):
     groups: Groups
     heads: Mapping[str, float | None]
     more: Mapping[str, Any]
-    """What it did not refuse: memory, acts, backend."""
+    """What it did not refuse: memory, acts, backend, schedules."""
 
 
 class Gatherer:
@@ -268,6 +271,7 @@ class Gatherer:
             "memory": snapshots.queue_memory(labelled[:MAX_MEASURED]),
             "backend": snapshots.server_version(),
             "acts": audit.counts(),
+            "schedules": all_schedules(),
         }
         wanted = [name for name in optional if name not in self._refused]
         values = ask_isolated(self.poller.ask, first, [optional[name] for name in wanted])
@@ -337,6 +341,13 @@ def _every(gatherer: Gatherer) -> Iterator[Metric]:
     yield Metric("queue_memory_bytes", "gauge", text, memory)
     yield from of_workers(snapshot, groups)
     yield from of_runs(groups)
+    instants = [
+        Value((("queue", one.queue), ("schedule", one.name), ("outcome", outcome)), getattr(one, outcome))
+        for one in found.more.get("schedules", [])[:MAX_SCHEDULES]
+        for outcome in ("fired", "skipped", "missed")
+    ]
+    text = "Instants of schedules, of the first 100 schedules."
+    yield Metric("schedule_instants_total", "counter", text, instants)
     acts = [
         Value((("command", command), ("outcome", outcome)), count)
         for (command, outcome), count in found.more.get("acts", {}).items()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from api_tasks import greet
 from manual_kit import rows
 
+from conveyor import Schedule, Schedules
 from conveyor.dashboard.api import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def test_table_of_metrics_matches_a_working_server(
     api: Api, consume: Any, queue: Queue, eventually: Any
 ) -> None:
     api.post("/jobs", {"task": "greet", "arguments": {"name": "Bob"}, "queue": queue.name})
+    Schedules(queue).add(greet, Schedule(every=86_400, name="daily", args=("Bob",)))
     consume(workers=1, modules=("api_tasks",))
     eventually(lambda: "conveyor_job_run_seconds" in api.ask("GET", "/metrics").text)
     eventually(lambda: "conveyor_worker_heartbeat_age_seconds" in api.ask("GET", "/metrics").text)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from api_kit import Api
+from api_tasks import greet
 from metrics_kit import number, numbers
 
+from conveyor import Schedule, Schedules
 from conveyor.dashboard import known_tasks
 from conveyor.store import commands
 from conveyor.store.client import Client
@@ -40,6 +42,7 @@ def worked(api: Api, queue: Queue, consume: Callable[..., Any], eventually: Call
     eventually(lambda: "conveyor_job_run_seconds" in api.ask("GET", "/metrics").text)
     api.post(f"/queues/{queue.name}/pause")
     lose_workers(api, queue.name, 2)
+    Schedules(queue).add(greet, Schedule(every=86_400, name="daily", args=("Bob",)))
     return api
 
 
@@ -50,6 +53,16 @@ def test_waiting_jobs_of_a_paused_queue_are_paused(api: Api) -> None:
     assert states == {"waiting": 0, "paused": 3}
     api.post("/queues/alpha/resume")
     assert number(api, "queue_jobs", queue="alpha", state="waiting") == 3
+
+
+def test_instants_of_schedules_are_counted(
+    api: Api, queue: Queue, consume: Callable[..., Any], eventually: Callable[..., Any]
+) -> None:
+    Schedules(queue).add(greet, Schedule(every=1, name="often", args=("Bob",)))
+    consume(workers=1, modules=("api_tasks",))
+    labels = {"queue": queue.name, "schedule": "often"}
+    eventually(lambda: (number(api, "schedule_instants_total", outcome="fired", **labels) or 0) > 1)
+    assert number(api, "schedule_instants_total", outcome="skipped", **labels) == 0
 
 
 def test_actions_are_counted_by_outcome(api: Api) -> None:
