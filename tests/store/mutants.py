@@ -1264,7 +1264,7 @@ MUTANTS: dict[Callable[..., None], tuple[Change, ...]] = {
         ("follow", "if outcome then return {'OVER', wanted(outcome, wants)} end", ""),
     ),
     test_after.test_late_follow_of_a_forgotten_job_cancels_no_follower: (
-        ("follow", "was_noted and 'OK' or 'GONE'", "'GONE'"),
+        ("follow", "was_noted == 1 and 'OK' or 'GONE'", "'GONE'"),
     ),
     test_after.test_end_elsewhere_lets_a_job_go_on: (
         ("go_on", "go_on(ARGV[place], ARGV[1], state_of(ARGV[2]), ARGV[2])", ""),

@@ -469,7 +469,7 @@ def delivered(queue: str, messages: Iterable[Message]) -> Command:
 
 def postpone(queue: str, message: Message, seconds: float) -> Command:
     """Move a message of the outbox behind those of the next seconds."""
-    return Command(("ZINCRBY", keys.key(queue, "outbox"), milliseconds(seconds), _packed(message)))
+    return Command(("ZADD", keys.key(queue, "outbox"), "XX", "INCR", milliseconds(seconds), _packed(message)))
 
 
 def _packed(message: Message) -> bytes:

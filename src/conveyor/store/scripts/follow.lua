@@ -8,8 +8,8 @@ local id, wants, queue = ARGV[1], ARGV[2], ARGV[3]
 local outcome = outcome_of(id)
 if not outcome and redis.call('HEXISTS', JOBS, id) == 0 then
   -- A late copy: its followers were told, or will be by a message in the outbox.
-  local was_noted = ARGV[4] and redis.call('SISMEMBER', BASE .. 'links:' .. id, '> ' .. queue .. ' ' .. ARGV[4]) == 1
-  return {was_noted and 'OK' or 'GONE'}
+  local was_noted = redis.call('SMISMEMBER', BASE .. 'links:' .. id, '> ' .. queue .. ' ' .. (ARGV[4] or ''))[1]
+  return {was_noted == 1 and 'OK' or 'GONE'}
 end
 local links, former, followers = {}, {}, {} -- former: of earlier jobs with these ids
 for place = 4, #ARGV do
