@@ -690,9 +690,8 @@ def encoded_calls(
     """
     put: PutOptions = getattr(function, "put", PLAIN)
     run: RunOptions = getattr(function, "run", call.DEFAULTS)
-    if (
-        put.unique is not None and put.unique.holds > run.keep
-    ):  # or its key would name a job that is forgotten
+    # Or its key would name a job that is forgotten.
+    if put.unique is not None and put.unique.holds > run.keep:
         run = structs.replace(run, keep=put.unique.holds)
     if (run.serializer or queue.serializer) == call.PICKLE:
         queue._connect()  # noqa: SLF001 - an embedded server may have the key
@@ -717,7 +716,7 @@ def encoded_calls(
     further: Iterator[Jobs] | None = None
     with _NO_MIDDLEWARE if around is None else around.left_on_error():
         has_terms = special or any(starmap(has_inputs, first))
-        if has_terms or not isinstance(calls, list):
+        if has_terms or parts is not None:
             terms = Terms({}, *_shared_terms(put), others=set(), many=[])
             note = partial(_note_terms, terms, queue.name, put, function)
             on_terms = partial(_encoded_on_terms, encode, note)
@@ -866,12 +865,12 @@ def _encoded_until_inputs(  # noqa: PLR0913, PLR0917 - the first three are the s
 
     To search each call takes time. If `is_safe`, encoding them shows it, and can be done again.
     """
-    if not is_safe and any(has_inputs(*one) for one in calls):
+    if not is_safe and any(starmap(has_inputs, calls)):
         return on_terms(function, calls, options, put)
     try:
         return encode(function, calls, options, put)
     except BadCall:
-        if not any(has_inputs(*one) for one in calls):
+        if not any(starmap(has_inputs, calls)):
             raise
     return on_terms(function, calls, options, put)
 

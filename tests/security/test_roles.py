@@ -275,9 +275,8 @@ def test_role_has_the_rights_of_all_paths_of_its_scripts(role: str, one_server: 
     granted = {word[1:] for word in documented_rights()[role] if word.startswith("+")}
     text = " ".join(scripts.load(verb).text for verb in VERBS[role])
     called = {word.lower() for word in re.findall(r"'([A-Z]+)'", text)} & known
-    writing = (
-        {"hset", "time"} if role == "viewer" else {"time"}
-    )  # a part of all scripts that readers do not use
+    # Parts of scripts that readers do not use.
+    writing = {"hset", "time"} if role == "viewer" else {"time"}
     assert called - granted - writing == set()
 
 

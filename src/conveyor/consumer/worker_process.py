@@ -711,9 +711,8 @@ class WorkerProcess:
             self._position = -1
         request = self.status.request_for(self.batch_number, position)
         if outcome is not None and request == REQUEST_RETURN:
-            outcome = (
-                Release()
-            )  # even if the task has returned: after its clean-up, that may be half a result
+            # Even if the task has returned: after its clean-up, that may be half a result.
+            outcome = Release()
         current.end(outcome, cancelled=request != NO_REQUEST)
         return outcome
 

@@ -68,7 +68,8 @@ NUDGE_KEEP = 120
 _KEY_PRIORITY, _KEYS = 383, 8192
 #: A limit as scripts pack it (shared/terms.lua).
 _LIMIT = struct.Struct(">IIdBIId")
-_NOTED = 64  # jobs before a job that a script notes at a time
+#: Jobs before another one that one script notes.
+MAX_NOTED = 64
 
 
 #: Max running, max starts within so many seconds, and whether the jobs of a key run in order.
@@ -121,8 +122,6 @@ class Terms(NamedTuple):
 
 
 _NO_TERMS = msgspec.msgpack.encode({})
-#: Jobs before another one that one script notes.
-MAX_NOTED = 64
 
 
 def pack_terms(
@@ -137,8 +136,16 @@ def pack_terms(
     Of many jobs before, those behind the first are packed apart, since scripts note them in slices.
     """
     packed_hooks = [one.packed() for one in hooks]
-    further = [",".join(after[first : first + _NOTED]) for first in range(_NOTED, len(after), _NOTED)]
-    found: dict[str, object] = {"l": limit, "u": unique, "a": after[:_NOTED], "b": further, "h": packed_hooks}
+    further = [
+        ",".join(after[first : first + MAX_NOTED]) for first in range(MAX_NOTED, len(after), MAX_NOTED)
+    ]
+    found: dict[str, object] = {
+        "l": limit,
+        "u": unique,
+        "a": after[:MAX_NOTED],
+        "b": further,
+        "h": packed_hooks,
+    }
     packed = {name: value for name, value in found.items() if value}
     if after:
         packed["p"] = policy
@@ -1196,9 +1203,6 @@ def await_bell(queues: Iterable[str], seconds: float, *, once: bool = False, mos
 def await_wake(queue: str, waiter: str, seconds: float) -> Command:
     """Wait for the wake-up of one blocked producer or joiner. Reply: the wake-up, or None."""
     return block_on([keys.key(queue, f"wake:{waiter}")], seconds)
-
-
-_WORK = ("ready", "delayed", "deferred", "leased", "ended", "outbox")
 
 
 def any_work(queues: Iterable[str]) -> Command:

@@ -37,6 +37,7 @@ _GONE = encode_settled("gone")
 
 def deliver(queue: str) -> Operation[int]:
     """Carry over the first messages of a queue's outbox. Return how many. Raises StoreError."""
+    # Ends whose followers are still to be told become messages first, also in a queue without claims.
     _, messages = yield Exchange((commands.promote(queue), commands.outbox(queue)), WITHIN, 0.0)
     if not messages:
         return 0
